@@ -1,0 +1,1 @@
+"""Training code: the avatar world and one script per model component."""
