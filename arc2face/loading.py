@@ -31,21 +31,21 @@ _OLD_ATTENTION_KEY = re.compile(r"(attentions\.\d+\.)(query|key|value|proj_attn)
 
 def load_unet(models: ModelsFolder, dtype: torch.dtype) -> UNet2DConditionModel:
     """Arc2Face's denoiser from `arc2face/`."""
-    files = _weights(models, "arc2face", dtype)
+    files = weight_names("arc2face", dtype)
     return build(UNet2DConditionModel, models.require("arc2face/config.json"), models.require(*files), dtype)
 
 
 def load_controlnet(models: ModelsFolder, dtype: torch.dtype) -> ControlNetModel:
     """The pose ControlNet from `controlnet/`."""
     config = models.require("controlnet/config.json", feature="pose")
-    files = _weights(models, "controlnet", dtype)
+    files = weight_names("controlnet", dtype)
     return build(ControlNetModel, config, models.require(*files, feature="pose"), dtype)
 
 
 def load_vae(models: ModelsFolder, dtype: torch.dtype) -> AutoencoderKL:
     """SD 1.5's autoencoder; attention weights may carry their old names (query, key, value, proj_attn)."""
     folder = f"{BASE_MODEL}/vae"
-    files = (*_weights(models, folder, dtype), f"{folder}/diffusion_pytorch_model.bin")
+    files = (*weight_names(folder, dtype), f"{folder}/diffusion_pytorch_model.bin")
     return build(AutoencoderKL, models.require(f"{folder}/config.json"), models.require(*files), dtype, _modern_attention)
 
 
@@ -125,7 +125,8 @@ def attach(
     model.load_state_dict(cast, strict=True, assign=True)
 
 
-def _weights(models: ModelsFolder, folder: str, dtype: torch.dtype) -> tuple[str, str]:
+def weight_names(folder: str, dtype: torch.dtype) -> tuple[str, str]:
+    """Accepted spellings of a diffusers weight file, the better one first."""
     names = (f"{folder}/{SAFETENSORS}", f"{folder}/{FP16}")
     # The half-precision file saves half the reading when half precision is what we run in.
     return names[::-1] if dtype == torch.float16 else names

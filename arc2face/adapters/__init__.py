@@ -1,0 +1,13 @@
+"""All adapters, in the order they are entered: the reference adapter records the plain UNet, so it comes first."""
+
+from __future__ import annotations
+
+from arc2face.adapters.base import Adapter
+from arc2face.adapters.expression_control import ExpressionAdapter
+from arc2face.adapters.lcm import LcmAdapter
+from arc2face.adapters.pose_control import PoseAdapter
+from arc2face.adapters.reference import ReferenceAdapter
+
+ADAPTERS: tuple[Adapter, ...] = (ReferenceAdapter(), LcmAdapter(), PoseAdapter(), ExpressionAdapter())
+
+__all__ = ["ADAPTERS", "Adapter", "ExpressionAdapter", "LcmAdapter", "PoseAdapter", "ReferenceAdapter"]

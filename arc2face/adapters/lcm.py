@@ -1,0 +1,39 @@
+"""Fast mode: LCM-LoRA (arXiv 2311.05556) merged into the UNet, with the LCM sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from arc2face.bundle import ModelsFolder
+from arc2face.denoising import Denoiser
+from arc2face.lora import LoraWeights, load_lora, merged
+from arc2face.types import GenerationRequest
+
+
+class LcmAdapter:
+    """LCM-LoRA: 2 to 8 steps; best with guidance 1."""
+
+    name: ClassVar[str] = "lcm"
+    title: ClassVar[str] = "Fast mode (LCM-LoRA)"
+    feature: ClassVar[str] = "fast"
+    files: ClassVar[tuple[str, ...]] = ("lcm-lora-sdv1-5/pytorch_lora_weights.safetensors",)
+
+    def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> LoraWeights:
+        """Read the LoRA and match it to the UNet."""
+        return load_lora(models.require(*self.files, feature=self.feature), unet)
+
+    @contextmanager
+    def applied(self, weights: LoraWeights, run: Denoiser, request: GenerationRequest) -> Iterator[None]:
+        """Merge the LoRA and switch the sampler."""
+        before = run.scheduler_name
+        run.scheduler_name = "lcm"
+        try:
+            with merged(run.unet, weights, 1.0):
+                yield
+        finally:
+            run.scheduler_name = before

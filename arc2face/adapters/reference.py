@@ -1,0 +1,83 @@
+"""Reference: the look and background of a photo, through a LoRA and reference attention (arXiv 2510.04706).
+
+One pass of the plain UNet (no LoRA, no other adapter) at t = 0 over the photo's latents records the normalised input
+of every self-attention. The denoiser's conditional rows then attend to it as well. The recording lives in the
+processors of this request and is dropped with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from arc2face.attention import ReadSelfAttention, RecordSelfAttention, processors, self_attention_names
+from arc2face.bundle import ModelsFolder
+from arc2face.denoising import Denoiser
+from arc2face.errors import IncompatibleWeightsError, SettingsError
+from arc2face.lora import LoraWeights, load_lora, merged
+from arc2face.preview import encode
+from arc2face.types import GenerationRequest, ReferenceCondition
+
+# The posterior is narrow, so one fixed sample serves every request; picture k of a batch thus equals seed + k alone.
+_POSTERIOR_SEED = 0x5EED
+
+
+class ReferenceAdapter:
+    """Must be entered before every other adapter: the recording needs the plain UNet."""
+
+    name: ClassVar[str] = "reference"
+    title: ClassVar[str] = "Reference adapter"
+    feature: ClassVar[str] = "reference"
+    files: ClassVar[tuple[str, ...]] = ("ref_adapter/pytorch_lora_weights.safetensors",)
+
+    def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> LoraWeights:
+        """Read the LoRA; it may touch self-attention projections only."""
+        path = models.require(*self.files, feature=self.feature)
+        weights = load_lora(path, unet)
+        foreign = [name for name in weights if ".attn1." not in name]
+        if foreign:
+            raise IncompatibleWeightsError(f"{path} is not a reference adapter: it changes {foreign[0]}.")
+        return weights
+
+    @contextmanager
+    def applied(self, weights: LoraWeights, run: Denoiser, request: GenerationRequest) -> Iterator[None]:
+        """Record the photo, merge the LoRA, and let the self-attentions read the recording."""
+        condition = request.reference
+        assert condition is not None
+        latents = encode(run.vae, condition.image, _posterior_noise(run, condition))
+        bank = record(run.unet, latents, run.prompt)
+        run.check_cancelled()
+        readers = {name: ReadSelfAttention(entry, run.num_images, run.guided) for name, entry in bank.items()}
+        with merged(run.unet, weights, condition.strength), processors(run.unet, readers):
+            yield
+
+
+def record(unet: UNet2DConditionModel, latents: Tensor, prompt: Tensor) -> dict[str, Tensor]:
+    """One forward pass at t = 0. `latents`: (m, C, h, w), `prompt`: (1, L, D).
+
+    Returns processor name -> normalised self-attention input (m, tokens, D).
+    """
+    recorders = {name: RecordSelfAttention() for name in self_attention_names(unet)}
+    latents = latents.to(unet.device, unet.dtype)
+    with torch.no_grad(), processors(unet, recorders):
+        unet(latents, torch.zeros((), dtype=torch.long, device=unet.device), prompt.expand(len(latents), -1, -1))
+    bank = {name: recorder.recorded for name, recorder in recorders.items()}
+    return {name: entry for name, entry in bank.items() if entry is not None}
+
+
+def _posterior_noise(run: Denoiser, condition: ReferenceCondition) -> Tensor:
+    factor = 2 ** (len(run.vae.config["block_out_channels"]) - 1)
+    height, width = (side // factor for side in condition.image.shape[:2])
+    shape = (int(run.vae.config["latent_channels"]), height, width)
+    given = condition.latent_noise
+    if given is None:
+        generator = torch.Generator().manual_seed(_POSTERIOR_SEED)
+        return torch.randn((1, *shape), generator=generator)
+    if given.ndim != 4 or given.shape[1:] != shape or given.shape[0] not in (1, run.num_images):
+        raise SettingsError(f"latent_noise must have shape (1 or {run.num_images}, {shape}), not {given.shape}.")
+    return torch.from_numpy(given.copy())
