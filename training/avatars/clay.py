@@ -63,7 +63,9 @@ def _skull(c: Clay) -> None:
     x, y, z = c.u / norm, c.v / norm, c.w / norm
     low = np.clip(-y, 0, 1)
     taper = 0.13 - 0.07 * c.p("jaw_width")
-    narrow = 1 - taper * ramp(0.15, 0.95, low) - 0.03 * ramp(0.2, 1.0, y) - 0.10 * c.p("chin_point") * ramp(0.62, 1, low)
+    narrow = (
+        1 - taper * ramp(0.15, 0.95, low) - 0.03 * ramp(0.2, 1.0, y) - 0.10 * c.p("chin_point") * ramp(0.62, 1, low)
+    )
     c.x = skull_half_width(c.p) * x * narrow
     c.y = np.where(y > 0, y * (1 + 0.05 * c.p("forehead")), y * (1 + 0.045 * c.p("face_length")))
     c.y -= 0.07 * c.p("chin_length") * ramp(0.62, 1.0, low) * ramp(-0.5, 0.4, c.w)
@@ -80,7 +82,9 @@ def _relief(c: Clay) -> None:
     bone = (0.035 + 0.04 * c.p("cheekbone")) * bump(au, 0.55, 0.16) * bump(v, -0.2, 0.13)
     full = (0.02 + 0.05 * c.p("cheek_full")) * bump(au, 0.48, 0.19) * bump(v, -0.48, 0.2)
     muzzle = 0.05 * bump(u, 0, 0.26) * bump(v, MOUTH_V, 0.16)
-    c.move(dx=c.side * (bone * 0.7 + full * 0.9) * ramp(-0.1, 0.25, c.w), dz=(dz + bone + 0.8 * full + muzzle) * c.front)
+    c.move(
+        dx=c.side * (bone * 0.7 + full * 0.9) * ramp(-0.1, 0.25, c.w), dz=(dz + bone + 0.8 * full + muzzle) * c.front
+    )
 
 
 def _nose(c: Clay) -> None:
@@ -125,6 +129,8 @@ def _lips(c: Clay) -> None:
     thick = thick * fullness * ramp(0.0, 0.06, height) * (1 - ramp(0.09, 0.2, height))
     thick -= np.where(upper, 1, -1) * 0.028 * press * fullness * ramp(0, 0.05, height) * (1 - ramp(0.07, 0.16, height))
     closing = np.where(height < 0.02, dv, np.sign(dv) * 0.02 * (1 - ramp(0.02, 0.15, height)))
+    # Beyond the corners there is no slit to close; closing there would leave a crease in the cheek.
+    closing *= 1 - ramp(1.0, 1.18, np.abs(across))
     c.move(dy=(thick - closing - 0.018 * bump(c.u, 0, 0.10) * bump(dv, 0, 0.05)) * inside)
     friendly = 0.022 * np.clip(np.abs(across), 0, 1.2) ** 2 * bump(dv, 0, 0.07)
     c.move(dy=friendly * (c.au < MOUTH_HALF_W * 1.6) * c.front)

@@ -51,7 +51,7 @@ def _shape_eye(clay: Clay, side: int, blink: float, smile: float) -> None:
     x = target_x * (1 - keep) + clay.x * keep
     y = target_y * (1 - keep) + clay.y * keep
 
-    margin = 0.024 + 0.012 * ramp(1.0, 1.25, s) + 0.016 * blink * (sin > 0)
+    margin = 0.024 + 0.012 * ramp(1.0, 1.25, s) + blink * (np.where(sin > 0, 0.026, 0.008) + 0.03 * bump(s, 1.35, 0.2))
     lid_sphere = (EYEBALL_RADIUS * scale + margin) ** 2 - (x - centre[0]) ** 2 - (y - centre[1]) ** 2
     on_ball = centre[2] + np.sqrt(np.maximum(lid_sphere, 0))
     blend = 1 - ramp(1.2, 1.9, s)

@@ -110,9 +110,17 @@ def _curtain(look: Look) -> Prop:
         across = (half_width + 0.8 * top + 0.05) * dome + 0.05 * look.hair_volume * float(ramp(0.1, -0.5, y))
         along = (0.90 + 0.8 * top) * dome + 0.02
         wave = 1 + 0.035 * look.hair_wave * np.sin(around * 9 + h * 9) + 0.018 * np.sin(around * 23)
-        tuck = 1 - 0.25 * float(ramp(0.75, 1, float(h))) * (look.hair_style == "bob") - 0.12 * float(ramp(0.5, 1, float(h)))
+        tuck = (
+            1
+            - 0.25 * float(ramp(0.75, 1, float(h))) * (look.hair_style == "bob")
+            - 0.12 * float(ramp(0.5, 1, float(h)))
+        )
         vertices.append(
-            np.c_[across * wave * tuck * np.sin(around), y + 0.03 * np.sin(around * 5), along * wave * tuck * np.cos(around) - 0.03]
+            np.c_[
+                across * wave * tuck * np.sin(around),
+                y + 0.03 * np.sin(around * 5),
+                along * wave * tuck * np.cos(around) - 0.03,
+            ]
         )
     sheet = np.concatenate(vertices)
     chart = np.c_[np.tile(around, rows), np.repeat(np.linspace(0.8, lowest, rows), columns)]

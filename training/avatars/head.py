@@ -31,6 +31,7 @@ from training.avatars.columns import (
 from training.avatars.landmarks import landmark_vertices
 
 Float32 = NDArray[np.float32]
+EYELID_SHAPES = ("eye_size", "eye_open", "eye_tilt")
 PARENTS = (-1, 0, 1, 1, 1)
 
 
@@ -59,6 +60,7 @@ class HeadModel:
         self.eyelid_dirs = self._directions(base, EYELID_NAMES)
         half = np.stack([self.build({name: 0.5}) - base for name in EYELID_NAMES])
         self.eyelid_bulge = (half - 0.5 * self.eyelid_dirs).astype(np.float32)
+        self.eyelid_corrections = np.stack([self._eyelid_correction(name) for name in EYELID_SHAPES])
         self.faces, self.materials = self._faces()
         self.weights = self._weights()
         self.joint_regressor = self._joints()
@@ -88,6 +90,11 @@ class HeadModel:
         """Vertices (V, 3) of a person at rest, from (24,) identity coefficients."""
         return self.template + np.tensordot(identity.astype(np.float32), self.identity_dirs, axes=1)
 
+    def eyelids_of(self, identity: Float32) -> Float32:
+        """(2, V, 3): closing of each lid of a person. Larger eyes need longer lids, so this depends on the shape."""
+        share = identity[[IDENTITY_COLUMNS.index(name) for name in EYELID_SHAPES]]
+        return self.eyelid_dirs + np.tensordot(share.astype(np.float32), self.eyelid_corrections, axes=1)
+
     def flame_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The head as the arrays of FLAME's model file; metres, float32, faces and tree uint32."""
         n = self.n_vertices
@@ -109,6 +116,11 @@ class HeadModel:
     def _directions(self, base: Array, names: tuple[str, ...]) -> Float32:
         return np.stack([self.build({name: 1.0}) - base for name in names]).astype(np.float32)
 
+    def _eyelid_correction(self, shape: str) -> Float32:
+        open_eyes = self.build({shape: 1.0})
+        closed = np.stack([self.build({shape: 1.0, name: 1.0}) - open_eyes for name in EYELID_NAMES])
+        return (closed - self.eyelid_dirs).astype(np.float32)
+
     def _faces(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         groups = [(self.chart.faces, MATERIAL_SKIN)]
         for name in ("eye_left", "eye_right", "ear_left", "ear_right"):
@@ -123,7 +135,9 @@ class HeadModel:
         weights[:, 1] = 1
         u, v, w = self.chart.directions.T
         reach = np.abs(u)
-        soft = 0.012 + 0.07 * ramp(MOUTH_HALF_W * 0.45, MOUTH_HALF_W, reach) + 0.55 * np.clip(reach - MOUTH_HALF_W, 0, 1)
+        soft = (
+            0.012 + 0.07 * ramp(MOUTH_HALF_W * 0.45, MOUTH_HALF_W, reach) + 0.55 * np.clip(reach - MOUTH_HALF_W, 0, 1)
+        )
         jaw = ramp(-1, 1, (MOUTH_V - v) / soft)
         jaw *= ramp(-0.25, 0.35, w + 0.35 * np.clip(-v - 0.5, 0, 1)) * ramp(0.95, 0.6, reach) * ramp(-0.55, 0.15, w)
         jaw[v > -0.2] = 0

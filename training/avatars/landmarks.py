@@ -47,9 +47,7 @@ def _nose() -> Points:
 def _eyes() -> Points:
     def eye(side: int, degrees: tuple[int, ...]) -> Points:
         t = np.radians(degrees)
-        return [
-            (side * (EYE_U + EYE_HALF_W * float(np.cos(a))), EYE_V + EYE_HALF_H * float(np.sin(a))) for a in t
-        ]
+        return [(side * (EYE_U + EYE_HALF_W * float(np.cos(a))), EYE_V + EYE_HALF_H * float(np.sin(a))) for a in t]
 
     return eye(-1, (0, 60, 120, 180, 240, 300)) + eye(1, (180, 120, 60, 0, 300, 240))
 

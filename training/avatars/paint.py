@@ -19,11 +19,11 @@ from training.avatars.columns import (
 from training.avatars.looks import Look
 
 Float32 = NDArray[np.float32]
-Colour = Float32 | list[float]
 
 _axis = ((np.arange(TEXTURE_SIZE) + 0.5) / TEXTURE_SIZE * 2 * TEXTURE_LIMIT - TEXTURE_LIMIT).astype(np.float32)
 U, V = np.meshgrid(_axis, _axis)
 AU = np.abs(U)
+_BROW_TINT = np.array([0.76, 0.68, 0.62], np.float32)
 DV = V - np.float32(MOUTH_V)
 
 
@@ -78,13 +78,20 @@ def _complexion(canvas: Canvas, look: Look, rng: np.random.Generator) -> None:
     canvas.lay(0.14 * _bump(AU, 0.42, 0.2) * _bump(V, 0.02, 0.13), shade)
     canvas.lay(0.75 * np.clip(1.6 * _bump(AU, 0.062, 0.022) * _bump(V, -0.395, 0.014), 0, 1), skin * 0.35)
     if look.freckles > 0:
-        spots = np.zeros_like(U)
-        for cu, cv in zip(rng.normal(0, 0.33, int(45 * look.freckles)), rng.normal(-0.22, 0.09, 60), strict=False):
-            spots = np.maximum(spots, np.exp(-((U - cu) ** 2 + (V - cv) ** 2) / (2 * 0.012**2)))
-        canvas.lay(0.6 * spots.astype(np.float32), skin * np.array([0.70, 0.50, 0.40], np.float32))
+        centres = np.c_[rng.normal(0, 0.33, 45), rng.normal(-0.22, 0.09, 45)][: int(45 * look.freckles)]
+        canvas.lay(0.6 * _spots(centres, 0.012), skin * np.array([0.70, 0.50, 0.40], np.float32))
     if look.mole is not None:
-        spot = np.exp(-((U - look.mole[0]) ** 2 + (V - look.mole[1]) ** 2) / (2 * 0.018**2))
-        canvas.lay(np.clip(1.5 * spot, 0, 1).astype(np.float32), [0.2, 0.12, 0.1])
+        canvas.lay(np.clip(1.5 * _spots(np.array([look.mole]), 0.018), 0, 1), [0.2, 0.12, 0.1])
+
+
+def _spots(centres: NDArray[np.float64], width: float) -> Float32:
+    mask, reach = np.zeros_like(U), int(4 * width / (2 * TEXTURE_LIMIT) * TEXTURE_SIZE) + 1
+    for u, v in centres:
+        col, row = (int((a + TEXTURE_LIMIT) / (2 * TEXTURE_LIMIT) * TEXTURE_SIZE) for a in (u, v))
+        rows, cols = (slice(max(a - reach, 0), max(a + reach + 1, 0)) for a in (row, col))
+        near = np.exp(-((U[rows, cols] - u) ** 2 + (V[rows, cols] - v) ** 2) / (2 * width**2))
+        mask[rows, cols] = np.maximum(mask[rows, cols], near)
+    return mask
 
 
 def _lip_mask() -> Float32:
@@ -131,7 +138,7 @@ def _brows(canvas: Canvas, look: Look) -> None:
     centre = look.brow_height + look.brow_arch * (1 - along**2) + look.brow_tilt * along
     taper = (1 - 0.55 * _ramp(-0.2, 1.0, along)) * _ramp(1.08, 0.85, np.abs(along))
     mask = _ramp(0.011, -0.011, np.abs(V - centre) - look.brow_thickness * taper) * (np.abs(along) < 1.08)
-    canvas.lay(0.95 * mask.astype(np.float32), look.hair * (0.75 * look.brow_darkness) + np.float32(0.04))
+    canvas.lay(0.95 * mask.astype(np.float32), look.hair * _BROW_TINT * look.brow_darkness + np.float32(0.04))
 
 
 def _eyes(canvas: Canvas, look: Look) -> None:

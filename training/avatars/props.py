@@ -25,7 +25,7 @@ WORLD_JOINT = 5
 
 @dataclass(frozen=True)
 class Prop:
-    """A mesh: vertices (n, 3), triangles, material, weights (n, 5 or 6), chart (n, 2).
+    """A mesh: vertices (n, 3), triangles, material, weights (n, 5 or 6), chart (n, 2), ambient shade.
 
     `on_skin`: vertices correspond one to one to the skin's and follow its expressions.
     """
@@ -36,6 +36,7 @@ class Prop:
     weights: Array
     chart: Array
     on_skin: bool = False
+    occlusion: float = 1.0
 
 
 def _weights(n: int, joint: int, share: float = 1.0) -> Array:
@@ -66,7 +67,14 @@ def _mouth(head: HeadModel, mouth: Array) -> list[Prop]:
     lower = _tooth_row(y - 0.035, y - 0.12, z - 0.03, 1.0)
     tongue = head.ball * [0.17, 0.05, 0.22] + [0, y - 0.10, z - 0.26]
     n = len(tongue)
-    return [upper, lower, Prop(tongue, head.ball_faces, MATERIAL_TONGUE, _weights(n, 2), np.zeros((n, 2)))]
+    throat = head.ball * [0.30, 0.24, 0.12] + [0, y, z - 0.42]
+    flat = np.zeros((n, 2))
+    return [
+        upper,
+        lower,
+        Prop(tongue, head.ball_faces, MATERIAL_TONGUE, _weights(n, 2), flat, occlusion=0.8),
+        Prop(throat, head.ball_faces, MATERIAL_TONGUE, _weights(n, 1), flat, occlusion=0.22),
+    ]
 
 
 def _tooth_row(top: float, bottom: float, front: float, jaw_share: float) -> Prop:
@@ -76,7 +84,11 @@ def _tooth_row(top: float, bottom: float, front: float, jaw_share: float) -> Pro
     corner = np.arange(n - 1)
     faces = np.concatenate([np.c_[corner, corner + n, corner + 1], np.c_[corner + 1, corner + n, corner + n + 1]])
     return Prop(
-        np.concatenate(rows), faces.astype(np.int32), MATERIAL_TEETH, _weights(2 * n, 2, jaw_share), np.zeros((2 * n, 2))
+        np.concatenate(rows),
+        faces.astype(np.int32),
+        MATERIAL_TEETH,
+        _weights(2 * n, 2, jaw_share),
+        np.zeros((2 * n, 2)),
     )
 
 
@@ -92,10 +104,16 @@ def _torso() -> Prop:
     rows = [np.c_[w * np.sin(around), np.full(n + 1, y), z + d * np.cos(around)] for y, w, d, z in profile]
     count, width = len(profile), n + 1
     corner = (np.arange(count - 1)[:, None] * width + np.arange(n)[None]).ravel()
-    faces = np.concatenate([np.c_[corner, corner + width, corner + 1], np.c_[corner + 1, corner + width, corner + width + 1]])
+    faces = np.concatenate(
+        [np.c_[corner, corner + width, corner + 1], np.c_[corner + 1, corner + width, corner + width + 1]]
+    )
     vertices = np.concatenate(rows)
     return Prop(
-        vertices, faces.astype(np.int32), MATERIAL_CLOTH, _weights(len(vertices), WORLD_JOINT), np.zeros((len(vertices), 2))
+        vertices,
+        faces.astype(np.int32),
+        MATERIAL_CLOTH,
+        _weights(len(vertices), WORLD_JOINT),
+        np.zeros((len(vertices), 2)),
     )
 
 
@@ -139,7 +157,9 @@ def _tubes(paths: list[tuple[Array, bool]], radius: float) -> tuple[Array, IntAr
         a = np.cross(tangent, helper)
         a /= np.linalg.norm(a, axis=1, keepdims=True)
         b = np.cross(tangent, a)
-        tube = path[:, None] + radius * (np.cos(turn)[None, :, None] * a[:, None] + np.sin(turn)[None, :, None] * b[:, None])
+        tube = path[:, None] + radius * (
+            np.cos(turn)[None, :, None] * a[:, None] + np.sin(turn)[None, :, None] * b[:, None]
+        )
         all_vertices.append(tube.reshape(-1, 3))
         for i in range(len(path) if closed else len(path) - 1):
             j = (i + 1) % len(path)
@@ -148,5 +168,3 @@ def _tubes(paths: list[tuple[Array, bool]], radius: float) -> tuple[Array, IntAr
             all_faces += [np.c_[p, p2, q].astype(np.int32), np.c_[p2, q2, q].astype(np.int32)]
         start += len(path) * n
     return np.concatenate(all_vertices), np.concatenate(all_faces)
-
-

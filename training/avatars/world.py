@@ -54,6 +54,7 @@ class AvatarIdentity:
         self.look = sample_look(seed) if look is None else look
         self.texture = np.ascontiguousarray(paint(self.look))
         self.rest = head.shaped(self.look.shape)
+        self.eyelid_dirs = head.eyelids_of(self.look.shape)
         skin = self.rest[: head.n_skin]
         normals = raster.vertex_normals(np.ascontiguousarray(skin), head.chart.faces)
         props = [*hair_props(head, self.look, skin, normals), *body_props(head, self.look, skin)]
@@ -84,7 +85,7 @@ class AvatarIdentity:
             weights.append(np.pad(prop.weights, ((0, 0), (0, 6 - prop.weights.shape[1]))))
             faces.append((prop.faces + start).astype(np.int32))
             materials.append(np.full(len(prop.faces), prop.material, np.int32))
-            extra.append(np.c_[prop.chart, np.ones(n)])
+            extra.append(np.c_[prop.chart, np.full(n, prop.occlusion)])
             start += n
         self.vertices = np.concatenate(vertices).astype(np.float32)
         self.weights = np.concatenate(weights).astype(np.float32)
@@ -98,7 +99,7 @@ class AvatarIdentity:
         offset = np.tensordot(state.expression[: len(EXPRESSION_COLUMNS)], head.expression_dirs, axes=1)
         if lids and state.eyelids.any():
             closed = np.clip(state.eyelids, 0, 1)
-            offset = offset + np.tensordot(closed, head.eyelid_dirs, axes=1)
+            offset = offset + np.tensordot(closed, self.eyelid_dirs, axes=1)
             offset += np.tensordot(4 * closed * (1 - closed), head.eyelid_bulge, axes=1)
         vertices = self.vertices.copy() if props else self.vertices[: head.n_vertices].copy()
         vertices[: head.n_vertices] += offset
@@ -176,10 +177,11 @@ class AvatarWorld:
         )
 
     def _centre(self, vertices: Float32, state: State) -> Float32:
-        """The picture's centre: between eyes and mouth, a little higher."""
+        """The picture's centre: near the middle of eyes and mouth, drawn a little towards the middle of the head."""
         eyes = vertices[self.head.landmarks[36:48]].mean(0)
         mouth = vertices[self.head.landmarks[[48, 54]]].mean(0)
-        centre = 0.75 * eyes + 0.25 * mouth
+        ears = vertices[self.head.offsets["ear_left"] : self.head.offsets["neck"]].mean(0)
+        centre = 0.6 * eyes + 0.2 * mouth + 0.2 * ears
         centre[:2] += state.shift
         centre[1] += 0.07
         return centre.astype(np.float32)
