@@ -1,0 +1,127 @@
+"""Does a file look like what its name says? Structural checks with the standard library only.
+
+They catch what really happens to downloads: an HTML page or a Git LFS pointer instead of the weights, a file cut
+short, a zero-byte file, zeros where a header belongs. They execute nothing and never read a whole file.
+"""
+
+from __future__ import annotations
+
+import json
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+__all__ = ["read_safetensors_header", "what_is_wrong"]
+
+_HEADER_LIMIT = 100 << 20
+_PICKLE_PROBE = 4096
+
+
+def what_is_wrong(path: Path, name: str | None = None) -> str | None:
+    """Why the file cannot be what its name says, or None when nothing speaks against it.
+
+    `name` decides the format when the file lies under a temporary name.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            head = stream.read(1024)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+    if size == 0:
+        return "it is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself"
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, not a model file"
+    check = _CHECKS.get(Path(name or path.name).suffix.lower())
+    return check(path, head) if check else None
+
+
+def read_safetensors_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: tensor name -> dtype, shape, data_offsets. Raises ValueError when broken."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = stream.read(8)
+        if len(start) < 8:
+            raise ValueError("it is too short for a safetensors file")
+        length = int(struct.unpack("<Q", start)[0])
+        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+            raise ValueError("its safetensors header is damaged or cut off")
+        try:
+            header: Any = json.loads(stream.read(length))
+        except ValueError as error:
+            raise ValueError("its safetensors header is damaged") from error
+    if not isinstance(header, dict):
+        raise ValueError("its safetensors header is damaged")
+    entries = cast("dict[str, Any]", header)
+    try:
+        end = max((int(v["data_offsets"][1]) for k, v in entries.items() if k != "__metadata__"), default=0)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError("its safetensors header is damaged") from error
+    if 8 + length + end != size:
+        raise ValueError(f"it has {size} bytes where its header promises {8 + length + end}: it was cut off or damaged")
+    return entries
+
+
+def _safetensors(path: Path, head: bytes) -> str | None:
+    try:
+        read_safetensors_header(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _zip(path: Path, head: bytes) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if not archive.namelist():
+                return "it is an empty zip file"
+    except (zipfile.BadZipFile, OSError):
+        return "its zip directory is missing: it was cut off or damaged"
+    return None
+
+
+def _torch(path: Path, head: bytes) -> str | None:
+    """Torch files are zips since 1.6 and a row of pickles before; a pickle's first opcodes must at least parse."""
+    if head.startswith(b"PK"):
+        return _zip(path, head)
+    with path.open("rb") as stream:
+        probe = stream.read(_PICKLE_PROBE)
+    try:
+        for count, _ in enumerate(pickletools.genops(probe)):
+            if count > 8:
+                break
+    except (ValueError, IndexError):
+        return "it is neither a torch zip file nor a pickle"
+    return None
+
+
+def _onnx(path: Path, head: bytes) -> str | None:
+    """An ONNX file is a protobuf message whose first field is the small number ir_version."""
+    if len(head) < 2 or head[0] != 0x08 or not 1 <= head[1] <= 64:
+        return "it does not start like an ONNX model"
+    return None
+
+
+def _json(path: Path, head: bytes) -> str | None:
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, OSError):
+        return "it is not valid JSON"
+    return None
+
+
+_CHECKS: dict[str, Callable[[Path, bytes], str | None]] = {
+    ".safetensors": _safetensors,
+    ".bin": _torch,
+    ".pt": _torch,
+    ".ckpt": _torch,
+    ".onnx": _onnx,
+    ".json": _json,
+    ".zip": _zip,
+    ".task": _zip,
+}

@@ -1,0 +1,437 @@
+"""Planning and fetching: what is missing, hashes, trust on first use, zip files, licences, mirrors, the script."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from arc2face.download import Event, Options, Plan, fetch, plan_files
+from arc2face.download.command import DownloadRequest, run
+from arc2face.download.http import Patience
+from arc2face.download.ledger import Ledger
+from arc2face.download.sources import Address, Remote, resolve_drive
+from arc2face.download.text import LineProgress, ask_licences, size
+from arc2face.errors import Arc2FaceError, DownloadError, SettingsError, StorageError
+from arc2face.weights import Archive, Variant, WeightFile
+from tests.hub_server import Hub, corrupt, drop, page, redirect
+
+PROJECT = Path(__file__).resolve().parent.parent
+UNET = os.urandom(200_000)
+ONNX = b"\x08\x08" + os.urandom(50_000)
+CONFIG = b'{"a": 1}'
+PATIENCE = Patience(attempts=3, timeout=5, sleep=lambda seconds: None)
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def hf(path: str, data: bytes | None = None, **more: object) -> WeightFile:
+    base = WeightFile(path, path, f"File {path}", "mit", "huggingface", "owner/repo", path, "c0ffee")
+    known = {"bytes": len(data), "sha256": sha(data)} if data is not None else {}
+    return replace(base, **known, **more)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    resolve = "owner/repo/resolve/c0ffee/"
+    files = {f"{resolve}unet/w.dat": UNET, f"{resolve}unet/config.json": CONFIG}
+    with Hub(files) as running:
+        yield running
+
+
+def options(hub: Hub, **more: object) -> Options:
+    base = Options(precision="full", remote=Remote(endpoint=hub.base, drive=hub.url("drive")))
+    return replace(base, **more)  # pyright: ignore[reportArgumentType]
+
+
+def go(plan: Plan) -> list[str]:
+    return list(fetch(plan, patience=PATIENCE).fetched)
+
+
+def test_fetches_what_is_missing_and_nothing_twice(hub: Hub, tmp_path: Path) -> None:
+    files = [hf("unet/w.dat", UNET), hf("unet/config.json")]
+    plan = plan_files(files, tmp_path, options(hub))
+    assert [job.path for job in plan.jobs] == ["unet/w.dat", "unet/config.json"]
+    assert plan.known_bytes == len(UNET) + len(CONFIG)  # the size of the second was asked from the server
+    assert go(plan) == ["unet/w.dat", "unet/config.json"]
+    assert (tmp_path / "unet" / "w.dat").read_bytes() == UNET
+
+    again = plan_files(files, tmp_path, options(hub))
+    assert again.jobs == () and len(again.present) == 2
+
+
+def test_events_tell_the_progress(hub: Hub, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    fetch(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub)), heard.append, PATIENCE)
+    assert [e.kind for e in heard if e.kind != "bytes"] == ["start", "verify", "done"]
+    assert [e.done for e in heard if e.kind == "bytes"][-1] == len(UNET) == heard[0].total
+    out = io.StringIO()
+    clock = iter(range(0, 1000, 3))
+    progress = LineProgress(out, lambda: float(next(clock)))
+    for event in heard:
+        progress(event)
+    assert "200 kB of 200 kB" in out.getvalue() and "checking" in out.getvalue()
+
+
+def test_a_damaged_file_on_the_disk_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    file = hf("unet/w.dat", UNET)
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "w.dat").write_bytes(UNET[:-1] + b"x")
+    plan = plan_files([file], tmp_path, options(hub))
+    assert plan.jobs[0].replaces == "its hash is not the published one"
+    assert plan_files([file], tmp_path, options(hub, verify=False)).jobs == ()
+    assert go(plan) == ["unet/w.dat"]
+    (tmp_path / "unet" / "w.dat").write_bytes(b"")
+    assert plan_files([file], tmp_path, options(hub, verify=False)).jobs[0].replaces == "it is empty"
+
+
+def test_wrong_bytes_are_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.script("owner/repo/resolve/c0ffee/unet/w.dat", corrupt, corrupt)
+    with pytest.raises(DownloadError, match="another content than the published one"):
+        go(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub)))
+    assert not list((tmp_path / "unet").iterdir())
+
+
+def test_a_login_page_is_not_taken_for_weights(hub: Hub, tmp_path: Path) -> None:
+    hub.script("owner/repo/resolve/c0ffee/unet/w.dat", page(), page())
+    with pytest.raises(DownloadError, match="it is a web page"):
+        go(plan_files([hf("unet/w.dat")], tmp_path, options(hub)))
+
+
+def test_first_use_is_recorded_and_a_later_change_noticed(hub: Hub, tmp_path: Path) -> None:
+    file = hf("unet/w.dat")
+    outcome = fetch(plan_files([file], tmp_path, options(hub)), patience=PATIENCE)
+    assert outcome.first_use == ("unet/w.dat",)
+    entry = Ledger(tmp_path).get("unet/w.dat")
+    assert entry is not None and entry.sha256 == sha(UNET) and entry.first_use and entry.bytes == len(UNET)
+
+    hub.files["owner/repo/resolve/c0ffee/unet/w.dat"] = b"other" * 1000
+    (tmp_path / "unet" / "w.dat").unlink()
+    with pytest.raises(DownloadError, match=r"has changed since it was first fetched.*--trust-changed"):
+        go(plan_files([file], tmp_path, options(hub)))
+    trusting = options(hub, trust_changed=True)
+    assert go(plan_files([file], tmp_path, trusting)) == ["unet/w.dat"]
+    assert (tmp_path / "unet" / "w.dat").read_bytes() == b"other" * 1000
+
+
+def test_a_file_changed_on_the_disk_is_noticed_by_its_recorded_hash(hub: Hub, tmp_path: Path) -> None:
+    go(plan_files([hf("unet/w.dat")], tmp_path, options(hub)))
+    (tmp_path / "unet" / "w.dat").write_bytes(b"rotten" * 100)
+    plan = plan_files([hf("unet/w.dat")], tmp_path, options(hub))
+    assert plan.jobs[0].replaces == "its hash has changed since it was fetched"
+
+
+def test_the_hash_that_hugging_face_promises_is_checked(hub: Hub, tmp_path: Path) -> None:
+    path = "owner/repo/resolve/c0ffee/unet/w.dat"
+    hub.files["cdn"] = UNET
+    hub.script(path, *[redirect("/cdn", X_Linked_ETag=f'"{sha(b"something else")}"')] * 2)
+    with pytest.raises(DownloadError, match="promised another SHA-256"):
+        go(plan_files([hf("unet/w.dat")], tmp_path, options(hub)))
+    hub.script(path, redirect("/cdn", X_Linked_ETag=f'"{sha(UNET)}"', X_Repo_Commit="abc"))
+    go(plan_files([hf("unet/w.dat")], tmp_path, options(hub)))
+    entry = Ledger(tmp_path).get("unet/w.dat")
+    assert entry is not None and entry.revision == "abc"
+
+
+def test_half_precision_takes_the_fp16_file_under_its_own_name(hub: Hub, tmp_path: Path) -> None:
+    half = b"half" * 100
+    hub.files["owner/repo/resolve/c0ffee/vae/w.fp16.dat"] = half
+    file = hf(
+        "vae/w.dat",
+        UNET,
+        alternatives=("vae/w.fp16.dat",),
+        fp16=Variant("vae/w.fp16.dat", "vae/w.fp16.dat", len(half), sha(half)),
+    )
+    assert go(plan_files([file], tmp_path, options(hub, precision="fp16"))) == ["vae/w.fp16.dat"]
+    assert plan_files([file], tmp_path, options(hub)).present == (file,)
+
+
+def test_unpinned_takes_main(hub: Hub, tmp_path: Path) -> None:
+    hub.files["owner/repo/resolve/main/unet/w.dat"] = UNET
+    remote = Remote(endpoint=hub.base, unpinned=True)
+    go(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub, remote=remote)))
+    assert hub.seen[-1].path == "owner/repo/resolve/main/unet/w.dat"
+
+
+def test_token_and_endpoint_come_from_the_environment() -> None:
+    remote = Remote.from_env({"HF_ENDPOINT": "http://proxy/", "HF_TOKEN": "secret"})
+    assert remote.endpoint == "http://proxy" and remote.token == "secret"
+    assert "secret" not in repr(remote)
+
+
+ANTELOPE = Archive("antelope", "antelope.zip", "antelopev2", (), "insightface")
+
+
+def packed(data: bytes | None = None) -> WeightFile:
+    file = WeightFile("d", "antelopev2/d.onnx", "Detector", "insightface", "archive", "antelope", "antelopev2/d.onnx")
+    return replace(file, bytes=len(data), sha256=sha(data)) if data is not None else file
+
+
+def archives(hub: Hub, data: bytes, *urls: str) -> dict[str, Archive]:
+    hub.files["antelope.zip"] = data
+    return {"antelope": replace(ANTELOPE, urls=urls or (hub.url("antelope.zip"),), sha256=sha(data), bytes=len(data))}
+
+
+def test_only_wanted_members_leave_the_zip(hub: Hub, tmp_path: Path) -> None:
+    zipped = make_zip({"antelopev2/d.onnx": ONNX, "antelopev2/glintr100.onnx": ONNX, "readme.txt": b"hello"})
+    go(plan_files([packed(ONNX)], tmp_path, options(hub), archives(hub, zipped)))
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == [
+        ".download.lock",
+        "antelopev2/d.onnx",
+        "checksums.json",
+    ]
+
+
+def test_a_second_address_helps_when_the_first_is_gone(hub: Hub, tmp_path: Path) -> None:
+    zipped = make_zip({"antelopev2/d.onnx": ONNX})
+    hub.files["drive"] = zipped
+    known = archives(hub, zipped, hub.url("moved/antelope.zip"), "drive:someid")
+    assert go(plan_files([packed(ONNX)], tmp_path, options(hub), known)) == ["antelopev2/d.onnx"]
+    assert "id=someid" in hub.seen[-1].query
+
+
+@pytest.mark.parametrize("name", ["../antelopev2/d.onnx", "/antelopev2/d.onnx", "C:/antelopev2/d.onnx"])
+def test_a_zip_that_wants_out_is_refused(hub: Hub, tmp_path: Path, name: str) -> None:
+    zipped = make_zip({name: ONNX})
+    with pytest.raises(DownloadError, match="unsafe entry"):
+        go(plan_files([packed()], tmp_path / "models", options(hub), archives(hub, zipped)))
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_links_in_a_zip_are_refused(hub: Hub, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        link = zipfile.ZipInfo("antelopev2/d.onnx")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(DownloadError, match="unsafe entry"):
+        go(plan_files([packed()], tmp_path, options(hub), archives(hub, buffer.getvalue())))
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"readme.txt": b"x"}, "its layout has changed"),
+        ({"antelopev2/d.onnx": b"<html>"}, "it is a web page"),
+        ({"antelopev2/d.onnx": b"\x08\x08 other"}, "came out of its zip file damaged"),
+    ],
+)
+def test_zips_with_other_contents(hub: Hub, tmp_path: Path, members: dict[str, bytes], message: str) -> None:
+    with pytest.raises(DownloadError, match=message):
+        go(plan_files([packed(ONNX)], tmp_path, options(hub), archives(hub, make_zip(members))))
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_checkpoints_with_unknown_names_keep_their_folders(hub: Hub, tmp_path: Path) -> None:
+    good = make_zip({"x": b"y"})
+    zipped = make_zip(
+        {
+            "run/detail/checkpoints/epoch=3/loss=3.5.ckpt": good,
+            "run/detail/checkpoints/epoch=9/loss=3.1.ckpt": good,
+            "run/detail/checkpoints/last.ckpt": good,
+            "run/cfg.yaml": b"a: 1",
+        }
+    )
+    known = {"run": replace(ANTELOPE, key="run", file_name="run.zip", urls=(hub.url("run.zip"),), licence="emoca")}
+    hub.files["run.zip"] = zipped
+    pattern = "run/detail/checkpoints/"
+    file = WeightFile("c", f"m/{pattern}e/l=9.ckpt", "Run", "emoca", "archive", "run", f"{pattern}*.ckpt")
+    file = replace(file, alternatives=(f"m/{pattern}**/*.ckpt",))
+    plan = plan_files([file], tmp_path, options(hub, accepted=frozenset({"emoca"})), known)
+    assert go(plan) == ["m/run/detail/checkpoints/epoch=9/loss=3.1.ckpt"]
+    assert len(list(tmp_path.rglob("*.ckpt"))) == 2
+    assert plan_files([file], tmp_path, options(hub), known).present == (file,)
+
+
+def test_licences_block_until_accepted(hub: Hub, tmp_path: Path) -> None:
+    file = hf("unet/w.dat", UNET, licence="flame")
+    plan = plan_files([file], tmp_path, options(hub))
+    assert plan.jobs == () and plan.blocked[0].licence.pages == ("https://flame.is.tue.mpg.de",)
+    assert go(plan_files([file], tmp_path, options(hub, accepted=frozenset({"flame"})))) == ["unet/w.dat"]
+
+
+def test_licence_questions_name_the_pages() -> None:
+    out = io.StringIO()
+    answers = iter(["y", "no"])
+    accepted = ask_licences(["pose"], frozenset(), lambda _: next(answers), out)
+    assert accepted == frozenset({"emoca"})
+    assert "https://emoca.is.tue.mpg.de" in out.getvalue() and "https://flame.is.tue.mpg.de" in out.getvalue()
+    assert ask_licences(["pose"], frozenset(), None, out) == frozenset()
+
+
+def test_a_folder_as_mirror_needs_no_network(tmp_path: Path) -> None:
+    mirror, models = tmp_path / "stick", tmp_path / "models"
+    (mirror / "unet").mkdir(parents=True)
+    (mirror / "unet" / "w.dat").write_bytes(UNET)
+    (mirror / "antelopev2").mkdir()
+    (mirror / "antelopev2" / "d.onnx").write_bytes(ONNX)
+    offline = Options(mirror=str(mirror), remote=Remote(endpoint="http://127.0.0.1:9"))
+    plan = plan_files([hf("unet/w.dat", UNET), packed(ONNX)], models, offline, {"antelope": ANTELOPE})
+    assert plan.known_bytes == len(UNET) + len(ONNX)
+    assert go(plan) == ["unet/w.dat", "antelopev2/d.onnx"]
+    with pytest.raises(DownloadError, match=r"has no unet/x\.dat"):
+        go(plan_files([hf("unet/x.dat")], models, offline))
+    (mirror / "unet" / "w.dat").write_bytes(b"rotten")
+    (models / "unet" / "w.dat").unlink()
+    with pytest.raises(DownloadError, match="another content"):
+        go(plan_files([hf("unet/w.dat", UNET)], models, offline))
+    assert not (models / "unet" / "w.dat").exists()
+
+
+def test_a_mirror_may_hold_the_zip_or_an_alternative(tmp_path: Path) -> None:
+    mirror, models = tmp_path / "stick", tmp_path / "models"
+    mirror.mkdir()
+    (mirror / "antelope.zip").write_bytes(make_zip({"antelopev2/d.onnx": ONNX}))
+    (mirror / "unet").mkdir()
+    (mirror / "unet" / "w.json").write_bytes(CONFIG)
+    offline = Options(mirror=str(mirror))
+    file = hf("unet/w.dat", UNET, alternatives=("unet/w.json",))
+    plan = plan_files([file, packed(ONNX)], models, offline, {"antelope": ANTELOPE})
+    assert go(plan) == ["unet/w.json", "antelopev2/d.onnx"]
+
+
+def test_an_address_as_mirror(hub: Hub, tmp_path: Path) -> None:
+    hub.files |= {"copy/unet/w.json": CONFIG, "copy/antelopev2/d.onnx": ONNX}
+    hub.script("copy/antelopev2/d.onnx", drop(1000))
+    mirrored = options(hub, mirror=hub.url("copy/"), remote=Remote(endpoint="http://127.0.0.1:9"))
+    file = hf("unet/w.dat", UNET, alternatives=("unet/w.json",))
+    plan = plan_files([file, packed(ONNX)], tmp_path, mirrored, {"antelope": ANTELOPE})
+    assert go(plan) == ["unet/w.json", "antelopev2/d.onnx"]
+
+
+def test_a_mirror_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="neither a folder nor an http address"):
+        plan_files([hf("unet/w.dat")], tmp_path, Options(mirror=str(tmp_path / "nothing")))
+
+
+DRIVE_PAGE = """<!DOCTYPE html><html><form id="download-form" action="{0}" method="get">
+<input type="hidden" name="id" value="xyz"><input type="hidden" name="confirm" value="t">
+<input type="hidden" name="uuid" value="1&amp;2"></form></html>"""
+
+
+def test_google_drive_question_is_answered(hub: Hub, tmp_path: Path) -> None:
+    hub.files |= {"drive": UNET, "real": UNET}
+    hub.script("drive", page(DRIVE_PAGE.format("/real")))
+    file = WeightFile("s", "smirk/s.dat", "SMIRK", "smirk", "drive", "", "xyz", None, len(UNET), sha(UNET))
+    assert go(plan_files([file], tmp_path, options(hub))) == ["smirk/s.dat"]
+    assert hub.seen[-1].path == "real" and hub.seen[-1].query == "id=xyz&confirm=t&uuid=1%262"
+
+
+def test_google_drive_quota_is_said(hub: Hub) -> None:
+    hub.files["drive"] = b""
+    hub.script("drive", page("<html>Too many users have viewed or downloaded this file recently</html>"))
+    with pytest.raises(DownloadError, match=r"drive\.google\.com/file/d/xyz/view"):
+        resolve_drive(Address(hub.url("drive?id=xyz"), "s.dat", drive=True))
+
+
+def test_no_room(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="are needed"):
+        plan_files([replace(hf("unet/w.dat", UNET), bytes=10**18)], tmp_path, options(hub))
+
+
+def test_the_wrong_recogniser_is_moved_out_of_the_way(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "antelopev2").mkdir()
+    (tmp_path / "antelopev2" / "glintr100.onnx").write_bytes(ONNX)
+    outcome = fetch(plan_files([], tmp_path, options(hub)), patience=PATIENCE)
+    assert "unused/" in outcome.notes[0]
+    assert (tmp_path / "unused" / "glintr100.onnx").is_file() and not list((tmp_path / "antelopev2").iterdir())
+
+
+def test_two_downloads_into_one_folder_are_refused(hub: Hub, tmp_path: Path) -> None:
+    plan = plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub))
+    second: list[str] = []
+
+    def try_again(event: Event) -> None:
+        if event.kind == "start":
+            with pytest.raises(DownloadError, match="is under way"):
+                go(plan)
+            second.append(event.title)
+
+    fetch(plan, try_again, PATIENCE)
+    assert second
+
+
+def request(**more: object) -> DownloadRequest:
+    return replace(DownloadRequest(("identity",), Path("models")), **more)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_command_refuses_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="Unknown feature hair; choose from identity"):
+        run(request(features=("hair",), models=tmp_path), io.StringIO())
+    with pytest.raises(SettingsError, match="Unknown licence gpl; those to accept are emoca, flame"):
+        run(request(accept=("gpl",), models=tmp_path), io.StringIO())
+
+
+def test_the_command_lists_plans_and_says_what_it_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    out = io.StringIO()
+    assert run(request(listing=True), out) == 0
+    assert "FoivosPar/Arc2Face" in out.getvalue()
+    out = io.StringIO()
+    everything = request(features=("pose",), models=tmp_path, dry_run=True, as_json=True, mirror=str(tmp_path))
+    assert run(everything, out) == 3
+    answer = json.loads(out.getvalue())
+    assert {left["licence"] for left in answer["left_out"]} == {"emoca", "flame"}
+    assert any(job["path"] == "antelopev2.zip" and job["bytes"] == 360_662_982 for job in answer["planned"])
+
+
+def test_the_command_asks_before_it_begins(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def no(question: str) -> str:
+        asked.append(question)
+        return "n"
+
+    out = io.StringIO()
+    assert run(request(features=("pose",), models=tmp_path / "m", mirror=str(tmp_path)), out, no) == 1
+    assert len(asked) == 3 and "emoca" in asked[0] and "flame" in asked[1] and "Fetch now" in asked[2]
+    assert "Nothing was fetched" in out.getvalue() and not (tmp_path / "m").exists()
+
+
+def test_the_script_runs_without_any_package(tmp_path: Path) -> None:
+    """-I and -S: no site-packages, no environment. A mirror with a wrong VAE is refused with one line."""
+    mirror = PROJECT / "tests" / "data" / "tiny"
+    command = [sys.executable, "-I", "-S", str(PROJECT / "scripts" / "download_models.py")]
+    env = {**os.environ, "ARC2FACE_CACHE": str(tmp_path / "cache")}
+    listed = subprocess.run([*command, "--list", "--json"], capture_output=True, text=True, env=env, check=True)
+    assert any(row["path"] == "antelopev2/arcface.onnx" for row in json.loads(listed.stdout))
+    fetched = subprocess.run(
+        [*command, "fast", "--models", str(tmp_path / "m"), "--mirror", str(mirror)],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    assert fetched.returncode == 1 and "Traceback" not in fetched.stderr
+    assert fetched.stderr.startswith("Error: ") and fetched.stderr.count("\n") == 1
+    wrong = subprocess.run([*command, "--models"], capture_output=True, text=True, env=env)
+    assert wrong.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, "size unknown"), (17, "17 bytes"), (334_643_276, "334.6 MB"), (3_438_167_540, "3.44 GB")]
+)
+def test_sizes_for_people(count: int | None, text: str) -> None:
+    assert size(count) == text
+
+
+def test_every_failure_is_of_our_own_kind() -> None:
+    assert issubclass(DownloadError, Arc2FaceError)
