@@ -73,18 +73,24 @@ def load_geometry(
 ) -> Emoca:
     """Load only the head: enough to draw given angles, not to read photos. Arguments and errors as for `load`.
 
-    `generic_model.pkl` is enough; without it the head of a checkpoint is used.
+    `generic_model.pkl` is enough. Of several folders the first with either file decides, so that a head and the
+    encoders beside it stay together; there, the pickle is preferred because it is the smaller file.
     """
     files, shown = _locate(assets)
-    if files.checkpoint is not None and files.flame is None:
+    first = files if isinstance(assets, AssetFiles) else _first_head(shown)
+    if first.flame is None and files.checkpoint is not None:
         model = load(files, cache_dir=cache_dir, backend=backend)
         return Emoca(model.geometry, backend=backend).to(device)
-    flame = require(files.flame, _FLAME_TITLE, shown)
-    sources = [path for path in (flame, files.template) if path is not None]
-    arrays = convert_once(sources, lambda: _pack(_head_from_pickle(flame, files.template, None)), cache_dir)
-    return Emoca(_geometry({name: torch.from_numpy(array) for name, array in arrays.items()}), backend=backend).to(
-        device
-    )
+    flame, template = require(first.flame, _FLAME_TITLE, shown), first.template
+    sources = [path for path in (flame, template) if path is not None]
+    arrays = convert_once(sources, lambda: _pack(_head_from_pickle(flame, template, None)), cache_dir)
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Emoca(_geometry(state), backend=backend).to(device)
+
+
+def _first_head(folders: list[Path | str]) -> AssetFiles:
+    each = (AssetFiles.find(folder) for folder in folders)
+    return next((files for files in each if files.checkpoint or files.flame), AssetFiles())
 
 
 def _locate(assets: Folders) -> tuple[AssetFiles, list[Path | str]]:

@@ -1,0 +1,232 @@
+"""Head pose for the ControlNet: read off a reference photo, or given as angles.
+
+The source photo gives the face's shape; the FFHQ-aligned reference photo gives rotation, jaw, expression and camera
+(Arc2Face's pose demo; EMOCA, Danecek et al. 2022; FLAME, Li et al. 2017). The result is a picture of the head's
+world-space normals. `emoca` does the work; this module aligns, checks and explains.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arc2face.errors import (
+    CorruptWeightsError,
+    IncompatibleWeightsError,
+    MissingWeightsError,
+    NoFaceError,
+    PoseError,
+    SettingsError,
+)
+from arc2face.pose_values import (
+    ALIGNED_SIZE,
+    JAW_LIMIT,
+    PITCH_LIMIT,
+    ROLL_LIMIT,
+    YAW_LIMIT,
+    Landmarks,
+    PoseReading,
+    clamp_angles,
+    turntable_angles,
+)
+from arc2face.types import Expression, Float32Array, RgbU8
+
+if TYPE_CHECKING:
+    import emoca
+    from arc2face.bundle import ModelsFolder
+    from arc2face.pose_geometry import FacePoints
+
+__all__ = [
+    "JAW_LIMIT",
+    "PITCH_LIMIT",
+    "ROLL_LIMIT",
+    "YAW_LIMIT",
+    "PoseReader",
+    "PoseReading",
+    "clamp_angles",
+    "turntable_angles",
+]
+
+
+class PoseReader:
+    """Reads poses off photos and draws poses from angles. Loads on first use; safe to share between threads.
+
+    Args:
+        folders: where the asset tree (`EMOCA/`, `FLAME/`) may lie, first find wins; an `emoca` folder inside each
+            one counts, too.
+        device: "cpu", "cuda", "cuda:1" ... Other devices are served on the CPU.
+        cache_dir: where the converted copy of the weights is kept; the library's cache folder when None.
+    """
+
+    def __init__(self, folders: Path | Sequence[Path], device: str = "cpu", cache_dir: Path | None = None) -> None:
+        many = [folders] if isinstance(folders, Path) else list(folders)
+        self._folders = [path for folder in many for path in (folder / "emoca", folder)]
+        self._device = device if device.startswith("cuda") else "cpu"
+        self._cache_dir = cache_dir
+        self._lock = threading.RLock()
+        self._model: emoca.Emoca | None = None
+        self._head: tuple[emoca.Emoca, FacePoints] | None = None
+
+    @classmethod
+    def of_models(cls, models: ModelsFolder, device: str = "cpu") -> PoseReader:
+        """The reader for a models folder and the places that belong to it."""
+        return cls(models.places, device)
+
+    def available(self) -> tuple[bool, bool]:
+        """Whether photos can be read, and whether angles can be drawn, by the files that are there. Loads nothing."""
+        import emoca
+
+        files = emoca.AssetFiles.find(self._folders)
+        return files.checkpoint is not None, files.checkpoint is not None or files.flame is not None
+
+    def missing(self) -> str:
+        """What is missing for reading photos, where to register and where to put it; empty when nothing is."""
+        import emoca
+
+        return "" if self.available()[0] else emoca.missing_message("EMOCA's checkpoint", self._folders[:1])
+
+    def load(self) -> None:
+        """Load encoders and head now.
+
+        Raises:
+            MissingWeightsError: licensed files are not there; says where to register and where to put them.
+            CorruptWeightsError: a file is unreadable, or was refused by the safe readers.
+            IncompatibleWeightsError: a file belongs to another model.
+        """
+        self._loaded()
+
+    def read(
+        self,
+        source_rgb: RgbU8,
+        source_lm68: Landmarks | None,
+        reference_rgb: RgbU8,
+        reference_lm68: Landmarks | None,
+        *,
+        detect: Callable[[RgbU8], Landmarks | None] | None = None,
+        check: bool = True,
+    ) -> PoseReading:
+        """The source's face in the reference's pose.
+
+        Args:
+            source_rgb: (H, W, 3) uint8 photo that gives the face's shape.
+            source_lm68: (68, 2) landmarks in it, None when no face was found.
+            reference_rgb: (H, W, 3) uint8 photo that gives pose and expression.
+            reference_lm68: (68, 2) landmarks in it, None when no face was found.
+            detect: finds the landmarks of the aligned reference, as the original demo does once more. When None, or
+                when it finds none, the reference's landmarks are carried over.
+            check: refuse a reconstruction that clearly failed; with False it comes with a warning instead.
+
+        Raises:
+            NoFaceError: landmarks are None; says for which photo.
+            PoseError: the reconstruction failed.
+            WeightsError: as for `load`.
+        """
+        from arc2face.pose_reading import read_pose
+
+        source = _need_face(source_lm68, "source")
+        reference = _need_face(reference_lm68, "reference")
+        model = self._loaded()
+        with _explained():
+            return read_pose(model, self._points(model), source_rgb, source, reference_rgb, reference, detect, check)
+
+    def from_angles(
+        self,
+        yaw: float,
+        pitch: float,
+        roll: float,
+        shape: Float32Array | None = None,
+        expression: Expression | Float32Array | None = None,
+        jaw: float = 0.0,
+        size: int = ALIGNED_SIZE,
+    ) -> RgbU8:
+        """Draw a head at given angles, framed like an aligned photo.
+
+        Needs the head only: FLAME's `generic_model.pkl`, any file of that format, or a checkpoint that carries one.
+
+        Args:
+            yaw: degrees, clamped to YAW_LIMIT; positive turns to the picture's right.
+            pitch: degrees, clamped to PITCH_LIMIT; positive looks down.
+            roll: degrees, clamped to ROLL_LIMIT; positive tilts the top of the head to the picture's left.
+            shape: (100,) FLAME shape coefficients, the average head when None.
+            expression: Expression (its jaw counts, its eyelids have no place in FLAME) or (50,) coefficients.
+            jaw: further opening of the mouth in degrees, clamped to 0..JAW_LIMIT.
+            size: side of the picture in pixels, 32 to 2048.
+
+        Returns:
+            (size, size, 3) uint8 normal map, background 127.
+
+        Raises:
+            PoseError: a number is not finite, or an array has a wrong length.
+            SettingsError: the size is outside its range.
+            WeightsError: as for `load`.
+        """
+        from arc2face.pose_reading import draw_angles
+
+        if isinstance(size, bool) or not 32 <= size <= 2048:
+            raise SettingsError(f"The normal map's size must lie between 32 and 2048, not {size}.")
+        angles = clamp_angles(yaw, pitch, roll)
+        if not math.isfinite(jaw):
+            raise PoseError("The jaw opening must be a finite number of degrees.")
+        model, points = self._drawable()
+        with _explained():
+            return draw_angles(model, points, angles, shape, expression, max(0.0, min(JAW_LIMIT, float(jaw))), size)
+
+    def _loaded(self) -> emoca.Emoca:
+        import emoca
+
+        with self._lock, _explained():
+            if self._model is None:
+                self._model = emoca.load(self._folders, device=self._device, cache_dir=self._cache())
+                self._head = None  # photos and sliders then share one head
+            return self._model
+
+    def _drawable(self) -> tuple[emoca.Emoca, FacePoints]:
+        import emoca
+
+        with self._lock, _explained():
+            if self._head is None:
+                model = self._model or emoca.load_geometry(self._folders, device=self._device, cache_dir=self._cache())
+                self._head = model, self._points(model)
+            return self._head
+
+    def _points(self, model: emoca.Emoca) -> FacePoints:
+        from arc2face.pose_geometry import FacePoints
+
+        return FacePoints.of(model.geometry)
+
+    def _cache(self) -> Path:
+        from arc2face.store import cache_folder
+
+        return self._cache_dir or cache_folder() / "emoca"
+
+
+def _need_face(landmarks: Landmarks | None, which: str) -> Landmarks:
+    if landmarks is None:
+        raise NoFaceError(f"No face was found in the {which} photo. Choose one that shows a face clearly.")
+    points = np.asarray(landmarks)
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise PoseError(f"The {which} photo's landmarks must be 68 finite points; detect the face again.")
+    return points
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    """Turn emoca's errors into this library's; the messages already say what to do."""
+    import emoca
+
+    try:
+        yield
+    except emoca.MissingAssetError as error:
+        raise MissingWeightsError(str(error)) from error
+    except emoca.IncompatibleAssetError as error:
+        raise IncompatibleWeightsError(str(error)) from error
+    except emoca.CorruptAssetError as error:
+        raise CorruptWeightsError(str(error)) from error
+    except emoca.EmocaError as error:
+        raise PoseError(str(error)) from error

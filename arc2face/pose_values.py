@@ -1,0 +1,87 @@
+"""What a pose reading holds, and the angles the pose model is good for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arc2face.errors import PoseError, SettingsError
+from arc2face.types import Float32Array, RgbU8
+
+__all__ = ["PoseReading", "clamp_angles", "turntable_angles"]
+
+YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT = 75.0, 40.0, 30.0
+"""Largest angles in degrees for the sliders. The published ControlNet knows the frontal hemisphere only, and aligned
+photos are upright; beyond these angles training photos are too rare to rely on."""
+JAW_LIMIT = 30.0
+"""Largest jaw opening in degrees."""
+ALIGNED_SIZE = 512
+WARN_ERROR, FAIL_ERROR = 0.12, 0.35
+"""Reprojection errors from which a reconstruction is doubted, and refused. An error of 1 is one face size."""
+SMALL_FACE = 48
+"""Larger side in pixels of the landmarks' box below which a face is called very small."""
+MIN_COVERAGE = 0.02
+"""Share of the picture that a sound reconstruction covers at least."""
+Landmarks = NDArray[np.floating[Any]]
+"""(68, 2) x, y in pixels, in the order of the 68-point (iBUG) scheme."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseReading:
+    """What was read off a reference photo.
+
+    `aligned_rgb_u8`: (512, 512, 3) the aligned reference. `normal_map`: (512, 512, 3) uint8, background 127.
+    `yaw`, `pitch`, `roll`: degrees; positive yaw turns to the picture's right, positive pitch looks down, positive
+    roll tilts the top of the head to the picture's left. `reprojection_error`: mean distance of eyes, nose and mouth
+    corners of the drawn head from the detected ones, over the size of the detected face; about 0.05 is good.
+    `warnings`: sentences for the user, empty when all is well. `shape` (100,) of the source, `expression` (50,) and
+    `pose` (6,) radians of the reference, float32.
+    """
+
+    aligned_rgb_u8: RgbU8
+    normal_map: RgbU8
+    yaw: float
+    pitch: float
+    roll: float
+    reprojection_error: float
+    warnings: tuple[str, ...]
+    shape: Float32Array
+    expression: Float32Array
+    pose: Float32Array
+
+
+def clamp_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, float]:
+    """Angles in degrees brought into the range the ControlNet was trained for.
+
+    Raises:
+        PoseError: an angle is NaN or infinite.
+    """
+    if not all(math.isfinite(angle) for angle in (yaw, pitch, roll)):
+        raise PoseError("Yaw, pitch and roll must be finite numbers of degrees.")
+    limits = (YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT)
+    clamped = [max(-limit, min(limit, float(angle))) for angle, limit in zip((yaw, pitch, roll), limits, strict=True)]
+    return clamped[0], clamped[1], clamped[2]
+
+
+def turntable_angles(n: int, yaw: float = 60.0, pitch: float = 0.0) -> tuple[tuple[float, float, float], ...]:
+    """Evenly spaced poses from the picture's left to its right.
+
+    Args:
+        n: how many, 1 to 64; one alone is frontal.
+        yaw: the outermost angle in degrees, clamped to YAW_LIMIT.
+        pitch: degrees, the same for all, clamped to PITCH_LIMIT.
+
+    Returns:
+        n tuples (yaw, pitch, roll) for `PoseReader.from_angles`.
+
+    Raises:
+        SettingsError: n is outside its range.
+    """
+    if isinstance(n, bool) or not 1 <= n <= 64:
+        raise SettingsError(f"A turntable has 1 to 64 angles, not {n}.")
+    steps = [0.0] if n == 1 else [2.0 * k / (n - 1) - 1.0 for k in range(n)]
+    return tuple(clamp_angles(yaw * step, pitch, 0.0) for step in steps)
