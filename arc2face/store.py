@@ -33,6 +33,18 @@ log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 22
 _MAX_CACHED_HASHES = 512
+# What torch.load raises for damaged files, beside UnpicklingError.
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    struct.error,
+)
 
 
 def cache_folder() -> Path:
@@ -165,7 +177,7 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             f"{path} was refused: it asks for more than tensors when it is opened, or it is damaged. "
             "Nothing in it was executed. Take the file from its original source."
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, IndexError, AttributeError, struct.error) as error:
+    except _DAMAGE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorruptWeightsError(
             f"{path} is truncated or damaged ({reason}). Fetch it again with `arc2face download`."

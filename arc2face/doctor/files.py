@@ -1,0 +1,151 @@
+"""Every model file: present, of the right size and hash, loadable, and the right recogniser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from arc2face.bundle import ModelsFolder, best_bundle
+from arc2face.doctor.report import Check, Status
+from arc2face.download.ledger import Ledger
+from arc2face.errors import Arc2FaceError, MissingWeightsError, WrongRecogniserError
+from arc2face.licences import LICENCES
+from arc2face.sniff import what_is_wrong
+from arc2face.store import load_state_dict, sha256_of
+from arc2face.weights import FEATURES, WEIGHTS, WeightFile, by_key, locate
+
+__all__ = ["check_files"]
+
+_TITLES = {"full": "the original weights", "starter": "the starter models shipped here", "tiny": "tiny random models"}
+
+
+def check_files(models: Path | None, quick: bool) -> Iterator[Check]:
+    """Findings about the models folder and each file in it."""
+    try:
+        folder = best_bundle(models)
+    except MissingWeightsError as error:
+        yield Check("models", "models folder", "error", str(error), "arc2face download identity")
+        return
+    status: Status = "warning" if folder.kind == "tiny" else "ok"
+    remedy = "Their pictures are noise. arc2face download identity" if folder.kind == "tiny" else ""
+    data = {"path": str(folder.root.resolve()), "kind": folder.kind}
+    yield Check("models", "models folder", status, f"{_TITLES[folder.kind]}, in {folder.root}", remedy, data)
+    for file in WEIGHTS:
+        yield _check_file(folder, file, quick)
+    yield from _check_recogniser(folder)
+
+
+def _check_file(folder: ModelsFolder, file: WeightFile, quick: bool) -> Check:
+    data: dict[str, Any] = {"key": file.key, "path": file.path, "licence": LICENCES[file.licence].title}
+    found = locate(folder.root, file)
+    if found is None:
+        return _absent(folder, file, data)
+    size = found.stat().st_size
+    data |= {"found": str(found), "bytes": size}
+    problem = what_is_wrong(found) or _wrong_size(folder, file, found, size)
+    if problem is None and not quick:
+        data["sha256"] = sha256_of(found)
+        problem = _wrong_hash(folder, file, found, data["sha256"]) or _does_not_load(found)
+    if problem is not None:
+        remedy = f"Delete it and run: arc2face download {_feature(file)}"
+        return Check("models", file.title, _grade(file), f"{found}: {problem}", remedy, data)
+    return Check("models", file.title, "ok", f"{size / 1e6:.1f} MB{_trust(folder, file, found, quick)}", data=data)
+
+
+def _absent(folder: ModelsFolder, file: WeightFile, data: dict[str, Any]) -> Check:
+    """A missing file is an error when nothing works without it, and only worth a note in the small bundles."""
+    feature = _feature(file)
+    licence = LICENCES[file.licence]
+    remedy = f"arc2face download {feature}"
+    if licence.must_accept:
+        remedy += f" --accept-licence {licence.key} (register first at {licence.pages[0]})"
+    if folder.kind != "full":
+        return Check("models", file.title, "note", f"not in {_TITLES[folder.kind]}", remedy, data)
+    status: Status = "error" if feature == "identity" else "note"
+    if file.key in ("sd15-model-index", "sd15-feature-extractor-preprocessor-config"):
+        status = "note"  # the original snippets read them, this program does not
+    return Check("models", file.title, status, f"missing; {feature} needs it", remedy, data)
+
+
+def _feature(file: WeightFile) -> str:
+    """The first feature whose own files hold this one."""
+    return next(name for name, keys in FEATURES.items() if file.key in keys)
+
+
+def _grade(file: WeightFile) -> Status:
+    return "error" if _feature(file) == "identity" else "warning"
+
+
+def _wrong_size(folder: ModelsFolder, file: WeightFile, found: Path, size: int) -> str | None:
+    if folder.kind != "full" or found.name not in file.published_names:
+        return None
+    sizes = {file.bytes, file.fp16.bytes if file.fp16 else None} - {None}
+    if sizes and size not in sizes:
+        return f"it has {size} bytes instead of {' or '.join(str(s) for s in sorted(filter(None, sizes)))}"
+    return None
+
+
+def _wrong_hash(folder: ModelsFolder, file: WeightFile, found: Path, digest: str) -> str | None:
+    if folder.kind != "full":
+        return None
+    if found.name in file.published_names and file.known_hashes:
+        return None if digest in file.known_hashes else "its SHA-256 is not the published one"
+    noted = _noted(folder, found)
+    return None if noted is None or noted == digest else "it has changed since it was fetched"
+
+
+def _noted(folder: ModelsFolder, found: Path) -> str | None:
+    """The hash that the downloader recorded for a file."""
+    if not found.is_relative_to(folder.root):
+        return None
+    entry = Ledger(folder.root).get(found.relative_to(folder.root).as_posix())
+    return entry.sha256 if entry else None
+
+
+def _trust(folder: ModelsFolder, file: WeightFile, found: Path, quick: bool) -> str:
+    if quick or folder.kind != "full":
+        return ""
+    if found.name in file.published_names and file.known_hashes:
+        return ", published hash"
+    return ", hash as first fetched" if _noted(folder, found) else ", no published hash to compare with"
+
+
+def _does_not_load(path: Path) -> str | None:
+    """Opens the file as the program would; None when that works, or when only other parts can open it."""
+    try:
+        if path.suffix in (".bin", ".pt"):
+            load_state_dict(path)
+        elif path.suffix == ".onnx":
+            return _onnx_problem(path)
+    except ImportError as error:
+        return f"it could not be tried: {error}"
+    except Arc2FaceError as error:
+        return str(error)
+    return None
+
+
+def _onnx_problem(path: Path) -> str | None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exception types are not public
+        return f"onnxruntime cannot open it ({str(error).splitlines()[0]})"
+    return None
+
+
+def _check_recogniser(folder: ModelsFolder) -> Iterator[Check]:
+    from arc2face.recogniser import check_recogniser
+
+    found = locate(folder.root, by_key("arcface"))
+    try:
+        digest = check_recogniser(found.parent if found else folder.root / "antelopev2")
+    except WrongRecogniserError as error:
+        yield Check("models", "recogniser", "error", str(error), "Delete the file, then: arc2face download identity")
+    except MissingWeightsError:
+        return
+    else:
+        yield Check("models", "recogniser", "ok", "arcface.onnx alone", data={"sha256": digest})
