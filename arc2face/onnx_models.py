@@ -1,0 +1,135 @@
+"""The face networks as insightface's own model classes, loaded one by one, quietly, with a provider that works.
+
+insightface's convenience class loads every network in a folder, wrong recognisers included; these loaders open the
+named file only. Pictures given to the returned classes are **B, G, R**, as insightface expects.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, MissingWeightsError
+
+logger = logging.getLogger(__name__)
+
+CPU = "CPUExecutionProvider"
+LANDMARK_OUTPUTS = 3309  # 1103 points x 3, of which the last 68 are used
+
+
+def usable_providers(wanted: Sequence[str] | None) -> list[str]:
+    """The execution providers to try, CPU last.
+
+    None means CUDA where onnxruntime has it. A wanted provider that this onnxruntime lacks is logged and left out.
+    """
+    available = onnxruntime.get_available_providers()
+    names = list(wanted) if wanted is not None else ["CUDAExecutionProvider"]
+    chosen = [name for name in names if name in available and name != CPU]
+    absent = [name for name in names if name not in available] if wanted is not None else []
+    if absent:
+        logger.warning(
+            "onnxruntime here has no %s; the face networks run on the CPU. For CUDA install onnxruntime-gpu alone, "
+            "without onnxruntime beside it.",
+            ", ".join(absent),
+        )
+    return [*chosen, CPU]
+
+
+def open_session(path: Path, providers: Sequence[str] | None = None) -> onnxruntime.InferenceSession:
+    """Open one ONNX file; falls back to the CPU, with a warning, where the accelerator does not start.
+
+    Raises:
+        MissingWeightsError: no such file.
+        CorruptWeightsError: not a readable ONNX model.
+    """
+    if not path.is_file():
+        raise MissingWeightsError(f"The face network {path.name} is missing. Fetch it with: arc2face download identity")
+    wanted = usable_providers(providers)
+    if wanted[0] == "CUDAExecutionProvider":
+        _preload_cuda()
+    try:
+        session = _session(path, wanted)
+    except Exception as error:  # onnxruntime raises its own, undocumented types
+        if wanted == [CPU]:
+            raise _corrupt(path, error) from error
+        logger.warning("%s does not start on %s (%s); it runs on the CPU.", path.name, wanted[0], error)
+        try:
+            session = _session(path, [CPU])
+        except Exception as second:
+            raise _corrupt(path, second) from second
+    if wanted[0] not in session.get_providers():
+        logger.warning("%s runs on the CPU, because %s could not be started.", path.name, wanted[0])
+    return session
+
+
+def load_detector(path: Path, providers: Sequence[str] | None = None) -> Any:
+    """Insightface's SCRFD; one session serves all input sizes."""
+    session = open_session(path, providers)
+    _expect(path, len(session.get_outputs()) in (9, 15), "a SCRFD detector with five points (9 or 15 outputs)")
+    scrfd: Any = _insightface("scrfd").SCRFD(model_file=str(path), session=session, static_shape_sessions=False)
+    scrfd.prepare(0, det_thresh=0.5)
+    return scrfd
+
+
+def load_recogniser(path: Path, providers: Sequence[str] | None = None) -> Any:
+    """Insightface's ArcFaceONNX; 112 x 112 in, 512 numbers out."""
+    session = open_session(path, providers)
+    taken, given = session.get_inputs()[0].shape, session.get_outputs()
+    fits = list(taken[2:4]) == [112, 112] and len(given) == 1 and given[0].shape[-1] == 512
+    _expect(path, fits, "an ArcFace recogniser (112 x 112 pixels in, 512 numbers out)")
+    return _insightface("arcface_onnx").ArcFaceONNX(model_file=str(path), session=session)
+
+
+def load_landmarks(path: Path, providers: Sequence[str] | None = None) -> Any:
+    """Insightface's Landmark for 1k3d68; 192 x 192 in, 68 points with depth out."""
+    session = open_session(path, providers)
+    taken, given = session.get_inputs()[0].shape, session.get_outputs()
+    fits = list(taken[2:4]) == [192, 192] and len(given) == 1 and given[0].shape[-1] == LANDMARK_OUTPUTS
+    _expect(path, fits, "the 68-point landmark network (192 x 192 pixels in, 3309 numbers out)")
+    return _insightface("landmark").Landmark(model_file=str(path), session=session)
+
+
+def _insightface(module: str) -> Any:
+    # insightface 2.1 calls a method that scikit-image has deprecated, on every face
+    warnings.filterwarnings("ignore", message="`estimate` is deprecated", category=FutureWarning)
+    try:
+        return importlib.import_module(f"insightface.model_zoo.{module}")
+    except ImportError as error:
+        raise MissingWeightsError(
+            "The package insightface cannot be imported. Install the requirements: pip install -r requirements.txt"
+        ) from error
+
+
+def _session(path: Path, providers: list[str]) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: the models' unused initialisers fill the terminal otherwise
+    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
+
+
+def _preload_cuda() -> None:
+    """Let onnxruntime find CUDA and cuDNN inside the Python environment, where it can."""
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is None:
+        return
+    try:
+        preload()
+    except Exception as error:
+        logger.debug("onnxruntime could not preload the CUDA libraries: %s", error)
+
+
+def _expect(path: Path, fits: bool, what: str) -> None:
+    if not fits:
+        raise IncompatibleWeightsError(f"{path.name} is not {what}. Fetch it with: arc2face download identity")
+
+
+def _corrupt(path: Path, error: Exception) -> CorruptWeightsError:
+    reason = " ".join(str(error).split())[:160]
+    return CorruptWeightsError(
+        f"{path.name} cannot be opened ({reason}). Delete it and fetch it again: arc2face download identity"
+    )
