@@ -70,8 +70,8 @@ def hidden_states(encoder: CLIPTextModel, ids: Tensor) -> Tensor:
 
 
 @contextmanager
-def injected(encoder: CLIPTextModel, position: int, rows: Tensor) -> Iterator[None]:
-    """Replace the token embedding at `position` by `rows` (N, D) for the body; the table itself is not touched."""
+def injected(encoder: CLIPTextModel, position: int | slice, rows: Tensor) -> Iterator[None]:
+    """Replace the token embeddings at `position` by `rows` ((N, D), or (N, L, D) for a slice) for the body; the table itself is not touched."""
 
     def replace(module: nn.Module, args: object, output: Tensor) -> Tensor:
         output = output.clone()

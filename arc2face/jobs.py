@@ -22,15 +22,18 @@ T = TypeVar("T")
 class Job:
     """A submitted generation request."""
 
-    def __init__(self, request: GenerationRequest) -> None:
+    def __init__(self, request: GenerationRequest, on_cancel: Callable[[Job], None] = lambda job: None) -> None:
+        """`on_cancel`: called once a stop is asked for; the engine takes a waiting job out of the queue there."""
         self.request = request
+        self._on_cancel = on_cancel
         self._events: queue.Queue[Progress | None] = queue.Queue()
         self._future: Future[GenerationResult] = Future()
         self._cancel = threading.Event()
 
     def cancel(self) -> None:
-        """Ask to stop; takes effect within one denoising step. Safe to call at any time, also twice."""
+        """Stop: at once while waiting, within one denoising step while running. Harmless when repeated or late."""
         self._cancel.set()
+        self._on_cancel(self)
 
     @property
     def cancelled(self) -> bool:

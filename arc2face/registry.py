@@ -36,6 +36,7 @@ BASE_PARTS = {
     "unet": "Arc2Face denoiser",
     "vae": "Image decoder (VAE)",
 }
+WIDE_CHANNELS = 64
 Announce = Callable[[str], None]
 
 
@@ -175,7 +176,11 @@ class ModelRegistry:
         return self._to_device(value) if isinstance(value, nn.Module) else value
 
     def _to_device(self, module: nn.Module) -> nn.Module:
-        return module.to(self.runtime.device, memory_format=torch.channels_last)
+        # Wide convolutions run 10 to 30 % faster in channels_last; narrow ones gain nothing and keep NCHW, in which
+        # they reproduce the original code bit for bit on one thread.
+        channels = getattr(getattr(module, "config", None), "block_out_channels", None)
+        wide = channels is not None and channels[0] >= WIDE_CHANNELS
+        return module.to(self.runtime.device, memory_format=torch.channels_last if wide else torch.preserve_format)
 
     def _move(self, name: str, device: str) -> None:
         loaded = self._parts.get(name)

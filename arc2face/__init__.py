@@ -1,0 +1,89 @@
+"""Arc2Face: new pictures of the same person.
+
+Names are resolved on first use, so `import arc2face` pulls in neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arc2face.alignment import image_align
+    from arc2face.compat import CLIPTextModelWrapper, ReferenceAdapter, project_face_embs
+    from arc2face.engine import Engine
+    from arc2face.errors import Arc2FaceError
+    from arc2face.identities import IdentityReport, load_identity, save_identity
+    from arc2face.imaging import load_rgb_u8
+    from arc2face.pasteback import paste_back
+    from arc2face.recipes import read_recipe, request_from_recipe, save_png
+    from arc2face.types import (
+        Expression,
+        ExpressionCondition,
+        GeneratedImage,
+        GenerationRequest,
+        GenerationResult,
+        IdentityEmbedding,
+        PoseCondition,
+        Progress,
+        ReferenceCondition,
+    )
+
+_HOMES = {
+    "alignment": ("image_align",),
+    "compat": ("CLIPTextModelWrapper", "ReferenceAdapter", "project_face_embs"),
+    "engine": ("Engine",),
+    "errors": ("Arc2FaceError",),
+    "identities": ("IdentityReport", "load_identity", "save_identity"),
+    "imaging": ("load_rgb_u8",),
+    "pasteback": ("paste_back",),
+    "recipes": ("read_recipe", "request_from_recipe", "save_png"),
+    "types": (
+        "Expression",
+        "ExpressionCondition",
+        "GeneratedImage",
+        "GenerationRequest",
+        "GenerationResult",
+        "IdentityEmbedding",
+        "PoseCondition",
+        "Progress",
+        "ReferenceCondition",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Arc2FaceError",
+    "CLIPTextModelWrapper",
+    "Engine",
+    "Expression",
+    "ExpressionCondition",
+    "GeneratedImage",
+    "GenerationRequest",
+    "GenerationResult",
+    "IdentityEmbedding",
+    "IdentityReport",
+    "PoseCondition",
+    "Progress",
+    "ReferenceAdapter",
+    "ReferenceCondition",
+    "image_align",
+    "load_identity",
+    "load_rgb_u8",
+    "paste_back",
+    "project_face_embs",
+    "read_recipe",
+    "request_from_recipe",
+    "save_identity",
+    "save_png",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'arc2face' has no attribute {name!r}")
+    return getattr(import_module(f"arc2face.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,138 @@
+"""Everything that looks at photos: faces, identities, expressions, poses. Networks load on first use.
+
+The face networks run in onnxruntime and may be called from any thread; the torch encoders run on the device worker.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arc2face.alignment import align_rgb_u8
+from arc2face.bundle import ModelsFolder
+from arc2face.face_types import Face
+from arc2face.faces import FaceAnalyser, choose_face
+from arc2face.identities import IdentityReport, combine
+from arc2face.jobs import DeviceWorker
+from arc2face.recogniser import check_recogniser
+from arc2face.types import Expression, Float32Array, IdentityEmbedding, RgbU8, Runtime
+
+if TYPE_CHECKING:
+    from arc2face.pose import PoseReader, PoseReading
+    from arc2face.smirk import SmirkEncoder
+
+FACE_FOLDER = "antelopev2"
+
+
+class Perception:
+    """Reads photos with the networks of one models folder."""
+
+    def __init__(self, models: ModelsFolder, runtime: Runtime, worker: DeviceWorker) -> None:
+        self.models = models
+        self.runtime = runtime
+        self.worker = worker
+        self._lock = threading.RLock()
+        self._faces: FaceAnalyser | None = None
+        self._smirk: SmirkEncoder | None = None
+        self._pose: PoseReader | None = None
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names of the readers in memory: detector, recogniser, landmarks, smirk, pose."""
+        names = list(self._faces.loaded) if self._faces is not None else []
+        names += ["smirk"] if self._smirk is not None else []
+        return (*names, "pose") if self._pose is not None else tuple(names)
+
+    @property
+    def faces(self) -> FaceAnalyser:
+        """Detector, recogniser and landmarks. Raises MissingWeightsError or WrongRecogniserError."""
+        with self._lock:
+            if self._faces is None:
+                detector = self.models.require(f"{FACE_FOLDER}/scrfd_10g_bnkps.onnx")
+                check_recogniser(detector.parent)
+                recogniser = self.models.require(f"{FACE_FOLDER}/arcface.onnx")
+                landmarks = self.models.find(f"{FACE_FOLDER}/1k3d68.onnx")
+                self._faces = FaceAnalyser(detector, recogniser, landmarks, _providers(self.runtime))
+            return self._faces
+
+    def face(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> Face:
+        """One detected face, the largest or number `pick` (0-based). Raises NoFaceError naming the picture."""
+        return choose_face(self.faces.detect(picture), pick, name)
+
+    def embed(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> IdentityEmbedding:
+        """Identity embedding of one face of a picture."""
+        return self.faces.embed(picture, self.face(picture, pick, name))
+
+    def identify(
+        self,
+        photos: Sequence[RgbU8],
+        picks: Sequence[int | None] | None = None,
+        method: str = "mean",
+        drop_outliers: bool = False,
+    ) -> IdentityReport:
+        """One person from one or several photos; see `arc2face.identities.combine`."""
+        chosen = list(picks) if picks is not None else [None] * len(photos)
+        chosen += [None] * (len(photos) - len(chosen))
+        names = ["the photo"] if len(photos) == 1 else [f"photo {i + 1}" for i in range(len(photos))]
+        embeddings = [self.embed(*row) for row in zip(photos, chosen, names, strict=True)]
+        return combine(embeddings, method=method, drop_outliers=drop_outliers)  # type: ignore[arg-type]
+
+    def landmarks(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> Float32Array:
+        """(68, 2) landmarks of one face, pixels."""
+        return self.faces.landmarks(picture, self.face(picture, pick, name))
+
+    def align(self, picture: RgbU8, size: int, pick: int | None = None, name: str = "the picture") -> RgbU8:
+        """FFHQ-aligned square of one face."""
+        return align_rgb_u8(picture, self.landmarks(picture, pick, name), size)
+
+    def read_expression(self, picture: RgbU8, pick: int | None = None, name: str = "the expression photo") -> Expression:
+        """The 55 FLAME numbers of one face, from SMIRK."""
+        from arc2face.expression import read_expression
+
+        landmarks = self.landmarks(picture, pick, name)
+        return self.worker.call(lambda: read_expression(self._smirk_encoder(), picture, landmarks))
+
+    def read_pose(
+        self, source: RgbU8, reference: RgbU8, source_pick: int | None = None, reference_pick: int | None = None
+    ) -> PoseReading:
+        """Head shape of the source photo in the pose and expression of the reference photo."""
+        source_points = self.landmarks(source, source_pick, "the photo of the person")
+        points = self.landmarks(reference, reference_pick, "the pose photo")
+        return self.worker.call(
+            lambda: self.pose_reader.read(source, source_points, reference, points, detect=self._landmarks_or_none)
+        )
+
+    def _landmarks_or_none(self, picture: RgbU8) -> Float32Array | None:
+        faces = self.faces.detect(picture)
+        return self.faces.landmarks(picture, faces[0]) if faces else None
+
+    @property
+    def pose_reader(self) -> PoseReader:
+        """The head reconstruction. Raises MissingWeightsError with the registration pages."""
+        from arc2face.pose import PoseReader
+
+        with self._lock:
+            if self._pose is None:
+                self._pose = PoseReader(self.pose_folders(), self.runtime.device)
+            return self._pose
+
+    def pose_folders(self) -> tuple[Path, ...]:
+        """Where EMOCA's and FLAME's files may lie."""
+        places = [place / "emoca" for place in self.models.places]
+        return (*places, *self.models.also)
+
+    def _smirk_encoder(self) -> SmirkEncoder:
+        from arc2face.smirk import SmirkEncoder
+
+        with self._lock:
+            if self._smirk is None:
+                path = self.models.require("smirk/SMIRK_em1.pt", "smirk/SMIRK_em1.safetensors", feature="expression")
+                self._smirk = SmirkEncoder.from_file(path, self.runtime.device)
+            return self._smirk
+
+
+def _providers(runtime: Runtime) -> list[str] | None:
+    # ZeroGPU emulates CUDA for torch only, and on other devices the CPU is quick enough for these networks.
+    return None if runtime.device.startswith("cuda") else ["CPUExecutionProvider"]
