@@ -1,0 +1,82 @@
+"""Ready-made inputs: a strip of example faces that run on a click, and a freshly rendered one."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import snippets
+from app.errors import shows_errors
+from app.person import PersonPicker
+from app.shell import INSTANT, Shell, session_of
+from app.theme import EXAMPLES
+from arc2face.errors import InputError
+
+SURPRISE_SIZE = 512
+FRESH_SEEDS = (100_001, 2**31, 2)
+"""Odd, as for evaluation: nobody the starter models were trained on."""
+
+
+class ExampleStrip:
+    """Thumbnails to click on, and the "Surprise me" button."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self.paths = sorted(str(path) for path in (EXAMPLES / "faces").glob("*.webp"))
+        gr.HTML(snippets.hint("No photo at hand? Tap one of these people, who do not exist."))
+        self.strip = gr.Gallery(
+            self.paths,
+            label="Examples",
+            show_label=False,
+            columns=6,
+            rows=1,
+            height=64,
+            fit_columns=False,
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            visible=bool(self.paths),
+            elem_classes=["strip"],
+        )
+        self.surprise = gr.Button("Surprise me", size="sm")
+
+    def connect(self, person: PersonPicker, generate: Callable[..., Any], event: dict[str, Any]) -> None:
+        """A click fills the picker and starts the run."""
+        chosen = self.strip.select(self._chosen, None, [person.photos, person.identity_file], **INSTANT)
+        rendered = self.surprise.click(self._rendered, None, [person.photos, person.identity_file], **INSTANT)
+        for before in (chosen, rendered):
+            person.inspect_after(before)
+            before.success(generate, **event)
+
+    def _chosen(self, event: gr.SelectData) -> tuple[list[str], None]:
+        index = event.index if isinstance(event.index, int) else 0
+        return [self.paths[index]], None
+
+    @shows_errors
+    def _rendered(self, request: gr.Request) -> tuple[list[str], None]:
+        target = self._shell.files.new_run(session_of(request)) / "somebody-new.png"
+        render_avatar(random.randrange(*FRESH_SEEDS), target)
+        return [str(target)], None
+
+
+def render_avatar(seed: int, target: Path) -> None:
+    """Render a person who does not exist into a PNG.
+
+    Raises:
+        InputError: this installation has no renderer (the `training` package is not there).
+    """
+    try:
+        avatars: Any = importlib.import_module("training.avatars")
+    except ImportError as error:
+        raise InputError("This installation cannot render new people; pick one of the examples instead.") from error
+    import numpy as np
+    from PIL import Image
+
+    world = avatars.AvatarWorld()
+    state = world.sample_state(np.random.default_rng(seed))
+    Image.fromarray(world.render(world.identity(seed), state, SURPRISE_SIZE, want=("rgb",)).rgb_u8).save(target)

@@ -1,0 +1,113 @@
+"""What this visitor has made since the page was opened. Lives in session state; nothing is shared between visitors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import snippets
+from app.errors import shows_errors
+from app.files import zip_files
+from app.shell import INSTANT, QUIET, Shell, session_of
+from arc2face.errors import InputError
+
+MAX_RUNS = 50
+TEXT = "Everything you made since you opened the page. It goes away when you close it: download what you want to keep."
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One saved picture. `path`: PNG with its recipe inside. `similarity`: cosine, None when unknown."""
+
+    path: str
+    seed: int
+    similarity: float | None
+    face_found: bool | None
+
+    @property
+    def caption(self) -> str:
+        """What stands on the picture in a gallery."""
+        if self.similarity is not None:
+            score = f"Similarity {self.similarity:.2f}"
+        else:
+            score = "No face found" if self.face_found is False else "Not compared"
+        return f"{score} · seed {self.seed}"
+
+    @property
+    def short(self) -> str:
+        """The score alone."""
+        return "no face" if self.similarity is None else f"{self.similarity:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished generation. `when`: local time of the server, HH:MM."""
+
+    tab: str
+    when: str
+    pictures: tuple[Picture, ...]
+
+    @classmethod
+    def now(cls, tab: str, pictures: Sequence[Picture]) -> Run:
+        """A run that has just finished."""
+        return cls(tab, datetime.now().strftime("%H:%M"), tuple(pictures))
+
+
+def remember(history: Sequence[Run], run: Run) -> tuple[Run, ...]:
+    """The history with one more run, the oldest dropped beyond MAX_RUNS."""
+    return (*history, run)[-MAX_RUNS:]
+
+
+def build(shell: Shell) -> None:
+    """The History tab."""
+    with gr.Column(elem_classes=["card", "history"]):
+        gr.HTML(snippets.lead("This session", TEXT))
+        empty = gr.HTML(snippets.idle("Nothing here yet", "Pictures you make in the other tabs are collected here."))
+        pictures = gr.Gallery(
+            label="Pictures of this session",
+            show_label=False,
+            columns=5,
+            height="auto",
+            visible=False,
+            interactive=False,
+            buttons=["download", "fullscreen"],
+        )
+        with gr.Row():
+            pack = gr.Button("Pack everything as a zip", interactive=False)
+            clear = gr.Button("Clear the history", interactive=False)
+        packed = gr.File(label="All pictures", visible=False, interactive=False)
+    views = [empty, pictures, pack, clear, packed]
+    shell.history.change(_views, shell.history, views, **INSTANT)
+    clear.click(lambda: (), None, shell.history, **INSTANT)
+
+    @shows_errors
+    def pack_all(history: Sequence[Run], request: gr.Request) -> Any:
+        if not history:
+            raise InputError("There is nothing to pack yet.")
+        folder = shell.files.new_run(session_of(request))
+        paths = [Path(picture.path) for run in history for picture in run.pictures]
+        return gr.update(value=str(zip_files(paths, folder / "arc2face-session.zip")), visible=True)
+
+    pack.click(pack_all, shell.history, packed, **QUIET)
+
+
+def _views(history: Sequence[Run]) -> tuple[Any, ...]:
+    items = [
+        (picture.path, f"{run.tab} {run.when} · {picture.short}")
+        for run in reversed(history)
+        for picture in run.pictures
+    ]
+    some = bool(items)
+    buttons = gr.update(interactive=some)
+    return (
+        gr.update(visible=not some),
+        gr.update(value=items, visible=some),
+        buttons,
+        buttons,
+        gr.update(visible=False, value=None),
+    )

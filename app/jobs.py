@@ -1,0 +1,81 @@
+"""Which jobs belong to which visitor, so that one visitor can stop their own and nobody else's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+from arc2face.errors import CancelledError
+
+
+class Cancellable(Protocol):
+    """What this module needs of a job."""
+
+    def cancel(self) -> None:
+        """Ask the job to stop within one step."""
+        ...
+
+
+class Ticket:
+    """One run of one visitor, from the click to the last picture. Cancelling works before the job exists, too."""
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+        self._jobs: list[Cancellable] = []
+
+    def attach(self, job: Cancellable) -> None:
+        """Tie a submitted job to this ticket; it is stopped at once if the ticket was cancelled meanwhile."""
+        self._jobs.append(job)
+        if self._cancelled.is_set():
+            job.cancel()
+
+    def cancel(self) -> None:
+        """Stop what belongs to this ticket; harmless when it has finished."""
+        self._cancelled.set()
+        for job in tuple(self._jobs):
+            job.cancel()
+
+    def check(self) -> None:
+        """Raise CancelledError when the ticket was cancelled."""
+        if self._cancelled.is_set():
+            raise CancelledError("Stopped. Nothing was kept.")
+
+
+class JobBook:
+    """Open tickets per session. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tickets: dict[str, list[Ticket]] = {}
+
+    @contextmanager
+    def ticket(self, session: str) -> Generator[Ticket]:
+        """A ticket that is open during the block and cancelled when the block is left, in whatever way.
+
+        Gradio closes an event's generator when its browser tab goes away; that leaves this block too.
+        """
+        ticket = Ticket()
+        with self._lock:
+            self._tickets.setdefault(session, []).append(ticket)
+        try:
+            yield ticket
+        finally:
+            ticket.cancel()
+            with self._lock:
+                self._tickets[session].remove(ticket)
+                if not self._tickets[session]:
+                    del self._tickets[session]
+
+    def cancel(self, session: str) -> int:
+        """Cancel every open ticket of one session; returns how many there were."""
+        with self._lock:
+            tickets = tuple(self._tickets.get(session, ()))
+        for ticket in tickets:
+            ticket.cancel()
+        return len(tickets)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(len(tickets) for tickets in self._tickets.values())

@@ -1,0 +1,65 @@
+"""Models: what is loaded, how much memory it takes, under which licence, and what is missing."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import gradio as gr
+
+from app import snippets
+from app.errors import shows_errors
+from app.shell import LIGHT, Shell
+from arc2face.types import ComponentStatus
+
+TEXT = "Parts are loaded when they are first needed. Each has its own licence; some allow research only."
+
+
+def build(shell: Shell, tab: gr.Tab) -> None:
+    """Fill the Models tab; the table is read anew whenever the tab is opened."""
+    with gr.Column(elem_classes=["card"]):
+        with gr.Row():
+            gr.HTML(snippets.lead("What is running", TEXT))
+            refresh = gr.Button("Refresh", size="sm", scale=0, min_width=110)
+        table = gr.HTML(snippets.hint("Press Refresh to see the models."))
+
+    @shows_errors
+    def show() -> str:
+        if not shell.backend.ready and not shell.backend.wait(0):
+            return snippets.hint("The models are still loading. Press Refresh in a moment.")
+        engine = shell.backend.engine()
+        runtime = engine.runtime
+        where = f"{runtime.device}, {runtime.dtype}, {runtime.vram}"
+        root = html.escape(str(engine.models.root))
+        head = f'<p class="hint">Folder <strong>{root}</strong> · {html.escape(where)}</p>'
+        return head + models_table(engine.status())
+
+    refresh.click(show, None, table, **LIGHT)
+    tab.select(show, None, table, **LIGHT)
+
+
+def models_table(rows: Sequence[ComponentStatus]) -> str:
+    """`rows` as an HTML table; text from files is escaped."""
+    body = "".join(_row(row) for row in rows)
+    loaded = sum(row.bytes for row in rows if row.state not in ("missing", "on disk"))
+    names = ("Part", "Where", "Memory", "Licence")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    total = f'<p class="hint">Loaded now: <strong>{_size(loaded)}</strong></p>'
+    table = f'<table class="models"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll-x">{table}</div>{total}'
+
+
+def _row(row: ComponentStatus) -> str:
+    tone = {"missing": "off", "on disk": ""}.get(row.state, "on")
+    details = " · ".join(part for part in (row.source, row.dtype, row.sha256[:12]) if part)
+    remedy = f"<small>Fetch it: <code>{html.escape(row.remedy)}</code></small>" if row.remedy else ""
+    return (
+        f"<tr><td>{html.escape(row.title)}<small>{html.escape(details)}</small>{remedy}</td>"
+        f'<td><span class="tag {tone}">{html.escape(row.state)}</span></td>'
+        f'<td class="num">{_size(row.bytes) if row.bytes else "–"}</td><td>{html.escape(row.licence) or "–"}</td></tr>'
+    )
+
+
+def _size(count: int) -> str:
+    """Bytes in decimal megabytes or gigabytes."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,39 @@
+"""Drop a picture that this app has made, and the settings that made it come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import snippets
+from app.controls import GenerationControls
+from app.errors import shows_errors
+from app.shell import INSTANT
+
+
+class RecipeDrop:
+    """A small drop zone for PNGs with a recipe."""
+
+    def __init__(self, controls: GenerationControls) -> None:
+        self._controls = controls
+        with gr.Accordion("Restore settings from a picture", open=False):
+            gr.HTML(snippets.hint("Pictures saved here remember their settings."))
+            self.file = gr.File(
+                label="A picture made here", show_label=False, file_types=[".png"], height=72, elem_classes=["drop"]
+            )
+
+    def connect(self) -> None:
+        """Restore on upload. The picture of the person is not part of a recipe and must be added again."""
+        widgets = self._controls.inputs
+        self.file.upload(self._restore, self.file, [*widgets, self.file], **INSTANT)
+
+    @shows_errors
+    def _restore(self, path: str) -> dict[Any, Any]:
+        from arc2face.recipes import read_recipe
+
+        recipe = read_recipe(Path(path))
+        updates = self._controls.restored(recipe.get("settings", recipe))
+        gr.Info("Settings restored. Add the person's photo to make the same pictures again.", title="Recipe found")
+        return {**updates, self.file: None}

@@ -1,0 +1,40 @@
+"""What every tab receives besides the engine: the visitor's jobs, files and history, and the widgets they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from app.backend import Backend
+from app.files import SessionFiles
+from app.jobs import JobBook
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""Options of every event of the page itself: no spinner over the widgets, not part of the public API."""
+INSTANT: dict[str, Any] = {**QUIET, "queue": False}
+"""Options of events that only move widgets."""
+GPU = "gpu"
+"""Concurrency id of every event that uses the models. The engine's one worker decides the order."""
+GPU_WAITING = 16
+"""How many such events may wait inside the engine, each told its position; more wait in Gradio's own queue."""
+FACES = "faces"
+"""Concurrency id of face detection on upload, which must not wait behind somebody's generation."""
+HEAVY: dict[str, Any] = {**QUIET, "concurrency_id": GPU, "concurrency_limit": GPU_WAITING}
+LIGHT: dict[str, Any] = {**QUIET, "concurrency_id": FACES, "concurrency_limit": 2}
+
+
+@dataclass(slots=True, kw_only=True)
+class Shell:
+    """`history`: session state, a tuple of `app.history.Run`, oldest first."""
+
+    backend: Backend
+    jobs: JobBook = field(default_factory=JobBook)
+    files: SessionFiles = field(default_factory=SessionFiles)
+    history: gr.State
+
+
+def session_of(request: gr.Request | None) -> str:
+    """The session a request belongs to; requests without one (direct calls) share an anonymous session."""
+    return (request.session_hash if request is not None else None) or "anonymous"

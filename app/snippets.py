@@ -1,0 +1,138 @@
+"""The few pieces of HTML that Gradio has no component for. Every value that comes from outside is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from app.theme import FAVICON
+from arc2face.types import Progress, RgbU8
+
+STAGES = {
+    "queued": "Waiting for a free slot",
+    "loading": "Loading the models",
+    "encoding": "Reading the face",
+    "denoising": "Drawing",
+    "decoding": "Finishing the pictures",
+    "scoring": "Comparing with your photo",
+    "done": "Done",
+}
+KINDS = {"full": "Full models", "starter": "Starter models", "tiny": "Test models"}
+BANNERS = {
+    "starter": (
+        "",
+        "Starter models: stylised avatars; <code>arc2face download identity</code> fetches the photorealistic ones.",
+    ),
+    "tiny": (
+        "warn",
+        "Random test models: every step runs, but the pictures are noise. "
+        "<code>arc2face download identity</code> fetches the real ones.",
+    ),
+}
+TOGGLE = (
+    '<button id="scheme-toggle" type="button" aria-label="Switch between light and dark" title="Light or dark">'
+    '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7" fill="none" stroke="currentColor" '
+    'stroke-width="1.600"/><path d="M10 3a7 7 0 0 1 0 14z" fill="currentColor"/></svg></button>'
+)
+FACE_OUTLINE = (
+    '<svg viewBox="0 0 64 64" fill="none" stroke="currentColor" stroke-width="2.5" stroke-linecap="round" '
+    'aria-hidden="true">'
+    '<path d="M14 46c0-20 6-32 18-32s18 12 18 32"/><path d="M26 43c4 3 8 3 12 0"/>'
+    '<circle cx="25" cy="32" r="1.500" fill="currentColor"/><circle cx="39" cy="32" r="1.500" fill="currentColor"/>'
+    '<path d="M6 16V8a2 2 0 0 1 2-2h8M48 6h8a2 2 0 0 1 2 2v8M58 48v8a2 2 0 0 1-2 2h-8M16 58H8a2 2 0 0 1-2-2v-8"/></svg>'
+)
+
+
+def header(kind: str, *, ready: bool, problem: str = "") -> str:
+    """Name, state of the models, the switch between light and dark, and the honest banner where one is due."""
+    mark = base64.b64encode(FAVICON.read_bytes()).decode()
+    name = KINDS.get(kind, "Models")
+    tone, words = ("", f"{name} ready") if ready else ("busy", f"{name}: loading models…")
+    if problem:
+        tone, words = "bad", "Models not available"
+    banner_tone, text = BANNERS.get(kind, ("", ""))
+    below = f'<div class="banner {banner_tone}">{text}</div>' if text else ""
+    if problem:
+        below = failure(problem, "The models could not be opened")
+    return (
+        f'<header class="studio-head"><img class="mark" alt="" src="data:image/svg+xml;base64,{mark}">'
+        f'<h1>Arc2Face Studio</h1><span class="grow"></span>'
+        f'<span class="chip {tone}" role="status"><span class="dot"></span>{words}</span>{TOGGLE}</header>{below}'
+    )
+
+
+def lead(title: str, text: str) -> str:
+    """Headline of a tab and one or two sentences under it."""
+    return f'<div class="lead"><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p></div>'
+
+
+def step(number: int, title: str) -> str:
+    """A numbered section heading."""
+    return f'<h3 class="step"><b>{number}</b>{html.escape(title)}</h3>'
+
+
+def hint(text: str) -> str:
+    """A quiet sentence."""
+    return f'<p class="hint">{html.escape(text)}</p>'
+
+
+def notes(lines: Sequence[tuple[str, bool]]) -> str:
+    """One box per (sentence, is_warning)."""
+    boxes = (f'<div class="note{" warn" if warning else ""}">{html.escape(text)}</div>' for text, warning in lines)
+    return f'<div role="status">{"".join(boxes)}</div>' if lines else ""
+
+
+def idle(title: str, text: str) -> str:
+    """What stands where the pictures will be."""
+    words = f"<p><strong>{html.escape(title)}</strong>{html.escape(text)}</p>"
+    return f'<div class="idle"><div>{FACE_OUTLINE}{words}</div></div>'
+
+
+def failure(message: str, title: str = "That did not work") -> str:
+    """An error that stays on the page after its toast has gone."""
+    return f'<div class="failure" role="alert"><strong>{html.escape(title)}</strong>{html.escape(message)}</div>'
+
+
+def progress(event: Progress) -> str:
+    """Live preview, a sentence, a bar and the time left."""
+    share = event.step / event.total if event.total else None
+    words = progress_words(event)
+    left = f"about {_duration(event.seconds_left)} left" if event.seconds_left else ""
+    value = "" if share is None else f' aria-valuenow="{share * 100:.0f}"'
+    bar = (
+        f'<div class="bar{" unknown" if share is None else ""}" role="progressbar" aria-label="Progress" '
+        f'aria-valuemin="0" aria-valuemax="100"{value}><i style="width:{(share or 0) * 100:.0f}%"></i></div>'
+    )
+    inner = FACE_OUTLINE
+    if event.preview is not None:
+        inner = f'<img alt="Preview of the first picture" src="{data_uri(event.preview)}">'
+    return (
+        f'<div class="progress"><div class="picture">{inner}</div>'
+        f'<div class="words"><span role="status">{html.escape(words)}</span><span>{left}</span></div>{bar}</div>'
+    )
+
+
+def progress_words(event: Progress) -> str:
+    """The sentence of a progress event, in plain text."""
+    if event.stage == "queued" and event.queue_position > 0:
+        others = "1 request" if event.queue_position == 1 else f"{event.queue_position} requests"
+        return f"Waiting: {others} before yours"
+    words = event.message or STAGES.get(event.stage, event.stage.capitalize())
+    return f"{words}: step {event.step} of {event.total}" if event.stage == "denoising" and event.total else words
+
+
+def data_uri(rgb_u8: RgbU8) -> str:
+    """A picture as a PNG data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb_u8).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min"

@@ -1,0 +1,59 @@
+"""The page: header, honest banner, tabs, footer. It loops over TABS and knows none of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from app import api, history, models_panel, snippets
+from app.backend import Backend
+from app.files import SessionFiles
+from app.shell import QUIET, Shell, session_of
+from app.tabs import TABS
+
+TITLE = "Arc2Face Studio"
+CACHE_LIFETIME = (900, 6 * 3600)
+"""Every 15 minutes, uploads and results older than six hours are deleted."""
+FOOT = (
+    "Pictures made here are synthetic and are marked as such in the file. Use photos of people who agreed to it. "
+    "The models know one person at a time, seen from the front half, and repeat biases of their training data."
+)
+
+
+def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Blocks:
+    """Build the page around an engine that may still be opening.
+
+    Nothing heavy is imported or loaded here. Theme, style sheet and script belong to `launch` (see `app.server`).
+    """
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
+        runs: gr.State = gr.State(())
+        shell = Shell(backend=engine, history=runs, files=files or SessionFiles())
+        head = gr.HTML(snippets.header(engine.kind, ready=engine.ready))
+        with gr.Tabs():
+            for tab in TABS:
+                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()):
+                    tab.build(engine, shell)
+            with gr.Tab("History", id="history"):
+                history.build(shell)
+            with gr.Tab("Models", id="models") as models:
+                models_panel.build(shell, models)
+        gr.HTML(f'<footer class="foot">{FOOT}</footer>')
+        api.build(shell)
+        _follow_loading(page, shell, head)
+    return page
+
+
+def _follow_loading(page: gr.Blocks, shell: Shell, head: gr.HTML) -> None:
+    def announce() -> Iterator[str]:
+        backend = shell.backend
+        while not backend.wait(0):
+            yield snippets.header(backend.kind, ready=False)
+            backend.wait(2.0)
+        yield snippets.header(backend.kind, ready=backend.ready, problem=backend.problem)
+
+    def leave(request: gr.Request) -> None:
+        shell.jobs.cancel(session_of(request))
+
+    page.load(announce, None, head, concurrency_limit=None, **QUIET)
+    page.unload(leave)
