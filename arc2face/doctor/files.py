@@ -9,6 +9,7 @@ from typing import Any
 from arc2face.bundle import ModelsFolder, best_bundle
 from arc2face.doctor.report import Check, Status
 from arc2face.download.ledger import Ledger
+from arc2face.download.text import size as shown
 from arc2face.errors import Arc2FaceError, MissingWeightsError, WrongRecogniserError
 from arc2face.licences import LICENCES
 from arc2face.sniff import what_is_wrong
@@ -50,7 +51,7 @@ def _check_file(folder: ModelsFolder, file: WeightFile, quick: bool) -> Check:
     if problem is not None:
         remedy = f"Delete it and run: arc2face download {_feature(file)}"
         return Check("models", file.title, _grade(file), f"{found}: {problem}", remedy, data)
-    return Check("models", file.title, "ok", f"{size / 1e6:.1f} MB{_trust(folder, file, found, quick)}", data=data)
+    return Check("models", file.title, "ok", f"{shown(size)}{_trust(folder, file, found, quick)}", data=data)
 
 
 def _absent(folder: ModelsFolder, file: WeightFile, data: dict[str, Any]) -> Check:

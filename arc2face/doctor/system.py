@@ -150,9 +150,7 @@ def _device() -> Iterator[Check]:
         detail = f"an NVIDIA driver is there, but torch {torch.__version__} cannot use it"
         yield Check("machine", "device", "warning", detail, "Install a CUDA build of torch: docs/models.md says which.")
     else:
-        detail = (
-            f"CPU, {torch.get_num_threads()} threads; a picture of 512 x 512 takes minutes, fast mode tens of seconds"
-        )
+        detail = f"CPU, {torch.get_num_threads()} threads: the full models are slow here, fast mode helps most"
         yield Check("machine", "device", "note", detail, data={"device": "cpu"})
 
 

@@ -1,0 +1,85 @@
+"""`arc2face embed`: photos to an identity, and how well they agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli import console
+from app.cli.generate import DropOutliers, Method
+from app.cli.options import AsJson, Device, Models, Photos, Picks
+from app.cli.session import ModelChoice, Person, find_person, open_engine
+
+if TYPE_CHECKING:
+    from arc2face.types import IdentityEmbedding
+
+HELP = "Read the identity of one person from photos, save it, and say how well the photos agree."
+
+Target = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Where to save: .npz (identity) or .npy (512 bare numbers).", show_default=False
+    ),
+]
+Compare = Annotated[
+    list[Path] | None, typer.Option(help="Saved identities to compare with; may be repeated.", show_default=False)
+]
+
+
+def run(
+    photos: Photos,
+    output: Target = None,
+    face: Picks = None,
+    method: Method = "mean",
+    drop_outliers: DropOutliers = False,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    models: Models = None,
+    device: Device = "auto",
+) -> None:
+    """Embeds, saves and reports."""
+    with open_engine(ModelChoice(models, device, "auto", "resident")) as engine:
+        person = find_person(engine, photos, None, face, method, drop_outliers)
+    others = {str(path): person.identity.cosine(_load(path)) for path in compare or ()}
+    saved = _save(output, person.identity) if output is not None else None
+    if as_json:
+        console.answer({**person.summary(), "names": [str(p) for p in photos], "saved": saved, "compared": others})
+    else:
+        _tell(photos, person, saved, others)
+
+
+def _load(path: Path) -> IdentityEmbedding:
+    from arc2face.identities import load_identity
+
+    found, warnings = load_identity(path)
+    for text in warnings:
+        console.warn(f"{path.name}: {text}")
+    return found
+
+
+def _save(path: Path, identity: IdentityEmbedding) -> str:
+    if path.suffix.lower() == ".npy":
+        import numpy as np
+
+        from arc2face.store import replace_with
+
+        with replace_with(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, identity.vector)
+        return str(path)
+    from arc2face.identities import save_identity
+
+    return str(save_identity(path, identity))
+
+
+def _tell(photos: list[Path], person: Person, saved: str | None, others: dict[str, Any]) -> None:
+    report = person.report
+    assert report is not None
+    for index, path in enumerate(photos):
+        words = "outlier" if index in report.outliers else "ok"
+        console.say(f"{path}  agrees {report.cosines[index]:.3f}  {words}")
+    for name, cosine in others.items():
+        console.say(f"{name}  cosine {cosine:.3f}")
+    if saved is not None:
+        console.say(saved)

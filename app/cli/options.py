@@ -1,0 +1,139 @@
+"""Options that several commands share, each with its meaning, range and environment variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arc2face.errors import SettingsError
+
+__all__ = [
+    "AsJson",
+    "Count",
+    "Device",
+    "Dtype",
+    "Fast",
+    "Guidance",
+    "IdentityFile",
+    "KeepBest",
+    "Models",
+    "NoScore",
+    "OptionalPhotos",
+    "Output",
+    "Photos",
+    "Picks",
+    "Scheduler",
+    "Seed",
+    "Size",
+    "Steps",
+    "Version",
+    "Vram",
+    "parse_size",
+]
+
+_MODELS, _WHO, _PICTURES, _ANSWER = "Models and device", "The person", "Pictures", "Answer"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        try:
+            typer.echo(metadata.version("arc2face-studio"))
+        except metadata.PackageNotFoundError:
+            typer.echo("dev")
+        raise typer.Exit
+
+
+def parse_size(text: str | None) -> tuple[int | None, int | None]:
+    """`512` or `640x512` (width x height) as (height, width); (None, None) for nothing. Raises SettingsError."""
+    if text is None:
+        return None, None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
+        raise SettingsError(f"A size is written 512 or 640x512 (width x height), not {text!r}.")
+    return int(parts[-1]), int(parts[0])
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version and stop.", callback=_show_version, is_eager=True)
+]
+Models = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        help="Models folder; the best one found when omitted.",
+        envvar="ARC2FACE_MODELS",
+        rich_help_panel=_MODELS,
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", envvar="ARC2FACE_DEVICE", rich_help_panel=_MODELS)
+]
+Dtype = Annotated[str, typer.Option(help="auto, fp32 or fp16.", envvar="ARC2FACE_DTYPE", rich_help_panel=_MODELS)]
+Vram = Annotated[
+    str,
+    typer.Option(help="resident, offload or sequential.", envvar="ARC2FACE_VRAM", rich_help_panel=_MODELS),
+]
+Photos = Annotated[list[Path], typer.Argument(help="Photos of one person.", show_default=False, metavar="PHOTO")]
+OptionalPhotos = Annotated[
+    list[Path] | None, typer.Argument(help="Photos of one person.", show_default=False, metavar="PHOTO")
+]
+IdentityFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        help="A saved identity (.npz or .npy) instead of photos.",
+        rich_help_panel=_WHO,
+        show_default=False,
+    ),
+]
+Picks = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--face",
+        help="Which face of the photo, 1 the largest; once per photo.",
+        min=1,
+        rich_help_panel=_WHO,
+        show_default=False,
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.", rich_help_panel=_ANSWER)]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=_ANSWER)]
+Count = Annotated[int, typer.Option("--count", "-n", help="Number of pictures, 1 to 8.", rich_help_panel=_PICTURES)]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Picture k uses seed + k; random when omitted.", rich_help_panel=_PICTURES, show_default=False),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        help="Denoising steps, 1 to 100 (25); in fast mode 1 to 8 (3).", rich_help_panel=_PICTURES, show_default=False
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        help="Guidance scale, 1 (off) to 10; 3.0, in fast mode 1.0.", rich_help_panel=_PICTURES, show_default=False
+    ),
+]
+Fast = Annotated[bool, typer.Option("--fast", help="LCM-LoRA: a few steps.", rich_help_panel=_PICTURES)]
+Scheduler = Annotated[
+    str,
+    typer.Option(help="dpm++, dpm++-karras, unipc, euler or ddim; unused in fast mode.", rich_help_panel=_PICTURES),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="Pixels, 512 or 640x512 (width x height); the models' own size when omitted.",
+        rich_help_panel=_PICTURES,
+        show_default=False,
+    ),
+]
+KeepBest = Annotated[
+    int, typer.Option(help="Keep only the k most similar pictures; 0 keeps all.", rich_help_panel=_PICTURES)
+]
+NoScore = Annotated[bool, typer.Option("--no-score", help="Do not measure the similarity.", rich_help_panel=_PICTURES)]
