@@ -117,6 +117,14 @@ def _reconstructor(kind: Any, *_: Any) -> Any:
     return kind()
 
 
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *axes: Any) -> _Array:
+    if any(axis is not None for axis in axes):
+        raise _Refused("an array in an unexpected memory order")
+    array = _Array()
+    array.state = (1, shape, dtype, order == "F", data)
+    return array
+
+
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
         raise _Refused("a text in an unexpected encoding")
@@ -141,6 +149,8 @@ def _allowed() -> dict[tuple[str, str], Any]:
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         table[module, "_reconstruct"] = _Call(lambda *_: _Array())
         table[module, "scalar"] = _Call(_Scalar)
+    for module in ("numpy.core.numeric", "numpy._core.numeric"):
+        table[module, "_frombuffer"] = _Call(_from_buffer)  # what protocol 5 uses
     for module in ("__builtin__", "builtins"):
         table[module, "object"] = _Plain
         table[module, "set"] = _Call(_set)

@@ -119,20 +119,19 @@ def _edge(px: Tensor, py: Tensor, ax: Tensor, ay: Tensor, bx: Tensor, by: Tensor
 
 
 class _Faces:
-    """Per-face numbers of one mesh, each (F,) float32, after the faces that never count are dropped."""
+    """Per-face numbers of one mesh, each (N,) float32, for the N faces that count; `number` (N,) is their place."""
 
     def __init__(self, verts: Tensor, faces: Tensor) -> None:
         corners = verts[faces]
-        (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = (corners[:, i].unbind(1) for i in range(3))
-        signed = _edge(x0, y0, x1, y1, x2, y2)
-        counts = (signed.abs().double() > _EPSILON) & (corners[..., 2].amin(1).double() >= _EPSILON)
-        counts &= torch.isfinite(corners).all(dim=2).all(dim=1)
+        (x0, y0), (x1, y1), (x2, y2) = (corners[:, i, :2].unbind(1) for i in range(3))
+        counts = _edge(x0, y0, x1, y1, x2, y2).abs().double() > _EPSILON
+        counts &= corners[..., 2].amin(1).double() >= _EPSILON
+        counts &= torch.isfinite(corners).flatten(1).all(dim=1)
         self.number = torch.nonzero(counts)[:, 0]
-        self.corner = [[value[self.number] for value in c] for c in ((x0, y0, z0), (x1, y1, z1), (x2, y2, z2))]
-        (x0, y0, _), (x1, y1, _), (x2, y2, _) = self.corner
+        self.corners = corners[self.number]  # (N, 3, 3)
+        self.low, self.high = self.corners.amin(1), self.corners.amax(1)
+        (x0, y0), (x1, y1), (x2, y2) = (self.corners[:, i, :2].unbind(1) for i in range(3))
         self.area = (_edge(x2, y2, x0, y0, x1, y1).double() + _EPSILON).float()
-        self.low_x, self.high_x = torch.minimum(torch.minimum(x0, x1), x2), torch.maximum(torch.maximum(x0, x1), x2)
-        self.low_y, self.high_y = torch.minimum(torch.minimum(y0, y1), y2), torch.maximum(torch.maximum(y0, y1), y2)
 
 
 def _centres(count: int, other: int, device: torch.device) -> tuple[Tensor, float]:
@@ -148,13 +147,8 @@ def _one_mesh(verts: Tensor, faces: Tensor, height: int, width: int) -> Fragment
     xs, span_x = _centres(width, height, device)
     ys, span_y = _centres(height, width, device)
     nearest = torch.full((height * width,), _FAR, dtype=torch.int64, device=device)
-    for face, pixel in _candidates(mesh, xs, ys, span_x, span_y):
-        x, y = xs[pixel % width], ys[torch.div(pixel, width, rounding_mode="floor")]
-        z, _, inside = _exact(mesh, face, x, y)
-        inside &= (x >= mesh.low_x[face]) & (x <= mesh.high_x[face])
-        inside &= (y >= mesh.low_y[face]) & (y <= mesh.high_y[face])
-        depth = (z + 0.0).view(torch.int32).to(torch.int64)  # non-negative floats sort like their bits
-        key = torch.where(inside, (depth << 32) | mesh.number[face], _FAR)
+    for part, left, top, box in _groups(mesh, width, height, span_x, span_y):
+        pixel, key = _covered(mesh, part, left, top, box, xs, ys)
         nearest.scatter_reduce_(0, pixel, key, "amin")
     return _fragments(mesh, nearest, len(faces), xs, ys)
 
@@ -166,32 +160,25 @@ def _fragments(mesh: _Faces, nearest: Tensor, count: int, xs: Tensor, ys: Tensor
     number = nearest[covered] & 0xFFFFFFFF
     position = torch.zeros(max(count, 1), dtype=torch.int64, device=nearest.device)
     position[mesh.number] = torch.arange(len(mesh.number), device=nearest.device)
+    face = position[number]
     x, y = xs[covered % width], ys[torch.div(covered, width, rounding_mode="floor")]
-    z, weights, _ = _exact(mesh, position[number], x, y)
-    pix_to_face = torch.full_like(nearest, -1)
-    zbuf = torch.full((height * width,), -1.0, device=nearest.device)
+    (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = mesh.corners.flatten(1).t().index_select(1, face).view(3, 3, -1)
+    area = mesh.area[face]
+    weights = [_edge(x, y, *corners) / area for corners in ((x1, y1, x2, y2), (x2, y2, x0, y0), (x0, y0, x1, y1))]
+    z = weights[0] * z0 + weights[1] * z1 + weights[2] * z2
+    pix_to_face = torch.full_like(nearest, -1).index_copy_(0, covered, number)
+    zbuf = torch.full((height * width,), -1.0, device=nearest.device).index_copy_(0, covered, z)
     bary = torch.full((height * width, 3), -1.0, device=nearest.device)
-    pix_to_face[covered], zbuf[covered], bary[covered] = number, z, torch.stack(weights, dim=1)
+    bary.index_copy_(0, covered, torch.stack(weights, dim=1))
     return Fragments(pix_to_face.view(height, width), zbuf.view(height, width), bary.view(height, width, 3))
 
 
-def _exact(mesh: _Faces, face: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Depth, the three weights and coverage at the points (x, y), one face each."""
-    corner = [[value[face] for value in c] for c in mesh.corner]
-    area = mesh.area[face]
-    weights: list[Tensor] = []
-    for a, b in ((1, 2), (2, 0), (0, 1)):
-        (ax, ay, _), (bx, by, _) = corner[a], corner[b]
-        weights.append(_edge(x, y, ax, ay, bx, by) / area)
-    z = weights[0] * corner[0][2] + weights[1] * corner[1][2] + weights[2] * corner[2][2]
-    inside = (weights[0] > 0) & (weights[1] > 0) & (weights[2] > 0) & (z >= 0)
-    return z, weights, inside
-
-
-def _candidates(mesh: _Faces, xs: Tensor, ys: Tensor, span_x: float, span_y: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (face position, pixel number) pairs that hold every covered pixel, and few others."""
-    left, columns = _pixel_range(mesh.low_x, mesh.high_x, len(xs), span_x)
-    top, rows = _pixel_range(mesh.low_y, mesh.high_y, len(ys), span_y)
+def _groups(
+    mesh: _Faces, width: int, height: int, span_x: float, span_y: float
+) -> Iterator[tuple[Tensor, Tensor, Tensor, tuple[int, int]]]:
+    """Yield faces whose boxes have the same rounded-up size: positions, left and top pixels, (rows, columns)."""
+    left, columns = _pixel_range(mesh.low[:, 0], mesh.high[:, 0], width, span_x)
+    top, rows = _pixel_range(mesh.low[:, 1], mesh.high[:, 1], height, span_y)
     visible = (columns > 0) & (rows > 0)
     group = torch.where(visible, 64 * _power_of_two(columns) + _power_of_two(rows), -1)
     for code in torch.unique(group).tolist():
@@ -199,9 +186,8 @@ def _candidates(mesh: _Faces, xs: Tensor, ys: Tensor, span_x: float, span_y: flo
             continue
         members = torch.nonzero(group == code)[:, 0]
         box = (1 << code % 64, 1 << code // 64)
-        step = max(1, _GROUP_PIXELS // (box[0] * box[1]))
-        for part in members.split(step):
-            yield _inside_box(mesh, part, left[part], top[part], box, xs, ys)
+        for part in members.split(max(1, _GROUP_PIXELS // (box[0] * box[1]))):
+            yield part, left[part], top[part], box
 
 
 def _pixel_range(low: Tensor, high: Tensor, count: int, span: float) -> tuple[Tensor, Tensor]:
@@ -216,21 +202,35 @@ def _power_of_two(count: Tensor) -> Tensor:
     return torch.ceil(torch.log2(count.clamp(min=1).double())).to(torch.int64)
 
 
-def _inside_box(
+def _covered(
     mesh: _Faces, part: Tensor, left: Tensor, top: Tensor, box: tuple[int, int], xs: Tensor, ys: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The pairs of one group of faces, by the signs of the edge functions over a box of (rows, columns) each."""
+    """Pixel numbers, and depth and face packed into one integer, of all covered pixels of a group of faces."""
     row = top[:, None] + torch.arange(box[0], device=xs.device)
     column = left[:, None] + torch.arange(box[1], device=xs.device)
-    y = ys[row.clamp(max=len(ys) - 1)][:, :, None]
-    x = xs[column.clamp(max=len(xs) - 1)][:, None, :]
-    sign = torch.sign(mesh.area[part])[:, None, None]
-    found = (row < len(ys))[:, :, None] & (column < len(xs))[:, None, :]
+    y, x = ys[row.clamp(max=len(ys) - 1)], xs[column.clamp(max=len(xs) - 1)]
+    low, high = mesh.low[part], mesh.high[part]
+    rows = (row < len(ys)) & (y >= low[:, 1:2]) & (y <= high[:, 1:2])
+    columns = (column < len(xs)) & (x >= low[:, :1]) & (x <= high[:, :1])
+    corners, area = mesh.corners[part], mesh.area[part]
+    sign = torch.sign(area)  # exact, so edges keep their bits and are positive inside
+    edges: list[Tensor] = []
     for a, b in ((1, 2), (2, 0), (0, 1)):
-        (ax, ay, _), (bx, by, _) = ([value[part][:, None, None] for value in mesh.corner[c]] for c in (a, b))
-        found &= (x - ax) * ((by - ay) * sign) > (y - ay) * ((bx - ax) * sign)
-    which, r, c = torch.nonzero(found).unbind(1)
-    return part[which], row[which, r] * len(xs) + column[which, c]
+        (ax, ay), (bx, by) = corners[:, a, :2, None].unbind(1), corners[:, b, :2, None].unbind(1)
+        across, along = (x - ax) * ((by - ay) * sign[:, None]), (y - ay) * ((bx - ax) * sign[:, None])
+        edges.append(across[:, None, :] - along[:, :, None])
+    inside = torch.minimum(torch.minimum(edges[0], edges[1]), edges[2]) > 0
+    inside &= rows[:, :, None] & columns[:, None, :]
+    found = torch.nonzero(inside.view(-1))[:, 0]
+    face = torch.div(found, box[0] * box[1], rounding_mode="floor")
+    pixel = (row[:, :, None] * len(xs) + column[:, None, :]).view(-1)[found]
+    size = (area * sign)[face]
+    w0, w1, w2 = (edge.view(-1)[found] / size for edge in edges)
+    z0, z1, z2 = corners[..., 2].t().index_select(1, face)
+    z = w0 * z0 + w1 * z1 + w2 * z2
+    counts = (w0 > 0) & (w1 > 0) & (w2 > 0) & (z >= 0)
+    depth = (z + 0.0).view(torch.int32).to(torch.int64)  # non-negative floats sort like their bits
+    return pixel, torch.where(counts, (depth << 32) | mesh.number[part][face], _FAR)
 
 
 def _with_pytorch3d(verts: Tensor, faces: Tensor, height: int, width: int) -> Fragments:
