@@ -55,7 +55,7 @@ def plan(installed: frozenset[str], *, cuda: bool, cv2_works: bool) -> list[Swap
     swaps: list[Swap] = []
     runtimes = installed & ONNXRUNTIMES
     runtime = "onnxruntime-gpu" if cuda else "onnxruntime"
-    if runtimes and runtimes != {runtime}:
+    if runtimes and runtimes != frozenset({runtime}):
         swaps.append(Swap(tuple(sorted(runtimes)), runtime, _names(runtimes)))
 
     opencvs = installed & OPENCVS
