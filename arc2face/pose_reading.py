@@ -87,6 +87,7 @@ def _input_doubts(source_rgb: RgbU8, source: Landmarks, reference_rgb: RgbU8, re
 
 
 def _result_doubts(error: float, coverage: float, rotation: NDArray[Any], check: bool) -> list[str]:
+    doubts: list[str] = []
     failed = error > settings.FAIL_ERROR or coverage < settings.MIN_COVERAGE
     if failed:
         message = (
@@ -95,9 +96,8 @@ def _result_doubts(error: float, coverage: float, rotation: NDArray[Any], check:
         )
         if check:
             raise PoseError(message)
-        return [message]
-    doubts: list[str] = []
-    if error > settings.WARN_ERROR:
+        doubts.append(message)
+    elif error > settings.WARN_ERROR:
         doubts.append(f"The head fits the reference photo only roughly (error {error:.2f} of the face's size).")
     forward = float(rotation[2, 2])  # cosine between the face's direction and the viewer's
     if forward < math.cos(math.radians(settings.YAW_LIMIT)):
@@ -132,7 +132,7 @@ def draw_angles(
 def _code(values: Float32Array | None, length: int, name: str) -> torch.Tensor:
     if values is None:
         return torch.zeros(1, length)
-    array = np.asarray(values, np.float32).reshape(-1)
+    array = np.array(values, np.float32).reshape(-1)
     if array.size != length or not np.isfinite(array).all():
         raise PoseError(f"The {name} must be {length} finite numbers, not {array.size}.")
     return torch.from_numpy(array)[None]

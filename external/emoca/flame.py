@@ -227,12 +227,12 @@ class FlameLayer:
 
 
 def _floats(values: Any) -> Tensor:
-    return (
-        torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values).to(torch.float32).contiguous()
-    )
+    if not isinstance(values, Tensor):
+        values = torch.from_numpy(np.array(values, np.float32))
+    return values.to(torch.float32).contiguous()
 
 
 def _integers(values: Any) -> Tensor:
     if not isinstance(values, Tensor):
-        values = torch.from_numpy(np.asarray(values).astype(np.int64))
+        values = torch.from_numpy(np.array(values, np.int64))
     return values.to(torch.int64).contiguous()
