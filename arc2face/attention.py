@@ -7,21 +7,32 @@ is unconditional, the second half conditional; without guidance all rows are con
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
 Processor = Any
 
 
+class Attention(Protocol):
+    """What the processors use of diffusers' attention layer."""
+
+    heads: int
+    rescale_output_factor: float
+    to_out: nn.ModuleList
+
+    def to_q(self, x: Tensor, /) -> Tensor: ...  # noqa: D102
+    def to_k(self, x: Tensor, /) -> Tensor: ...  # noqa: D102
+    def to_v(self, x: Tensor, /) -> Tensor: ...  # noqa: D102
+
+
 @contextmanager
-def processors(unet: UNet2DConditionModel, replacements: Mapping[str, Processor]) -> Iterator[None]:
+def processors(unet: UNet2DConditionModel, replacements: Mapping[str, Processor]) -> Generator[None]:
     """Swap the named processors for the body; the very same objects come back afterwards."""
     originals = {name: unet.attn_processors[name] for name in replacements}
     try:

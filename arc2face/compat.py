@@ -7,7 +7,7 @@ New code should use `arc2face.Engine`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,16 +35,17 @@ class CLIPTextModelWrapper(CLIPTextModel):
         """As in transformers. Raises IncompatibleWeightsError when keys are missing or left over."""
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("key_mapping", {r"^text_model\.": ""})
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
         extra = [key for key in info["unexpected_keys"] if not key.endswith("position_ids")]
         if info["missing_keys"] or extra or info["mismatched_keys"]:
             raise IncompatibleWeightsError(
-                f"The text encoder in {args[0] if args else 'the folder'} does not fit: {len(info['missing_keys'])} keys "
-                f"missing, {len(extra)} left over."
+                f"The text encoder in {args[0] if args else 'the folder'} does not fit: "
+                f"{len(info['missing_keys'])} keys missing, {len(extra)} left over."
             )
         return (model, info) if wants_info else model
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -102,7 +103,7 @@ class ReferenceAdapter:
         self.bank = {}
 
     @contextmanager
-    def reading(self, num_images: int, guided: bool) -> Iterator[None]:
+    def reading(self, num_images: int, guided: bool) -> Generator[None]:
         """Let the conditional rows attend to the recording for the body. Raises SettingsError without a recording."""
         if not self.bank:
             raise SettingsError("Record a reference picture first: ReferenceAdapter.record(latents, prompt_embeds).")

@@ -72,18 +72,19 @@ class Denoiser:
         extra = {"generator": generators} if self.scheduler_name == "lcm" else {}
         total = len(scheduler.timesteps)
         if step_noise is not None and step_noise.shape != (total - 1, *noise.shape):
-            raise SettingsError(f"step_noise must have shape {(total - 1, *noise.shape)}, not {tuple(step_noise.shape)}.")
+            raise SettingsError(
+                f"step_noise must have shape {(total - 1, *noise.shape)}, not {tuple(step_noise.shape)}."
+            )
         for step, timestep in enumerate(scheduler.timesteps):
             self.check_cancelled()
             prediction = self._predict(scheduler, latents, timestep, prompt, step, total)
-            if on_step is not None:
-                estimate = _clean_estimate(scheduler, prediction, timestep, latents)
+            before = latents
             output = scheduler.step(prediction, timestep, latents, **extra)
             latents = output.prev_sample
             if step_noise is not None and step < total - 1:
                 latents = _renoise(scheduler, output.denoised, step, step_noise[step])
             if on_step is not None:
-                on_step(step + 1, estimate)
+                on_step(step + 1, _clean_estimate(scheduler, prediction, timestep, before))
         return latents
 
     def _predict(

@@ -24,7 +24,9 @@ def pick_runtime(
     except RuntimeError as error:
         raise DeviceError(f"Unknown device {device!r}; use auto, cpu, cuda, cuda:1 or mps.") from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch.")
+        raise DeviceError(
+            "No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch."
+        )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("No Apple GPU is available; use --device cpu.")
     if kind not in ("cpu", "cuda", "mps"):

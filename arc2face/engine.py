@@ -1,10 +1,10 @@
 """The one object that the app, the command line and scripts use.
 
-    from arc2face import Engine, GenerationRequest, load_rgb_u8
+from arc2face import Engine, GenerationRequest, load_rgb_u8
 
-    engine = Engine.open()
-    person = engine.identify([load_rgb_u8("photo.jpg")]).embedding
-    result = engine.generate(GenerationRequest(identity=person, seed=7))
+engine = Engine.open()
+person = engine.identify([load_rgb_u8("photo.jpg")]).embedding
+result = engine.generate(GenerationRequest(identity=person, seed=7))
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Engine:
 
     def read_expression(self, photo: RgbU8, pick: int | None = None) -> Expression:
         """The expression of one face in a photo."""
-        return self.perception.read_expression(photo, pick)
+        return self.perception.read_expression(photo, pick).expression
 
     def read_pose(
         self, source: RgbU8, reference: RgbU8, source_pick: int | None = None, reference_pick: int | None = None
@@ -234,7 +234,7 @@ def _device_error(error: RuntimeError, runtime: Runtime) -> BaseException:
     """A CUDA failure in plain words; other runtime errors stay as they are."""
     text = str(error).lower()
     if "cuda" in text or "device-side" in text or "mps" in text:
-        return DeviceError(f"{runtime.device} stopped working. Restart the program; if it happens again, restart the computer.")
+        return DeviceError(
+            f"{runtime.device} stopped working. Restart the program; if it happens again, restart the computer."
+        )
     return error
-
-

@@ -6,7 +6,7 @@ zero-padded to the encoder's width, and the fine-tuned CLIP text encoder does th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -70,8 +70,11 @@ def hidden_states(encoder: CLIPTextModel, ids: Tensor) -> Tensor:
 
 
 @contextmanager
-def injected(encoder: CLIPTextModel, position: int | slice, rows: Tensor) -> Iterator[None]:
-    """Replace the token embeddings at `position` by `rows` ((N, D), or (N, L, D) for a slice) for the body; the table itself is not touched."""
+def injected(encoder: CLIPTextModel, position: int | slice, rows: Tensor) -> Generator[None]:
+    """Replace the token embeddings at `position` by `rows` for the body; the table itself is not touched.
+
+    `rows`: (N, D) for one position, (N, L, D) for a slice.
+    """
 
     def replace(module: nn.Module, args: object, output: Tensor) -> Tensor:
         output = output.clone()

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from arc2face.errors import CancelledError
 from arc2face.types import GenerationRequest, GenerationResult, Progress
@@ -158,6 +158,6 @@ class DeviceWorker:
                 task = self._waiting.popleft()
                 self._announce_positions()
             try:
-                cast("Future[Any]", task.future).set_result(task.run())
+                task.future.set_result(task.run())
             except BaseException as error:  # handed to the waiting caller, whatever it is
                 task.future.set_exception(error)

@@ -46,7 +46,9 @@ def load_vae(models: ModelsFolder, dtype: torch.dtype) -> AutoencoderKL:
     """SD 1.5's autoencoder; attention weights may carry their old names (query, key, value, proj_attn)."""
     folder = f"{BASE_MODEL}/vae"
     files = (*weight_names(folder, dtype), f"{folder}/diffusion_pytorch_model.bin")
-    return build(AutoencoderKL, models.require(f"{folder}/config.json"), models.require(*files), dtype, _modern_attention)
+    return build(
+        AutoencoderKL, models.require(f"{folder}/config.json"), models.require(*files), dtype, _modern_attention
+    )
 
 
 def load_text_encoder(models: ModelsFolder, dtype: torch.dtype) -> CLIPTextModel:
@@ -55,11 +57,12 @@ def load_text_encoder(models: ModelsFolder, dtype: torch.dtype) -> CLIPTextModel
     weights = models.require("encoder/model.safetensors", "encoder/pytorch_model.bin")
     config = CLIPTextConfig.from_pretrained(config_file.parent, local_files_only=True)
     # Eager attention reproduces the reference implementation bit for bit; the encoder runs once per request.
-    config._attn_implementation = "eager"
+    config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
     with torch.device("meta"):
         model = CLIPTextModel(config)
     attach(model, load_state_dict(weights), weights, dtype, _modern_clip)
-    model.embeddings.position_ids = torch.arange(config.max_position_embeddings).expand((1, -1))
+    positions = torch.arange(config.max_position_embeddings).expand((1, -1))
+    model.embeddings.register_buffer("position_ids", positions, persistent=False)
     return model.eval().requires_grad_(False)
 
 
@@ -125,7 +128,7 @@ def attach(
     model.load_state_dict(cast, strict=True, assign=True)
 
 
-def weight_names(folder: str, dtype: torch.dtype) -> tuple[str, str]:
+def weight_names(folder: str, dtype: torch.dtype) -> tuple[str, ...]:
     """Accepted spellings of a diffusers weight file, the better one first."""
     names = (f"{folder}/{SAFETENSORS}", f"{folder}/{FP16}")
     # The half-precision file saves half the reading when half precision is what we run in.

@@ -9,7 +9,7 @@ or `unet.<path>.lora_A.weight`, alpha equal to the rank).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ def load_lora(path: Path, unet: nn.Module) -> LoraWeights:
     unknown: list[str] = []
     for key, tensor in load_state_dict(path).items():
         name, role = _split(key, flat_names)
-        if name not in layers or role is None:
+        if name is None or name not in layers or role is None:
             unknown.append(key)
         else:
             found.setdefault(name, {})[role] = tensor
@@ -80,7 +80,7 @@ def load_lora(path: Path, unet: nn.Module) -> LoraWeights:
 
 
 @contextmanager
-def merged(unet: nn.Module, lora: LoraWeights, strength: float) -> Iterator[None]:
+def merged(unet: nn.Module, lora: LoraWeights, strength: float) -> Generator[None]:
     """Merge `lora` into `unet` for the body, then restore every touched weight bit for bit, whatever happened.
 
     Nests: an inner merge saves and restores the weights as the outer one left them.
@@ -124,7 +124,9 @@ def _split(key: str, flat_names: Mapping[str, str]) -> tuple[str | None, str | N
 
 def _update(path: Path, name: str, parts: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d) -> LoraUpdate:
     if "down" not in parts or "up" not in parts:
-        raise IncompatibleWeightsError(f"{path} is incomplete: {name} lacks its {'up' if 'down' in parts else 'down'} matrix.")
+        raise IncompatibleWeightsError(
+            f"{path} is incomplete: {name} lacks its {'up' if 'down' in parts else 'down'} matrix."
+        )
     down, up = parts["down"], parts["up"]
     rank = down.shape[0]
     weight = layer.weight

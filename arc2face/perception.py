@@ -17,11 +17,11 @@ from arc2face.faces import FaceAnalyser, choose_face
 from arc2face.identities import IdentityReport, combine
 from arc2face.jobs import DeviceWorker
 from arc2face.recogniser import check_recogniser
-from arc2face.types import Expression, Float32Array, IdentityEmbedding, RgbU8, Runtime
+from arc2face.types import Float32Array, IdentityEmbedding, RgbU8, Runtime
 
 if TYPE_CHECKING:
+    from arc2face.expression_reader import ExpressionReader, ExpressionReading
     from arc2face.pose import PoseReader, PoseReading
-    from arc2face.smirk import SmirkEncoder
 
 FACE_FOLDER = "antelopev2"
 
@@ -35,14 +35,14 @@ class Perception:
         self.worker = worker
         self._lock = threading.RLock()
         self._faces: FaceAnalyser | None = None
-        self._smirk: SmirkEncoder | None = None
+        self._expressions: ExpressionReader | None = None
         self._pose: PoseReader | None = None
 
     @property
     def loaded(self) -> tuple[str, ...]:
         """Names of the readers in memory: detector, recogniser, landmarks, smirk, pose."""
         names = list(self._faces.loaded) if self._faces is not None else []
-        names += ["smirk"] if self._smirk is not None else []
+        names += ["smirk"] if self._expressions is not None and self._expressions.loaded else []
         return (*names, "pose") if self._pose is not None else tuple(names)
 
     @property
@@ -87,12 +87,13 @@ class Perception:
         """FFHQ-aligned square of one face."""
         return align_rgb_u8(picture, self.landmarks(picture, pick, name), size)
 
-    def read_expression(self, picture: RgbU8, pick: int | None = None, name: str = "the expression photo") -> Expression:
-        """The 55 FLAME numbers of one face, from SMIRK."""
-        from arc2face.expression import read_expression
-
-        landmarks = self.landmarks(picture, pick, name)
-        return self.worker.call(lambda: read_expression(self._smirk_encoder(), picture, landmarks))
+    def read_expression(
+        self, picture: RgbU8, pick: int | None = None, name: str = "the expression photo"
+    ) -> ExpressionReading:
+        """The 55 FLAME numbers of one face, from SMIRK, and where its crop came from."""
+        face = self.face(picture, pick, name)
+        landmarks = self.faces.landmarks(picture, face) if self.faces.landmarks_path is not None else None
+        return self.worker.call(lambda: self._expression_reader().read(picture, face, landmarks))
 
     def read_pose(
         self, source: RgbU8, reference: RgbU8, source_pick: int | None = None, reference_pick: int | None = None
@@ -123,14 +124,15 @@ class Perception:
         places = [place / "emoca" for place in self.models.places]
         return (*places, *self.models.also)
 
-    def _smirk_encoder(self) -> SmirkEncoder:
-        from arc2face.smirk import SmirkEncoder
+    def _expression_reader(self) -> ExpressionReader:
+        from arc2face.expression_reader import ExpressionReader
 
         with self._lock:
-            if self._smirk is None:
-                path = self.models.require("smirk/SMIRK_em1.pt", "smirk/SMIRK_em1.safetensors", feature="expression")
-                self._smirk = SmirkEncoder.from_file(path, self.runtime.device)
-            return self._smirk
+            if self._expressions is None:
+                smirk = self.models.require("smirk/SMIRK_em1.pt", "smirk/SMIRK_em1.safetensors", feature="expression")
+                landmarker = self.models.find("smirk/face_landmarker.task")
+                self._expressions = ExpressionReader(smirk, landmarker, self.runtime.device)
+            return self._expressions
 
 
 def _providers(runtime: Runtime) -> list[str] | None:

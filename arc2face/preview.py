@@ -30,7 +30,7 @@ def encode(vae: AutoencoderKL, picture: RgbU8, noise: Tensor | None) -> Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(picture[:height, :width])).permute(2, 0, 1)[None]
     tensor = (tensor.to(vae.device, torch.float32) / 127.5 - 1.0).to(vae.dtype)
     with torch.no_grad():
-        posterior = vae.encode(tensor).latent_dist
+        posterior = vae.encode(tensor, return_dict=False)[0]
     latents = posterior.mean if noise is None else posterior.mean + posterior.std * noise.to(posterior.mean)
     return latents * vae.config["scaling_factor"]
 
@@ -50,7 +50,7 @@ class PreviewMap:
         colours = functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
         with torch.no_grad():
             images = (colours * 2 - 1).to(vae.device, vae.dtype)
-            latents = vae.encode(images).latent_dist.mean * vae.config["scaling_factor"]
+            latents = vae.encode(images, return_dict=False)[0].mean * vae.config["scaling_factor"]
         x = latents.float().cpu().permute(0, 2, 3, 1).flatten(0, 2)  # -> (P, C)
         small = functional.interpolate(colours, size=tuple(latents.shape[-2:]), mode="area")
         y = small.permute(0, 2, 3, 1).flatten(0, 2)  # -> (P, 3)

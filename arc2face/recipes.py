@@ -50,7 +50,10 @@ def app_version() -> str:
 
 
 def describe(request: GenerationRequest, models: Mapping[str, str], bundle: str) -> dict[str, Any]:
-    """The JSON-ready recipe of a request. `models`: part name -> sha256 of its file; `bundle`: full, starter or tiny."""
+    """The JSON-ready recipe of a request.
+
+    `models`: part name -> sha256 of its file. `bundle`: full, starter or tiny.
+    """
     recipe: dict[str, Any] = {"app": "Arc2Face Studio", "version": app_version(), "bundle": bundle}
     recipe |= {"settings": {name: getattr(request, name) for name in _PLAIN}, "models": dict(models)}
     vector = request.identity.vector
@@ -93,8 +96,6 @@ def png_bytes(image: GeneratedImage, result: GenerationResult, embedding: bool =
 
 def save_png(image: GeneratedImage, result: GenerationResult, path: Path, embedding: bool = False) -> Path:
     """Write the picture, whole or not at all. Raises StorageError when the disk refuses."""
-    from arc2face.store import replace_with
-
     data = png_bytes(image, result, embedding)
     with replace_with(path) as temporary:
         temporary.write_bytes(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ class ModelRegistry:
         return self._preview
 
     @contextmanager
-    def placed(self, name: str) -> Iterator[Any]:
+    def placed(self, name: str) -> Generator[Any]:
         """A part, on the device for the body. With the `sequential` policy it goes back to host memory afterwards."""
         value = self.part(name)
         self._move(name, self.runtime.device)
@@ -102,7 +102,7 @@ class ModelRegistry:
                 self._move(name, "cpu")
 
     @contextmanager
-    def session(self, request: GenerationRequest, run: Denoiser) -> Iterator[Denoiser]:
+    def session(self, request: GenerationRequest, run: Denoiser) -> Generator[Denoiser]:
         """Apply the request's adapters to `run`, in their order; everything is undone on leaving."""
         wanted = [adapter for adapter in self.adapters.values() if adapter.name in request.adapters]
         before, self._in_use = self._in_use, frozenset(adapter.name for adapter in wanted)
@@ -180,7 +180,8 @@ class ModelRegistry:
         # they reproduce the original code bit for bit on one thread.
         channels = getattr(getattr(module, "config", None), "block_out_channels", None)
         wide = channels is not None and channels[0] >= WIDE_CHANNELS
-        return module.to(self.runtime.device, memory_format=torch.channels_last if wide else torch.preserve_format)
+        module = module.to(self.runtime.device)
+        return module.to(memory_format=torch.channels_last) if wide else module  # pyright: ignore[reportCallIssue]
 
     def _move(self, name: str, device: str) -> None:
         loaded = self._parts.get(name)

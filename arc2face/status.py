@@ -52,7 +52,8 @@ def _row_of_part(registry: ModelRegistry, name: str) -> ComponentStatus:
     state = "missing" if source is None else "on disk"
     if part is not None:
         state = part.device if part.device == registry.runtime.device else "host memory"
-    return _row(name, registry.title(name), state, source, path, feature, registry.runtime.dtype, part.bytes if part else 0)
+    size = part.bytes if part is not None else 0
+    return _row(name, registry.title(name), state, source, path, feature, registry.runtime.dtype, size)
 
 
 def _row(

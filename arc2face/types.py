@@ -129,7 +129,9 @@ class PoseCondition:
         _check_picture(self.normal_map, "The normal map")
         _check_range("ControlNet strength", self.strength, 0.0, 2.0)
         if not 0.0 <= self.start < self.end <= 1.0:
-            raise SettingsError(f"ControlNet start and end must satisfy 0 <= start < end <= 1, not {self.start}, {self.end}.")
+            raise SettingsError(
+                f"ControlNet start and end must satisfy 0 <= start < end <= 1, not {self.start} and {self.end}."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,11 +315,11 @@ def _check_picture(picture: object, name: str) -> None:
         raise SettingsError(f"{name} must be at least 8 pixels wide and high.")
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def _check_range(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # NaN fails too
         raise SettingsError(f"{name} must lie between {low:g} and {high:g}, not {value}.")
 
 
-def _check_int(name: str, value: int, low: int, high: int) -> None:
+def _check_int(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise SettingsError(f"{name} must be a whole number between {low} and {high}, not {value}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -77,7 +77,7 @@ class ExpressionAdapter:
         return weights.to(dtype).eval().requires_grad_(False)
 
     @contextmanager
-    def applied(self, weights: ExpressionWeights, run: Denoiser, request: GenerationRequest) -> Iterator[None]:
+    def applied(self, weights: ExpressionWeights, run: Denoiser, request: GenerationRequest) -> Generator[None]:
         """Install the second cross-attention; the unconditional rows get the tokens of all zeros."""
         condition = request.expression
         assert condition is not None
@@ -105,7 +105,8 @@ def _projections(
     if expected != set(ip):
         missing, extra = sorted(expected - set(ip)), sorted(set(ip) - expected)
         raise IncompatibleWeightsError(
-            f"{path}: {len(missing)} keys missing, {len(extra)} left over ({', '.join((missing + extra)[:3])}). {_FORMAT_HELP}"
+            f"{path}: {len(missing)} keys missing, {len(extra)} left over "
+            f"({', '.join((missing + extra)[:3])}). {_FORMAT_HELP}"
         )
     pairs: dict[str, tuple[Tensor, Tensor]] = {}
     for number, name in names.items():
@@ -114,7 +115,7 @@ def _projections(
         for tensor in pair:
             if tensor.shape != (inner, width):
                 raise IncompatibleWeightsError(
-                    f"{path}: number {number} has shape {tuple(tensor.shape)}, expected {(inner, width)}. {_FORMAT_HELP}"
+                    f"{path}: number {number} has shape {tuple(tensor.shape)}, not {(inner, width)}. {_FORMAT_HELP}"
                 )
         pairs[name] = pair
     return pairs
@@ -125,7 +126,9 @@ def _check_head(path: Path, head: Mapping[str, Tensor], width: int) -> None:
     mlp = {f"proj.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")}
     kinds = (linear, mlp | {"proj.3.weight", "proj.3.bias"}, mlp | {"norm.weight", "norm.bias"})
     if set(head) not in kinds:
-        raise IncompatibleWeightsError(f"{path} has an unknown image_proj head ({', '.join(sorted(head))}). {_FORMAT_HELP}")
+        raise IncompatibleWeightsError(
+            f"{path} has an unknown image_proj head ({', '.join(sorted(head))}). {_FORMAT_HELP}"
+        )
     first = head["proj.weight"] if "proj.weight" in head else head["proj.0.weight"]
     last = head["proj.weight"] if "proj.weight" in head else head["proj.2.weight"]
     if first.shape[1] != EXPRESSION_SIZE or last.shape[0] % width:

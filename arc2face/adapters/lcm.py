@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -28,7 +28,7 @@ class LcmAdapter:
         return load_lora(models.require(*self.files, feature=self.feature), unet)
 
     @contextmanager
-    def applied(self, weights: LoraWeights, run: Denoiser, request: GenerationRequest) -> Iterator[None]:
+    def applied(self, weights: LoraWeights, run: Denoiser, request: GenerationRequest) -> Generator[None]:
         """Merge the LoRA and switch the sampler."""
         before = run.scheduler_name
         run.scheduler_name = "lcm"

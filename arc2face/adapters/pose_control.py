@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -40,7 +40,7 @@ class PoseAdapter:
         return controlnet
 
     @contextmanager
-    def applied(self, weights: ControlNetModel, run: Denoiser, request: GenerationRequest) -> Iterator[None]:
+    def applied(self, weights: ControlNetModel, run: Denoiser, request: GenerationRequest) -> Generator[None]:
         """Embed the normal map once and add a source of residuals to the run."""
         pose = request.pose
         assert pose is not None
@@ -92,7 +92,7 @@ class _Residuals:
 
 
 @contextmanager
-def _precomputed(controlnet: ControlNetModel, embedding: Tensor) -> Iterator[None]:
+def _precomputed(controlnet: ControlNetModel, embedding: Tensor) -> Generator[None]:
     """Stand in for the conditioning embedder while the network runs."""
     embedder = controlnet.controlnet_cond_embedding
     controlnet.controlnet_cond_embedding = _Constant(embedding)  # type: ignore[assignment]

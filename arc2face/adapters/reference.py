@@ -7,7 +7,7 @@ processors of this request and is dropped with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -45,7 +45,7 @@ class ReferenceAdapter:
         return weights
 
     @contextmanager
-    def applied(self, weights: LoraWeights, run: Denoiser, request: GenerationRequest) -> Iterator[None]:
+    def applied(self, weights: LoraWeights, run: Denoiser, request: GenerationRequest) -> Generator[None]:
         """Record the photo, merge the LoRA, and let the self-attentions read the recording."""
         condition = request.reference
         assert condition is not None
