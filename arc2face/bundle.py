@@ -101,11 +101,13 @@ def best_bundle(explicit: Path | str | None = None) -> ModelsFolder:
         if not folder.is_dir():
             raise MissingWeightsError(f"The models folder {folder} does not exist; create it or choose another.")
         return ModelsFolder(folder, emoca_assets)
-    candidates = [Path("models"), project_root() / "models"]
-    candidates += [folder / "starter" for folder in tuple(candidates)]
-    candidates += [project_root() / "tests" / "data" / "tiny"]
+    full = [Path("models"), project_root() / "models"]
+    starter = [folder / "starter" for folder in full]
+    # The tiny random models have no face networks of their own; the starter bundle's work beside them.
+    tiny = [project_root() / "tests" / "data" / "tiny" / "models"]
+    candidates = [*full, *starter, *tiny]
     for folder in candidates:
-        bundle = ModelsFolder(folder, emoca_assets)
+        bundle = ModelsFolder(folder, (*starter, *emoca_assets) if folder in tiny else emoca_assets)
         if folder.is_dir() and not bundle.missing_for_identity():
             return bundle
     raise MissingWeightsError(

@@ -117,5 +117,7 @@ def _clean_estimate(scheduler: Any, prediction: Tensor, timestep: Tensor, latent
     alpha = scheduler.alphas_cumprod[int(timestep)].to(latents.device)
     sample = latents[0]
     if float(scheduler.init_noise_sigma) > 1.5:  # variance-exploding samplers (Euler) keep x0 + sigma * noise
-        return sample - ((1 - alpha) / alpha).sqrt() * prediction[0]
+        sample = sample * alpha.sqrt()
+    if scheduler.config.prediction_type == "v_prediction":
+        return alpha.sqrt() * sample - (1 - alpha).sqrt() * prediction[0]
     return (sample - (1 - alpha).sqrt() * prediction[0]) / alpha.sqrt()
