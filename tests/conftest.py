@@ -32,6 +32,7 @@ os.environ.update(
         "XDG_DATA_HOME": str(_HOME / "data"),
         "XDG_CONFIG_HOME": str(_HOME / "config"),
         "ARC2FACE_CACHE": str(_HOME / "cache" / "arc2face"),
+        "EMOCA_CACHE": str(_HOME / "cache" / "emoca"),
         "HF_HOME": str(_HOME / "huggingface"),
         "GRADIO_TEMP_DIR": str(_HOME / "gradio"),
         "MPLCONFIGDIR": str(_HOME / "matplotlib"),
