@@ -32,6 +32,7 @@ from arc2face.pose_values import (
     YAW_LIMIT,
     Landmarks,
     PoseReading,
+    check_normal_map,
     clamp_angles,
     turntable_angles,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "YAW_LIMIT",
     "PoseReader",
     "PoseReading",
+    "check_normal_map",
     "clamp_angles",
     "turntable_angles",
 ]
@@ -58,15 +60,17 @@ class PoseReader:
     """Reads poses off photos and draws poses from angles. Loads on first use; safe to share between threads.
 
     Args:
-        folders: where the asset tree (`EMOCA/`, `FLAME/`) may lie, first find wins; an `emoca` folder inside each
-            one counts, too.
+        folders: where the asset tree (`EMOCA/`, `FLAME/`) may lie, first find wins; an `emoca` folder inside one
+            counts, too.
         device: "cpu", "cuda", "cuda:1" ... Other devices are served on the CPU.
         cache_dir: where the converted copy of the weights is kept; the library's cache folder when None.
     """
 
     def __init__(self, folders: Path | Sequence[Path], device: str = "cpu", cache_dir: Path | None = None) -> None:
         many = [folders] if isinstance(folders, Path) else list(folders)
-        self._folders = [path for folder in many for path in (folder / "emoca", folder)]
+        self._folders = [
+            path for folder in many for path in ([folder] if folder.name == "emoca" else [folder / "emoca", folder])
+        ]
         self._device = device if device.startswith("cuda") else "cpu"
         self._cache_dir = cache_dir
         self._lock = threading.RLock()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arc2face.errors import PoseError, SettingsError
 from arc2face.types import Float32Array, RgbU8
 
-__all__ = ["PoseReading", "clamp_angles", "turntable_angles"]
+__all__ = ["PoseReading", "check_normal_map", "clamp_angles", "turntable_angles"]
 
 YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT = 75.0, 40.0, 30.0
 """Largest angles in degrees for the sliders. The published ControlNet knows the frontal hemisphere only, and aligned
@@ -65,6 +65,28 @@ def clamp_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, f
     limits = (YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT)
     clamped = [max(-limit, min(limit, float(angle))) for angle, limit in zip((yaw, pitch, roll), limits, strict=True)]
     return clamped[0], clamped[1], clamped[2]
+
+
+def check_normal_map(rgb_u8: RgbU8) -> None:
+    """Refuse a picture that is plainly not a normal map, such as a photo taken for one.
+
+    Args:
+        rgb_u8: (H, W, 3) uint8. Compression and scaling are tolerated.
+
+    Raises:
+        PoseError: no grey (127) background and head in it, or colours that are not directions of a surface.
+    """
+    normals = rgb_u8.astype(np.float32) / 127.5 - 1
+    head = np.abs(normals).max(axis=2) > 0.08
+    if float(head.mean()) < MIN_COVERAGE / 4:  # uploaded heads may be small
+        raise PoseError("The normal map shows no head. Upload one saved from the Pose tab, or use the sliders.")
+    lengths = np.linalg.norm(normals[head], axis=1)
+    unit = float(((lengths > 0.75) & (lengths < 1.2)).mean())
+    if unit < 0.8 or float((normals[head][:, 2] > 0).mean()) < 0.6:
+        raise PoseError(
+            "This picture is not a normal map: its colours are not directions of a surface. Upload one saved from "
+            "the Pose tab, or give the photo as the reference photo."
+        )
 
 
 def turntable_angles(n: int, yaw: float = 60.0, pitch: float = 0.0) -> tuple[tuple[float, float, float], ...]:

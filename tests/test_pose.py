@@ -22,7 +22,15 @@ from arc2face.errors import (
     SettingsError,
 )
 from arc2face.ffhq import aligned_from_picture, transform_points
-from arc2face.pose import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT, PoseReader, clamp_angles, turntable_angles
+from arc2face.pose import (
+    PITCH_LIMIT,
+    ROLL_LIMIT,
+    YAW_LIMIT,
+    PoseReader,
+    check_normal_map,
+    clamp_angles,
+    turntable_angles,
+)
 from arc2face.pose_geometry import FacePoints, angles_of, axis_angle, five_points, framing
 from arc2face.types import Expression
 from tests.recipe3d import CHECKPOINT, PICKLE, geometry, golden, small_encoder, write_checkpoint, write_flame_pickle
@@ -193,6 +201,15 @@ def test_shape_expression_and_jaw_change_the_head(head_reader: PoseReader) -> No
     coefficients = np.zeros(50, np.float32)
     coefficients[0] = 3
     assert not np.array_equal(plain, head_reader.from_angles(0, 0, 0, expression=coefficients, size=128))
+
+
+def test_normal_maps_are_told_from_photos(head_reader: PoseReader) -> None:
+    for angles in POSES:
+        check_normal_map(head_reader.from_angles(*angles, size=128))
+    pictures = (photo(1), np.full((64, 64, 3), 127, np.uint8), np.full((64, 64, 3), 255, np.uint8), photo(2) // 4 + 90)
+    for picture in pictures:
+        with pytest.raises(PoseError):
+            check_normal_map(picture)
 
 
 def test_bad_angles_codes_and_sizes(head_reader: PoseReader) -> None:

@@ -64,11 +64,11 @@ class AssetFiles:
 
 def missing_message(what: str, folders: Sequence[Path | str]) -> str:
     """One paragraph: which file is missing, where to register for it, and where to put it."""
-    places = " or ".join(str(folder) for folder in folders) or "the assets folder"
+    place = str(folders[0]) if folders else "the assets folder"
     return (
         f"{what} is missing. It is licensed for non-commercial research and cannot be downloaded for you: register "
         "and accept the licences at https://flame.is.tue.mpg.de and https://emoca.is.tue.mpg.de, download "
-        f"{MODEL_NAME} and the FLAME assets there, and unpack them so that {places} holds "
+        f"{MODEL_NAME} and the FLAME assets there, and unpack them so that {place} holds "
         f"{_MODEL.as_posix()}/detail/checkpoints/...ckpt and {_FLAME.as_posix()}/generic_model.pkl."
     )
 

@@ -71,10 +71,11 @@ def rasterize(
     if frame == "image":
         verts = verts * verts.new_tensor([-1.0, -1.0, 1.0])
     many = verts if verts.ndim == 3 else verts[None]
+    faces = faces.to(verts.device, torch.int64)
     if backend == "pytorch3d":
         result = _with_pytorch3d(many, faces, height, width)
     else:
-        parts = [_one_mesh(mesh, faces.to(torch.int64), height, width) for mesh in many.to(torch.float32)]
+        parts = [_one_mesh(mesh, faces, height, width) for mesh in many.to(torch.float32)]
         result = Fragments(*(torch.stack(field) for field in zip(*parts, strict=True)))
     return result if verts.ndim == 3 else Fragments(*(field[0] for field in result))
 
