@@ -233,11 +233,11 @@ def _numbers(values: object, name: str) -> np.ndarray[tuple[int], np.dtype[np.fl
     return flat
 
 
-def _ranged(value: float, limits: tuple[float, float], name: str) -> float:
-    number = _numbers([value], "settings")[0] if not isinstance(value, bool) else float("nan")
-    if not limits[0] <= number <= limits[1]:
+def _ranged(value: object, limits: tuple[float, float], name: str) -> float:
+    number = float(value) if isinstance(value, int | float | np.number) and not isinstance(value, bool) else np.nan
+    if not limits[0] <= number <= limits[1]:  # NaN fails too
         raise ExpressionError(f"{name} must lie between {limits[0]:g} and {limits[1]:g}, not {value}.")
-    return float(number)
+    return number
 
 
 def _within(values: ArrayLike, limits: tuple[float, float], name: str, first: int | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face.errors import IncompatibleWeightsError, MissingWeightsError, NoFaceError, SettingsError
+from arc2face.errors import EmbeddingError, IncompatibleWeightsError, MissingWeightsError, NoFaceError, SettingsError
 from arc2face.face_preview import draw_boxes
 from arc2face.face_types import Face
 from arc2face.onnx_models import load_detector, load_landmarks, load_recogniser
@@ -126,8 +126,10 @@ class FaceAnalyser:
         """ArcFace embedding of one detected face, with the recogniser's hash.
 
         Raises:
-            EmbeddingError: the network returned NaN or zeros (degenerate points).
+            EmbeddingError: the five points are unusable, or the network returned NaN or zeros.
         """
+        if not np.isfinite(face.points).all() or float(np.ptp(face.points, axis=0).max()) < 1.0:
+            raise EmbeddingError("The face's five points are unusable; detect the face again in a clearer picture.")
         digest = self.recogniser_sha256
         bgr_u8 = np.ascontiguousarray(rgb_u8[:, :, ::-1])
         with self._lock:
