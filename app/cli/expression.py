@@ -131,7 +131,7 @@ def run(
         return
     jaw, lids = (jaw_open, jaw_side, jaw_roll), (left_eyelid, right_eyelid)
     wanted = ExpressionChoice(target or (), target_face or (), blend, expression, preset, amplitude, lids, jaw)
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, None, keep_best, not no_score)
+    settings = Settings(count, seed, steps, guidance, fast, scheduler, None, keep_best, not no_score).check()
     pose = PoseChoice(pose_photo, None, yaw, pitch, roll)
     look = _Look(keep_look, look_strength, _mask(paste_back, keep_look))
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:

@@ -86,7 +86,7 @@ def run(
     vram: Vram = "resident",
 ) -> None:
     """Generates, saves and reports."""
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score)
+    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).check()
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
         person = _person(engine, photos, identity, face, method, drop_outliers, recipe)
         request = _request(person, settings, recipe)

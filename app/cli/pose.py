@@ -111,7 +111,7 @@ def run(
 ) -> None:
     """Reads the pose, generates, saves and reports."""
     choice = PoseChoice(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score)
+    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).check()
     if not choice.given and turntable is None:
         raise SettingsError("Say which pose: --pose-photo, --yaw/--pitch/--roll, --normal-map or --turntable.")
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:

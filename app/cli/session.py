@@ -80,6 +80,16 @@ class Settings:
             "score": self.score,
         }
 
+    def check(self) -> Settings:
+        """The settings themselves, once the library accepts them: before any model is opened. Raises SettingsError."""
+        import numpy as np
+
+        from arc2face.types import EMBEDDING_SIZE, GenerationRequest, IdentityEmbedding
+
+        anyone = IdentityEmbedding(np.ones(EMBEDDING_SIZE, np.float32))
+        GenerationRequest(identity=anyone, **self.fields())
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
