@@ -134,6 +134,24 @@ def test_lightning_checkpoint_is_read_and_accounted_for(tmp_path: Path) -> None:
         assert torch.equal(found.flame_encoder(crop), wanted(crop))
 
 
+def test_checkpoints_of_other_habits_are_read(tmp_path: Path) -> None:
+    entries = small_entries()
+    wanted = geometry().v_template
+    with recipe3d.foreign_class("omegaconf.dictconfig", "DictConfig") as config:
+        foreign = config()
+        foreign.__dict__["content"] = {"a": np.float64(3)}
+        torch.save({"state_dict": entries, "hyper_parameters": foreign}, tmp_path / "foreign.ckpt")
+    torch.save({"state_dict": entries}, tmp_path / "legacy.ckpt", _use_new_zipfile_serialization=False)
+    floats = {name: value for name, value in entries.items() if value.is_floating_point()}
+    parameters = entries | {name: torch.nn.Parameter(value) for name, value in floats.items()}
+    torch.save({"state_dict": parameters}, tmp_path / "parameters.ckpt")
+    torch.save(entries | {name: value.double() for name, value in floats.items()}, tmp_path / "flat.ckpt")
+    for name in ("foreign", "legacy", "parameters", "flat"):
+        found = emoca.load(tmp_path / f"{name}.ckpt", cache_dir=tmp_path / "cache")
+        assert torch.equal(found.geometry.v_template, wanted), name
+        assert not found.geometry.v_template.requires_grad
+
+
 def test_malicious_checkpoint_is_not_executed(tmp_path: Path) -> None:
     torch.save({"state_dict": small_entries(), "callbacks": Payload(tmp_path / "executed")}, tmp_path / "bad.ckpt")
     with pytest.raises(emoca.CorruptAssetError, match="nothing in it was executed"):

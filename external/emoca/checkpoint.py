@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,8 @@ class _Stub:
 
 def _stubs(path: Path) -> AbstractContextManager[Any]:
     """Let torch's weights-only reader pass over foreign names; nothing is ever imported from the file."""
+    if not is_zipfile(path):  # the format before torch 1.6; readable when it names no foreign class
+        return nullcontext()
     names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     return torch.serialization.safe_globals([(type("Stub", (_Stub,), {}), name) for name in names])
 
@@ -86,7 +88,7 @@ def _load_entries(path: Path) -> dict[str, Tensor]:
     state = found.get("state_dict", found) if isinstance(found, Mapping) else None
     if not isinstance(state, Mapping):
         raise IncompatibleAssetError(f"{path} holds no state_dict; it is not EMOCA's checkpoint.")
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    return {str(name): value.detach() for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:

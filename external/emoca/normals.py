@@ -12,7 +12,7 @@ __all__ = ["normal_picture", "vertex_normals"]
 
 def vertex_normals(verts: Tensor, faces: Tensor) -> Tensor:
     """Area-weighted normals: (B, V, 3) vertices and (F, 3) faces to (B, V, 3) float32 of length at most 1."""
-    first, second, third = faces.to(torch.int64).unbind(1)
+    first, second, third = faces.to(verts.device, torch.int64).unbind(1)
     a, b, c = verts[:, first], verts[:, second], verts[:, third]
     total = torch.zeros_like(verts)
     total.index_add_(1, second, torch.linalg.cross(c - b, a - b, dim=2))

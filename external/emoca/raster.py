@@ -94,7 +94,7 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
     height, width = fragments.pix_to_face.shape
     flat = fragments.pix_to_face.reshape(-1)
     covered = torch.nonzero(flat >= 0)[:, 0]
-    corners = faces.to(torch.int64)[flat[covered]]
+    corners = faces.to(flat.device, torch.int64)[flat[covered]]
     weights = fragments.bary.reshape(-1, 3)[covered]
     value = weights[:, :1] * attributes[corners[:, 0]] + weights[:, 1:2] * attributes[corners[:, 1]]
     value += weights[:, 2:] * attributes[corners[:, 2]]
