@@ -1,0 +1,296 @@
+"""Each diffusion trainer at toy size: steps, interruption, resuming, and an export that the product loads strictly."""
+
+from __future__ import annotations
+
+import errno
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from arc2face.adapters.expression_control import ExpressionAdapter
+from arc2face.adapters.lcm import LcmAdapter
+from arc2face.adapters.reference import ReferenceAdapter
+from arc2face.bundle import ModelsFolder
+from arc2face.errors import StorageError
+from training.avatars.dataset import DatasetConfig, write_dataset
+from training.common.checkpoint import CHECKPOINT, write_atomically
+from training.common.config import from_mapping, load_config
+from training.common.errors import TrainingError
+from training.common.loop import LoopConfig, learning_rate_factor
+from training.common.sources import DataConfig, open_source
+from training.common.stores import open_store
+from training.diffusion import adapters, identity, lcm, reference, vae
+from training.diffusion.denoising_loss import LossConfig
+from training.diffusion.linear_vae import block_vae, write_encoder
+from training.diffusion.noise import alphas_cumprod, amounts, target, to_clean, to_noise
+from training.diffusion.parts import EncoderShape, UNetShape
+from training.diffusion.sampling import fixed_noise, sample
+from training.train import COMPONENTS, RECIPES, config_path, train
+
+SIZE = 64
+SHAPE = UNetShape(
+    channels=(16, 16), attention=(True, False), heads=2, groups=8, latent_size=8, hint_channels=(8, 8, 8, 8)
+)
+LOOP = LoopConfig(steps=3, batch_size=2, learning_rate=1e-3, warmup=1, log_every=1, device="cpu", threads=1)
+LOSS = LossConfig("v_prediction", high_share=0.5, control_share=0.5, expression_share=0.5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    folder = tmp_path_factory.mktemp("avatars")
+    write_dataset(folder, DatasetConfig(people=3, per_person=2, size=SIZE), processes=1)
+    return DataConfig(path=folder, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, data: DataConfig) -> Path:
+    """A VAE and a jointly trained UNet, encoder, ControlNet and expression branch, at toy size."""
+    root = tmp_path_factory.mktemp("bundle")
+    vae.train(vae_config(data, root), root / "runs" / "vae")
+    identity.train(unet_config(data, root), root / "runs" / "unet")
+    return root
+
+
+def vae_config(data: DataConfig, root: Path) -> vae.VaeConfig:
+    return vae.VaeConfig(data=data, loop=replace(LOOP, steps=2), fit_pictures=6, output=root)
+
+
+def unet_config(data: DataConfig, root: Path) -> identity.IdentityConfig:
+    encoder = EncoderShape(layers=1, heads=2, inner=32)
+    loop = replace(LOOP, validate_every=3)
+    return identity.IdentityConfig(
+        bundle=root, data=data, loop=loop, loss=LOSS, unet=SHAPE, encoder=encoder, joint=True, output=root
+    )
+
+
+def interrupted_and_resumed(run, config, out: Path) -> dict[str, float]:
+    """Run piece by piece: each piece ends after one step, as a kill with a grace period would."""
+    piece = replace(config, loop=replace(config.loop, seconds=1e-6))
+    for step in range(1, config.loop.steps + 1):
+        figures = run(piece, out)
+        assert figures["step"] == step
+    return figures
+
+
+def test_closed_form_encoder_reaches_what_components_can(data: DataConfig) -> None:
+    pictures = open_source(data).pixels(np.arange(6))
+    model = block_vae(SIZE)
+    linear = write_encoder(model, ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    with torch.no_grad():
+        posterior = model.encode(pictures).latent_dist
+    latents = posterior.mean
+    assert latents.shape == (6, 16, SIZE // 8, SIZE // 8)
+    assert abs(float(latents.std()) - 1) < 0.1
+    assert float(posterior.std.max()) < 0.05
+    rows = latents.permute(0, 2, 3, 1).reshape(-1, 16).double()
+    blocks = pictures.reshape(6, 3, 8, 8, 8, 8).permute(0, 2, 4, 1, 3, 5).reshape(-1, 192).double()
+    solution = torch.linalg.lstsq(torch.cat([rows, torch.ones(len(rows), 1)], 1), blocks).solution
+    residual = torch.cat([rows, torch.ones(len(rows), 1)], 1) @ solution - blocks
+    decoded = -10 * float(torch.log10((residual**2).mean() / 4))
+    assert decoded > 24
+    assert abs(decoded - linear) < 1.0
+
+
+def test_vae_keeps_the_frozen_encoder_and_resumes(data: DataConfig, bundle: Path, tmp_path: Path) -> None:
+    config = replace(vae_config(data, tmp_path), loop=replace(LOOP, steps=2))
+    figures = interrupted_and_resumed(vae.train, config, tmp_path / "run")
+    assert np.isfinite(figures["psnr"])
+    first = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert not any(name.startswith("vae.encoder") for name in first["weights"])
+    assert (tmp_path / "stable-diffusion-v1-5" / "vae" / "diffusion_pytorch_model.safetensors").exists()
+
+
+def test_resumed_run_equals_an_unbroken_one(data: DataConfig, bundle: Path, tmp_path: Path) -> None:
+    config = replace(unet_config(data, tmp_path), bundle=bundle)
+    identity.train(config, tmp_path / "whole")
+    interrupted_and_resumed(identity.train, config, tmp_path / "pieces")
+    whole, pieces = (torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "pieces"))
+    assert whole["step"] == pieces["step"] == 3
+    for name, value in whole["weights"].items():
+        assert torch.equal(value, pieces["weights"][name]), name
+    for name, value in whole["average"].items():
+        assert torch.equal(value, pieces["average"][name]), name
+
+
+def test_identity_export_loads_and_makes_latents(bundle: Path) -> None:
+    unet, info = UNet2DConditionModel.from_pretrained(bundle / "arc2face", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert ControlNetModel.from_pretrained(bundle / "controlnet").config["conditioning_channels"] == 3
+    encoder, info = CLIPTextModel.from_pretrained(bundle / "encoder", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    tokenizer = CLIPTokenizer.from_pretrained(bundle / "stable-diffusion-v1-5" / "tokenizer")
+    ids = tokenizer("photo of a id person", padding="max_length").input_ids
+    assert len(ids) == 8 and len(set(ids[:7])) == 7
+    prompt = encoder.float()(input_ids=torch.tensor([ids])).last_hidden_state
+    with torch.no_grad():
+        result = sample(
+            lambda x, t: unet.float()(x, t, prompt).sample,
+            fixed_noise((1, 16, 8, 8), torch.device("cpu")),
+            "v_prediction",
+            3,
+        )
+    assert torch.isfinite(result).all()
+
+
+def test_adapters_train_alone_and_load_in_the_product(data: DataConfig, bundle: Path, tmp_path: Path) -> None:
+    common = {"bundle": bundle, "data": data, "loop": replace(LOOP, steps=2), "output": tmp_path}
+    loss = replace(LOSS, control_share=1.0, expression_share=1.0)
+    control = adapters.ControlNetConfig(unet=SHAPE, loss=loss, **common)
+    before = (bundle / "arc2face" / "diffusion_pytorch_model.safetensors").read_bytes()
+    interrupted_and_resumed(adapters.train_controlnet, control, tmp_path / "c")
+    interrupted_and_resumed(adapters.train_expression, adapters.ExpressionConfig(loss=loss, **common), tmp_path / "e")
+    interrupted_and_resumed(reference.train, reference.ReferenceConfig(rank=4, loss=loss, **common), tmp_path / "r")
+    interrupted_and_resumed(lcm.train, lcm.LcmConfig(rank=4, start_share=0.5, **common), tmp_path / "l")
+    assert (bundle / "arc2face" / "diffusion_pytorch_model.safetensors").read_bytes() == before
+    unet = UNet2DConditionModel.from_pretrained(bundle / "arc2face").float()
+    models = ModelsFolder(tmp_path)
+    assert len(ExpressionAdapter().load(models, unet, torch.float32).names) == 4
+    assert all(".attn1." in name for name in ReferenceAdapter().load(models, unet, torch.float32))
+    assert len(LcmAdapter().load(models, unet, torch.float32)) > 30
+    ControlNetModel.from_pretrained(tmp_path / "controlnet")
+
+
+def test_parameterisations_agree() -> None:
+    clean, noise = torch.randn(4, 2, 3, 3), torch.randn(4, 2, 3, 3)
+    a, s = amounts(alphas_cumprod(), torch.tensor([0, 300, 700, 999]))
+    noisy = a * clean + s * noise
+    for prediction in ("epsilon", "v_prediction"):
+        output = target(prediction, clean, noise, a, s)
+        torch.testing.assert_close(to_clean(prediction, output, noisy, a, s), clean, atol=2e-4, rtol=0)
+        torch.testing.assert_close(to_noise(prediction, output, noisy, a, s), noise, atol=1e-5, rtol=0)
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    config = LoopConfig(steps=100, warmup=10, decay=0.5)
+    values = [learning_rate_factor(step, config) for step in range(100)]
+    assert values[0] == pytest.approx(0.1) and values[30] == 1.0 and values[99] < 0.01
+    assert values[50:] == sorted(values[50:], reverse=True)
+
+
+def test_every_recipe_reads() -> None:
+    diffusion = {name: entry for name, entry in COMPONENTS.items() if entry.module.startswith("training.diffusion")}
+    for recipe in RECIPES:
+        for name, entry in diffusion.items():
+            module = __import__(entry.module, fromlist=[entry.config])
+            load_config(getattr(module, entry.config), config_path(name, recipe))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("loop: {stepz: 3}", "did you mean 'steps'"),
+        ("loop: {steps: many}", "must be a int"),
+        ("loop: 3", "settings of its own"),
+        ("start: magic", "must be one of"),
+        ("channels: [1, 2]", "must hold 4 values"),
+        ("- a", "top level"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_bad_configs_are_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(TrainingError, match=message):
+        load_config(vae.VaeConfig, path)
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert from_mapping(LoopConfig, {"learning_rate": "1e-4"}, "test").learning_rate == 1e-4
+
+
+def test_unknown_component_and_missing_config(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no trainer 'unett'"):
+        train("unett", out=tmp_path)
+    with pytest.raises(TrainingError, match="no config 'small'"):
+        train("vae", "small", tmp_path)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train("vae", tmp_path / "absent.yaml", tmp_path)
+
+
+def test_foreign_and_damaged_checkpoints_are_refused(data: DataConfig, bundle: Path, tmp_path: Path) -> None:
+    config = unet_config(data, bundle)
+    out = bundle / "runs" / "unet"
+    other = replace(config, loop=replace(config.loop, learning_rate=5e-4))
+    with pytest.raises(TrainingError, match="other settings"):
+        identity.train(other, out)
+    (tmp_path / CHECKPOINT).write_bytes((out / CHECKPOINT).read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="damaged"):
+        identity.train(config, tmp_path)
+
+
+def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_text("old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        write_atomically(path, write)
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_missing_parts_say_what_to_train(data: DataConfig, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="arc2face train vae"):
+        identity.train(unet_config(data, tmp_path), tmp_path / "run")
+
+
+def photo(colour: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40), (colour, 0, 0)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def labels() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, embedding=np.ones(512, np.float32), expression=np.zeros(55, np.float32))
+    return stream.getvalue()
+
+
+def test_photos_of_a_folder_and_of_a_tar_file_are_the_same(tmp_path: Path) -> None:
+    files = {"ann/1.png": photo(10), "ann/1.npz": labels(), "ann/1.normals.png": photo(255),
+             "ann/2.png": photo(20), "ann/2.npz": labels(), "bob/1.png": photo(30), "bob/1.npz": labels()}  # fmt: skip
+    tree, archive = tmp_path / "tree", tmp_path / "photos.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name, content in files.items():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_bytes(content)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    assert open_store(archive).stems == open_store(tree).stems == ["ann/1", "ann/2", "bob/1"]
+    batches = []
+    for path in (tree, archive):
+        source = open_source(DataConfig(kind="photos", path=path, size=16))
+        batches.append(source.draw(np.random.default_rng(3), 4, ("pixels", "other_pixels", "identity", "expression")))
+        assert float(source.normals(np.array([0]))[0, 0].min()) == 1.0
+        with pytest.raises(TrainingError, match=r"training\.common\.annotate"):
+            source.normals(np.array([1]))
+    for name, value in batches[0].items():
+        assert torch.equal(value, batches[1][name])
+    torch.testing.assert_close(batches[0]["identity"].norm(dim=1), torch.ones(4))
+
+
+def test_empty_and_broken_photo_folders(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no photos"):
+        open_source(DataConfig(kind="photos", path=tmp_path))
+    with pytest.raises(TrainingError, match="does not exist"):
+        open_source(DataConfig(kind="photos", path=tmp_path / "nowhere"))
+    with pytest.raises(TrainingError, match="no avatar dataset"):
+        open_source(DataConfig(path=tmp_path))
+    (tmp_path / "a.png").write_bytes(photo(50))
+    (tmp_path / "b.png").write_bytes(b"this is no picture")
+    source = open_source(DataConfig(kind="photos", path=tmp_path, size=8))
+    assert torch.equal(*source.pixels(np.array([0, 1])))
+    (tmp_path / "a.png").write_bytes(b"neither is this")
+    with pytest.raises(TrainingError, match="could not be read"):
+        open_source(DataConfig(kind="photos", path=tmp_path, size=8)).pixels(np.array([0]))

@@ -1,0 +1,1 @@
+"""What all trainers share: configs, checkpoints, weight averages, the loop, and where pictures come from."""

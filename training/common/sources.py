@@ -1,0 +1,217 @@
+"""Where batches come from: the rendered avatars, or photos with their annotations.
+
+A batch is a dict of float32 tensors: `pixels` (B, 3, S, S) in -1..1, `identity` (B, 512) of length 1, taken from
+another picture of the same person where there is one, `expression` (B, 55), `normals` (B, 3, S, S) in 0..1, and, when
+pairs are asked for, `other_pixels`: another picture of the same person. With cached latents `latents` (B, C, h, w)
+stands in for `pixels` (and `other_latents` for `other_pixels`).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from training.avatars.dataset import AvatarDataset, open_dataset
+from training.common.embeddings import dataset_embeddings
+from training.common.errors import TrainingError
+from training.common.stores import LABELS, NORMALS, PhotoStore, open_store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`kind`: avatars (a folder written by training.avatars.dataset) or photos (folder or WebDataset tar files).
+
+    `size`: pixels of a side. `recogniser`: ONNX file for the avatars' identity embeddings; None uses their
+    ground-truth attributes through a fixed random projection (useful before a recogniser exists).
+    """
+
+    kind: Literal["avatars", "photos"] = "avatars"
+    path: Path = Path("data/avatars")
+    size: int = 128
+    recogniser: Path | None = None
+
+
+class Source(ABC):
+    """Pictures of people. `people[p]` lists the picture numbers of person p."""
+
+    people: list[NDArray[np.int64]]
+    count: int
+
+    @abstractmethod
+    def pixels(self, numbers: NDArray[np.int64]) -> Tensor:
+        """(n, 3, S, S) in -1..1."""
+
+    @abstractmethod
+    def identities(self, numbers: NDArray[np.int64]) -> Tensor:
+        """(n, 512) of length 1."""
+
+    @abstractmethod
+    def expressions(self, numbers: NDArray[np.int64]) -> Tensor:
+        """(n, 55)."""
+
+    @abstractmethod
+    def normals(self, numbers: NDArray[np.int64]) -> Tensor:
+        """(n, 3, S, S) in 0..1."""
+
+    def choose(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """n pictures of random people, and another picture of each one (the same if there is only one)."""
+        first, second = np.empty(n, np.int64), np.empty(n, np.int64)
+        for k, person in enumerate(rng.integers(0, len(self.people), n)):
+            own = self.people[person]
+            pair = rng.choice(own, 2, replace=False) if len(own) > 1 else np.repeat(own, 2)
+            first[k], second[k] = pair
+        return first, second
+
+    def draw(
+        self, rng: np.random.Generator, n: int, want: tuple[str, ...], latents: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """A batch with the wanted keys. `latents`: all pictures' latents, (count, C, h, w), in place of pixels."""
+        first, second = self.choose(rng, n)
+        batch: dict[str, Tensor] = {}
+        for prefix, numbers in (("", first), ("other_", second)):
+            if f"{prefix}pixels" not in want:
+                continue
+            if latents is None:
+                batch[f"{prefix}pixels"] = self.pixels(numbers)
+            else:
+                batch[f"{prefix}latents"] = latents[torch.from_numpy(numbers)].float()
+        if "identity" in want:
+            batch["identity"] = self.identities(second)
+        if "expression" in want:
+            batch["expression"] = self.expressions(first)
+        if "normals" in want:
+            batch["normals"] = self.normals(first)
+        return batch
+
+
+class AvatarSource(Source):
+    """A folder of rendered avatars; only finished people are used."""
+
+    def __init__(self, config: DataConfig) -> None:
+        try:
+            self.data: AvatarDataset = open_dataset(config.path)
+        except (OSError, KeyError, ValueError) as error:
+            raise TrainingError(
+                f"{config.path} is no avatar dataset ({error}). "
+                f"Render one: python -m training.avatars.dataset {config.path}"
+            ) from error
+        done = np.flatnonzero(self.data.done)
+        if not len(done):
+            raise TrainingError(
+                f"{config.path} holds no finished avatars. Run python -m training.avatars.dataset on it."
+            )
+        per = self.data.config.per_person
+        self.people = [np.arange(p * per, (p + 1) * per) for p in done]
+        self.count = len(self.data.rgb)
+        self.embeddings = dataset_embeddings(self.data, config.path, config.recogniser)
+
+    def pixels(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        return _to_tensor(self.data.rgb[numbers]) / 127.5 - 1
+
+    def identities(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        return torch.from_numpy(np.array(self.embeddings[numbers], np.float32))
+
+    def expressions(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        return torch.from_numpy(np.array(self.data.label("expression55")[numbers], np.float32))
+
+    def normals(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        if self.data.normals is None:
+            raise TrainingError("This avatar dataset was rendered without normal maps; render it again with them.")
+        return _to_tensor(self.data.normals[numbers]) / 255
+
+
+class PhotoSource(Source):
+    """Aligned photos. Broken ones are replaced by another photo and counted; too many of them are an error."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.store: PhotoStore = open_store(config.path)
+        self.size, self.where = config.size, config.path
+        self.people = [np.array(own, np.int64) for own in self.store.people.values()]
+        self.count = len(self.store.stems)
+        self.broken: set[int] = set()
+        self.read = 0
+
+    def pixels(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        return torch.stack([_to_tensor(self._picture(int(k))[None])[0] for k in numbers]) / 127.5 - 1
+
+    def identities(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        rows = torch.stack([self._label(int(k), "embedding", 512) for k in numbers])
+        return torch.nn.functional.normalize(rows, dim=1)
+
+    def expressions(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        return torch.stack([self._label(int(k), "expression", 55) for k in numbers])
+
+    def normals(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        maps: list[Tensor] = []
+        for number in numbers:
+            content = self.store.read(int(number), NORMALS)
+            if content is None:
+                raise TrainingError(_unannotated(self.store.stems[number] + NORMALS, self.where))
+            maps.append(_to_tensor(_decode(content, self.size)[None])[0] / 255)
+        return torch.stack(maps)
+
+    def _picture(self, number: int) -> NDArray[np.uint8]:
+        self.read += 1
+        for attempt in range(20):
+            candidate = (number + attempt) % self.count
+            if candidate in self.broken:
+                continue
+            try:
+                return _decode(self.store.photo(candidate), self.size)
+            except (OSError, ValueError, SyntaxError) as error:
+                self.broken.add(candidate)
+                log.warning("%s is not a readable photo and is left out: %s", self.store.stems[candidate], error)
+        raise TrainingError(f"Too many photos under {self.where} are broken; twenty in a row could not be read.")
+
+    def _label(self, number: int, name: str, length: int) -> Tensor:
+        content = self.store.read(number, LABELS)
+        if content is None:
+            raise TrainingError(_unannotated(self.store.stems[number] + LABELS, self.where))
+        with np.load(io.BytesIO(content), allow_pickle=False) as labels:
+            row = labels.get(name)
+        if row is None or row.shape != (length,):
+            raise TrainingError(
+                f"{self.store.stems[number]}{LABELS} has no {name} of {length} numbers; annotate again."
+            )
+        return torch.from_numpy(row.astype(np.float32))
+
+
+def open_source(config: DataConfig) -> Source:
+    """The source a config names."""
+    return AvatarSource(config) if config.kind == "avatars" else PhotoSource(config)
+
+
+def _unannotated(name: str, where: Path) -> str:
+    return f"{name} is missing. Write the annotations first: python -m training.common.annotate {where}"
+
+
+def _decode(content: bytes, size: int) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(content)) as picture:
+        rgb = picture.convert("RGB")
+        if rgb.size != (size, size):
+            rgb = rgb.resize((size, size), Image.Resampling.LANCZOS)
+        return np.array(rgb, np.uint8)
+
+
+def _to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float()

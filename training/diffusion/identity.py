@@ -1,0 +1,152 @@
+"""The identity UNet and its text encoder (Arc2Face, arXiv 2403.11641), optionally together with the adapters.
+
+`full`: fine-tune SD 1.5's UNet and CLIP text encoder, both trainable, noise prediction. `starter`: the same loss from
+random weights at a small size. `starter-cpu` trains UNet, encoder, ControlNet and expression branch jointly with
+dropout: what pose and expression explain is then no noise to the identity, and one run replaces three. Batches with
+control run the ControlNet; rows without expression switch the branch off.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from transformers import CLIPTokenizer
+
+from training.common.checkpoint import write_atomically
+from training.common.loop import Batch, Loop, LoopConfig
+from training.common.sources import DataConfig, Source, open_source
+from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, prepare, wanted
+from training.diffusion.expression_module import ExpressionBranch
+from training.diffusion.latents import cached_latents
+from training.diffusion.parts import (
+    Bundle,
+    EncoderShape,
+    UNetShape,
+    new_controlnet,
+    new_encoder,
+    new_unet,
+    save_base,
+    save_model,
+)  # fmt: skip
+from training.diffusion.sampling import fixed_noise, guided, sample
+from training.diffusion.text import Prompts, write_tokenizer
+from training.diffusion.vae import grid
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    """`start`: random (sizes from `unet` and `encoder`) or bundle (fine-tune the parts in `bundle`).
+
+    `encoder_rate`: learning rate of the text encoder relative to the UNet's. `joint`: also train a ControlNet and
+    an expression branch, and export them.
+    """
+
+    start: str = "random"
+    bundle: Path = Path("models/starter")
+    data: DataConfig = field(default_factory=DataConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    unet: UNetShape = field(default_factory=UNetShape)
+    encoder: EncoderShape = field(default_factory=EncoderShape)
+    encoder_rate: float = 1.0
+    joint: bool = False
+    guidance: float = 3.0
+    output: Path = Path("models/starter")
+
+
+def make_objective(config: IdentityConfig, vae: AutoencoderKL | None) -> DenoisingObjective:
+    """The parts to be trained, and the loss over them."""
+    if config.start == "bundle":
+        bundle = Bundle(config.bundle)
+        unet, encoder, tokenizer = bundle.unet(), bundle.encoder(), bundle.tokenizer()
+    else:
+        unet, encoder = new_unet(config.unet), new_encoder(config.encoder)
+        with tempfile.TemporaryDirectory() as folder:
+            write_tokenizer(Path(folder), config.encoder.context)
+            tokenizer = CLIPTokenizer.from_pretrained(folder)
+    controlnet = new_controlnet(config.unet) if config.joint else None
+    branch = ExpressionBranch(unet) if config.joint else None
+    prompts = Prompts(encoder.requires_grad_(True), tokenizer)
+    unet.requires_grad_(True).train()
+    return DenoisingObjective(config.loss, unet, prompts, controlnet, branch, vae, config.encoder_rate)
+
+
+def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, float]:
+    """Train (a piece) and, when finished, export `arc2face`, `encoder` and what was trained jointly."""
+    source = open_source(config.data)
+    vae = Bundle(config.bundle).vae()
+    torch.manual_seed(config.loop.seed)
+    objective = make_objective(config, vae)
+    loop = Loop(config.loop, objective, out, config, resume)
+    latents = cached_latents(source, vae, out, loop.device)
+    draw = drawer(source, config.loss, latents)
+    validate = make_validator(objective, vae, source, loop.device, config.guidance)
+    outcome = loop.run(draw, validate)
+    figures = {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}
+    if outcome.finished:
+        with loop.average.applied():
+            export(objective, config)
+    return figures
+
+
+def drawer(source: Source, config: LossConfig, latents: torch.Tensor | None):
+    """The function that draws a step's batch."""
+
+    def draw(rng: np.random.Generator, n: int) -> Batch:
+        with_control = rng.random() < config.control_share
+        return prepare(source.draw(rng, n, wanted(config, with_control), latents), config, rng)
+
+    return draw
+
+
+def make_validator(
+    objective: DenoisingObjective, vae: AutoencoderKL, source: Source, device: torch.device, scale: float
+):
+    """Pictures of eight people: the photo in the first row, samples without and with control below."""
+    people = [own[:2] for own in source.people[-8:]]
+    shown, other = (np.array([own[min(k, len(own) - 1)] for own in people]) for k in (0, 1))
+    count = len(people)
+
+    def validate() -> tuple[dict[str, float], NDArray[np.uint8]]:
+        side = int(objective.unet.config["sample_size"])
+        noise = fixed_noise((count, int(objective.unet.config["in_channels"]), side, side), device)
+        identity = source.identities(other).to(device)
+        rows = [source.pixels(shown).to(device)]
+        for control in (False, True):
+            if control and objective.controlnet is None:
+                continue
+            batch: Batch = {"identity": identity}
+            if control:
+                batch["normals"] = source.normals(shown).to(device)
+
+            def predict(
+                noisy: torch.Tensor, timesteps: torch.Tensor, conditional: bool, batch: Batch = batch
+            ) -> torch.Tensor:
+                dropped = torch.full((count,), not conditional, device=device)
+                return objective.predict(noisy, {**batch, "timesteps": timesteps, "dropped": dropped})
+
+            latent = sample(guided(predict, scale), noise, objective.config.prediction)
+            rows.append(vae.decode(latent / vae.config["scaling_factor"]).sample)
+        return {}, grid(torch.cat(rows), count)
+
+    return validate
+
+
+def export(objective: DenoisingObjective, config: IdentityConfig) -> None:
+    """Write the trained parts into the bundle layout, fp16."""
+    root = config.output
+    if objective.branch is not None:
+        state = objective.branch.export()
+        write_atomically(root / "exp_adapter" / "exp_adapter.bin", lambda path: torch.save(state, path))
+    save_model(objective.unet, root / "arc2face")
+    save_model(objective.prompts.encoder, root / "encoder")
+    if objective.controlnet is not None:
+        save_model(objective.controlnet, root / "controlnet")
+    if config.start == "random":
+        save_base(root, config.loss.prediction, config.encoder.context)
