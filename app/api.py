@@ -109,7 +109,7 @@ def stream(shell: Shell, request: gr.Request, prefix: str, prepare: runner.Prepa
                 yield None, progress_json(event)
             else:
                 pictures = runner.save_pictures(shell, session, event, prefix)
-                yield [picture.path for picture in pictures], result_json(event)
+                yield [picture.path for picture in pictures], result_json(event[0])
     except Exception as error:
         raise as_gradio_error(error) from None
 
@@ -175,9 +175,9 @@ def _generate_identity(shell: Shell) -> None:
         """
         fields = settings_of(num_images, seed, steps, guidance_scale, fast, scheduler, keep_best)
 
-        def prepare(engine: Engine) -> GenerationRequest:
-            identity, _, _ = resolve(engine, photos, identity_file, faces)
-            return GenerationRequest(identity=identity, **fields)
+        def prepare(engine: Engine) -> list[GenerationRequest]:
+            found = resolve(engine, photos, identity_file, faces)
+            return [GenerationRequest(identity=found.identity, **fields)]
 
         yield from stream(shell, request, "identity", prepare)
 

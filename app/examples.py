@@ -13,6 +13,7 @@ import gradio as gr
 from app import snippets
 from app.errors import shows_errors
 from app.person import PersonPicker
+from app.photos import PhotoPicker
 from app.shell import INSTANT, Shell, session_of
 from app.theme import EXAMPLES
 from arc2face.errors import InputError
@@ -22,27 +23,47 @@ FRESH_SEEDS = (100_001, 2**31, 2)
 """Odd, as for evaluation: nobody the starter models were trained on."""
 
 
+def picture_strip(folder: str, picker: PhotoPicker) -> None:
+    """Example pictures that fill a photo picker on a click; nothing where the folder is empty."""
+    paths = _pictures(folder)
+    if not paths:
+        return
+
+    def choose(event: gr.SelectData) -> list[str]:
+        return [paths[event.index if isinstance(event.index, int) else 0]]
+
+    picker.inspect_after(_strip(paths).select(choose, None, picker.photos, **INSTANT))
+
+
+def _pictures(folder: str) -> list[str]:
+    return sorted(str(path) for path in (EXAMPLES / folder).glob("*.webp"))
+
+
+def _strip(paths: list[str]) -> gr.Gallery:
+    return gr.Gallery(
+        paths,
+        label="Examples",
+        show_label=False,
+        columns=6,
+        rows=1,
+        height=64,
+        fit_columns=False,
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        visible=bool(paths),
+        elem_classes=["strip"],
+    )
+
+
 class ExampleStrip:
     """Thumbnails to click on, and the "Surprise me" button."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self.paths = sorted(str(path) for path in (EXAMPLES / "faces").glob("*.webp"))
+        self.paths = _pictures("faces")
         gr.HTML(snippets.hint("No photo at hand? Tap one of these people, who do not exist."))
-        self.strip = gr.Gallery(
-            self.paths,
-            label="Examples",
-            show_label=False,
-            columns=6,
-            rows=1,
-            height=64,
-            fit_columns=False,
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            visible=bool(self.paths),
-            elem_classes=["strip"],
-        )
+        self.strip = _strip(self.paths)
         self.surprise = gr.Button("Surprise me", size="sm")
 
     def connect(self, person: PersonPicker, generate: Callable[..., Any], event: dict[str, Any]) -> None:

@@ -22,12 +22,16 @@ TEXT = "Everything you made since you opened the page. It goes away when you clo
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One saved picture. `path`: PNG with its recipe inside. `similarity`: cosine, None when unknown."""
+    """One saved picture. `path`: PNG with its recipe inside. `similarity`: cosine, None when unknown.
+
+    `name`: what sets it apart within its run, such as an angle; empty for pictures that differ by seed only.
+    """
 
     path: str
     seed: int
     similarity: float | None
     face_found: bool | None
+    name: str = ""
 
     @property
     def caption(self) -> str:
@@ -36,7 +40,7 @@ class Picture:
             score = f"Similarity {self.similarity:.2f}"
         else:
             score = "No face found" if self.face_found is False else "Not compared"
-        return f"{score} · seed {self.seed}"
+        return f"{self.name or score} · {self.short if self.name else f'seed {self.seed}'}"
 
     @property
     def short(self) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from app import runner, snippets
-from app.controls import Settings
-from app.errors import as_gradio_error
-from app.history import Picture, Run, remember
+from app.history import Picture
 from app.shell import INSTANT, Shell, session_of
-from arc2face.errors import CancelledError
-from arc2face.types import GenerationResult, Progress
+from arc2face.types import Progress
 
 Updates = dict[Any, Any]
 SHOW_STAGE = """() => {
@@ -28,12 +25,14 @@ EXPLANATION = (
 
 
 class ResultsPanel:
-    """The right half of a tab."""
+    """The right half of a tab. `aside`: labels of small pictures shown under the results, such as the normal map."""
 
-    def __init__(self, shell: Shell, *, invitation: str) -> None:
-        self._shell = shell
+    def __init__(self, *, invitation: str, aside: Sequence[str] = ()) -> None:
         self._invitation = snippets.idle("Your pictures appear here", invitation)
         self.status = gr.HTML(self._invitation)
+        self.motion = gr.Image(
+            label="Animation", show_label=False, visible=False, interactive=False, buttons=["download"], height=360
+        )
         self.gallery = gr.Gallery(
             label="Pictures",
             show_label=False,
@@ -49,38 +48,53 @@ class ResultsPanel:
         with gr.Row(visible=False, elem_classes=["tools"]) as self.tools:
             self.order = gr.Radio([AS_MADE, MOST_SIMILAR], value=AS_MADE, label="Order", scale=2, min_width=240)
             self.zip = gr.DownloadButton("Download all (.zip)", size="md", scale=1, min_width=160)
+        with gr.Row(visible=False, elem_classes=["aside"]) as self.aside_row:
+            self.aside = [
+                gr.Image(label=label, interactive=False, buttons=["download"], height=180, min_width=120, format="png")
+                for label in aside
+            ]
         self.made: gr.State = gr.State(())
         self.order.input(_items, [self.made, self.order], self.gallery, **INSTANT)
 
     @property
     def outputs(self) -> list[Any]:
         """Components that a run updates."""
-        return [self.status, self.gallery, self.summary, self.tools, self.order, self.zip, self.made]
+        shown = [self.status, self.motion, self.gallery, self.summary, self.tools, self.order, self.zip, self.made]
+        return [*shown, self.aside_row, *self.aside]
 
     def started(self) -> Updates:
         """The moment after the click."""
-        return {
-            self.status: gr.update(value=snippets.progress(Progress("queued")), visible=True),
-            self.gallery: gr.update(visible=False),
-            self.summary: "",
-            self.tools: gr.update(visible=False),
-        }
+        hidden = {part: gr.update(visible=False) for part in (self.gallery, self.tools, self.motion, self.aside_row)}
+        waiting = snippets.progress(Progress("queued"))
+        return {self.status: gr.update(value=waiting, visible=True), self.summary: "", **hidden}
 
     def progress(self, event: Progress) -> Updates:
         """While it runs."""
         return {self.status: snippets.progress(event)}
 
-    def finished(self, pictures: Sequence[Picture], result: GenerationResult) -> Updates:
+    def finished(self, pictures: Sequence[Picture], results: runner.Results) -> Updates:
         """When the pictures are there."""
+        columns = 2 if len(pictures) < 5 else 4
+        items = _items(pictures, AS_MADE)
         return {
             self.status: gr.update(value="", visible=False),
-            self.gallery: gr.update(value=_items(pictures, AS_MADE), visible=True, columns=min(2, len(pictures))),
-            self.summary: _summary(pictures, result),
+            self.gallery: gr.update(value=items, visible=True, columns=min(columns, len(pictures))),
+            self.summary: _summary(pictures, results),
             self.tools: gr.update(visible=True),
             self.order: AS_MADE,
-            self.zip: gr.update(value=str(runner.pack(pictures))),
+            self.zip: gr.update(value=str(runner.pack([picture.path for picture in pictures]))),
             self.made: tuple(pictures),
         }
+
+    def with_aside(self, *pictures: Any) -> Updates:
+        """Fill the small pictures, in the order of their labels."""
+        pairs = zip(self.aside, pictures, strict=True)
+        filled = {part: gr.update(value=picture, visible=picture is not None) for part, picture in pairs}
+        return {self.aside_row: gr.update(visible=True), **filled}
+
+    def with_motion(self, path: str) -> Updates:
+        """Show an animation above the pictures."""
+        return {self.motion: gr.update(value=path, visible=True)}
 
     def failed(self, message: str) -> Updates:
         """When it could not be done; the message stays until the next run."""
@@ -117,45 +131,6 @@ class RunButtons:
         self.cancel.click(cancel, None, None, **INSTANT)
 
 
-def run_into(
-    shell: Shell,
-    panel: ResultsPanel,
-    buttons: RunButtons,
-    tab: str,
-    history: Sequence[Run],
-    request: gr.Request,
-    prepare: runner.Prepare,
-    extras: Callable[[GenerationResult, Sequence[Picture]], Updates] | None = None,
-) -> Iterator[Updates]:
-    """One run of a tab as a stream of component updates.
-
-    Errors stay visible in the panel and are raised as `gr.Error` for the toast; the inputs are never touched.
-    """
-    session = session_of(request)
-    yield {**panel.started(), **buttons.busy()}
-    try:
-        for event in runner.follow(shell, session, prepare):
-            if isinstance(event, Progress):
-                yield panel.progress(event)
-                continue
-            pictures = runner.save_pictures(shell, session, event, tab.lower())
-            more = extras(event, pictures) if extras is not None else {}
-            kept = remember(history, Run.now(tab, pictures))
-            yield {**panel.finished(pictures, event), **more, **buttons.free(), shell.history: kept}
-    except CancelledError:
-        yield {**panel.stopped(), **buttons.free()}
-        gr.Info("Stopped. Your inputs are untouched.", duration=4)
-    except Exception as error:
-        shown = as_gradio_error(error)
-        yield {**panel.failed(str(shown.message)), **buttons.free()}
-        raise shown from None
-
-
-def seed_used(settings: Settings, seed: Any) -> Updates:
-    """Show the seed that a run draws, so that it can be repeated."""
-    return {seed: settings.seed}
-
-
 def _items(pictures: Sequence[Picture], order: str) -> list[tuple[str, str]]:
     if order == MOST_SIMILAR:
         pictures = sorted(pictures, key=_rank, reverse=True)
@@ -166,10 +141,10 @@ def _rank(picture: Picture) -> float:
     return -2.0 if picture.similarity is None else picture.similarity
 
 
-def _summary(pictures: Sequence[Picture], result: GenerationResult) -> str:
+def _summary(pictures: Sequence[Picture], results: runner.Results) -> str:
     scores = [picture.similarity for picture in pictures if picture.similarity is not None]
-    seconds = sum(result.seconds.values())
-    request = result.request
+    seconds = sum(sum(result.seconds.values()) for result in results)
+    request = results[0].request
     facts = [f"<b>{len(pictures)}</b> {'picture' if len(pictures) == 1 else 'pictures'}"]
     if seconds:
         facts.append(f"<b>{seconds:.1f} s</b>")

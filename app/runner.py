@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,23 +24,33 @@ if TYPE_CHECKING:
 MIN_INTERVAL = 0.1
 """Seconds between two progress updates of the same stage; a browser needs no more."""
 
-Prepare = Callable[["Engine"], GenerationRequest]
+Prepare = Callable[["Engine"], Sequence[GenerationRequest]]
+"""Makes the requests of one run; called once the engine is open, and allowed to raise Arc2FaceError."""
+Results = tuple[GenerationResult, ...]
 
 
-def follow(shell: Shell, session: str, prepare: Prepare) -> Iterator[Progress | GenerationResult]:
-    """Run one request; yields progress and, last, the result.
+def follow(shell: Shell, session: str, prepare: Prepare) -> Iterator[Progress | Results]:
+    """Run one request, or several one after the other; yields progress over all of them and, last, the results.
 
-    The job is stopped when the iterator is closed or the session's tickets are cancelled.
+    Each request queues anew, so that other visitors get their turn in between. Everything is stopped when the
+    iterator is closed or the session's tickets are cancelled.
 
     Raises:
-        Arc2FaceError: the request is invalid, or generation failed; CancelledError when it was stopped.
+        Arc2FaceError: a request is invalid, or generation failed; CancelledError when it was stopped.
     """
     with shell.jobs.ticket(session) as ticket:
         engine = yield from _opened(shell, ticket)
         yield Progress("encoding")
-        request = prepare(engine)
-        ticket.check()
-        yield from thinned(zerogpu.on_gpu(compute, cost=seconds_needed)(shell, request, ticket))
+        requests = prepare(engine)
+        results: list[GenerationResult] = []
+        for number, request in enumerate(requests):
+            ticket.check()
+            for event in thinned(zerogpu.on_gpu(compute, cost=seconds_needed)(shell, request, ticket)):
+                if isinstance(event, Progress):
+                    yield overall(event, number, len(requests))
+                else:
+                    results.append(event)
+        yield tuple(results)
 
 
 def compute(shell: Shell, request: GenerationRequest, ticket: Ticket) -> Iterator[Progress | GenerationResult]:
@@ -69,27 +80,42 @@ def thinned(events: Iterator[Progress | GenerationResult]) -> Iterator[Progress 
         yield event
 
 
-def save_pictures(shell: Shell, session: str, result: GenerationResult, prefix: str) -> list[Picture]:
-    """Write every picture of a result as a PNG that carries its recipe.
+def overall(event: Progress, number: int, count: int) -> Progress:
+    """Progress within request `number` (from 0) of `count`, as progress of the whole series."""
+    if count == 1 or event.stage != "denoising" or not event.total:
+        return event
+    left = None
+    if event.seconds_left is not None and event.step < event.total:
+        left = event.seconds_left * (1 + (count - number - 1) * event.total / (event.total - event.step))
+    step, total = number * event.total + event.step, count * event.total
+    return replace(event, step=step, total=total, seconds_left=left, message=f"Picture {number + 1} of {count}")
+
+
+def save_pictures(
+    shell: Shell, session: str, results: Results, prefix: str, names: Sequence[str] = ()
+) -> list[Picture]:
+    """Write every picture of the results as a PNG that carries its recipe. `names`: one per picture, or none.
 
     Raises:
-        StorageError: the disk is full or not writable; nothing of this run is left behind.
+        StorageError: the disk is full or not writable.
     """
     from arc2face.recipes import save_png
 
     folder = shell.files.new_run(session)
     pictures: list[Picture] = []
-    for image in result.images:
-        path = folder / f"{prefix}-{image.seed}.png"
-        save_png(image, result, path)
-        pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found))
+    for result in results:
+        for image in result.images:
+            number = len(pictures)
+            path = folder / f"{prefix}-{number + 1}-seed-{image.seed}.png"
+            save_png(image, result, path)
+            name = names[number] if number < len(names) else ""
+            pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found, name))
     return pictures
 
 
-def pack(pictures: Sequence[Picture], name: str = "pictures.zip") -> Path:
-    """A zip of the pictures, beside them."""
-    paths = [Path(picture.path) for picture in pictures]
-    return zip_files(paths, paths[0].parent / name)
+def pack(paths: Sequence[Path | str], name: str = "pictures.zip") -> Path:
+    """A zip of files, beside the first of them."""
+    return zip_files(paths, Path(paths[0]).parent / name)
 
 
 def _opened(shell: Shell, ticket: Ticket) -> Generator[Progress, None, Engine]:

@@ -27,12 +27,13 @@ LIGHT: dict[str, Any] = {**QUIET, "concurrency_id": FACES, "concurrency_limit": 
 
 @dataclass(slots=True, kw_only=True)
 class Shell:
-    """`history`: session state, a tuple of `app.history.Run`, oldest first."""
+    """`history`: session state, a tuple of `app.history.Run`, oldest first. `here`: the tab that is being built."""
 
     backend: Backend
     jobs: JobBook = field(default_factory=JobBook)
     files: SessionFiles = field(default_factory=SessionFiles)
     history: gr.State
+    here: gr.Tab = field(init=False)
 
 
 def session_of(request: gr.Request | None) -> str:

@@ -28,11 +28,11 @@ def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Block
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         runs: gr.State = gr.State(())
-        shell = Shell(backend=engine, history=runs, files=files or SessionFiles())
         head = gr.HTML(snippets.header(engine.kind, ready=engine.ready))
+        shell = Shell(backend=engine, history=runs, files=files or SessionFiles())
         with gr.Tabs():
             for tab in TABS:
-                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()):
+                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:
                     tab.build(engine, shell)
             with gr.Tab("History", id="history"):
                 history.build(shell)

@@ -1,0 +1,74 @@
+"""One person many times: a contact sheet and a looping animation of a series of pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from app.runner import pack
+from arc2face.errors import StorageError
+from arc2face.types import RgbU8
+
+if TYPE_CHECKING:
+    from app.history import Picture
+    from app.results import ResultsPanel, Updates
+
+GAP = 6
+FRAME_SECONDS = 0.22
+HOLD_SECONDS = 0.6
+
+
+def contact_sheet(pictures: Sequence[RgbU8], columns: int = 0) -> RgbU8:
+    """Pictures of one size side by side on white; `columns` 0 chooses at most five."""
+    columns = columns or min(5, len(pictures))
+    height, width = pictures[0].shape[:2]
+    rows = math.ceil(len(pictures) / columns)
+    shape = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3)
+    sheet = np.full(shape, 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        y, x = (number // columns) * (height + GAP), (number % columns) * (width + GAP)
+        sheet[y : y + height, x : x + width] = picture
+    return sheet
+
+
+def save_animation(pictures: Sequence[RgbU8], target: Path) -> Path:
+    """An endless there-and-back WebP that rests at both ends. Raises StorageError."""
+    frames = [Image.fromarray(picture) for picture in pictures]
+    back = frames[-2:0:-1]
+    seconds = [FRAME_SECONDS] * (len(frames) + len(back))
+    seconds[0] = seconds[len(frames) - 1] = HOLD_SECONDS
+    durations = [round(1000 * each) for each in seconds]
+    try:
+        frames[0].save(
+            target, save_all=True, append_images=[*frames[1:], *back], duration=durations, loop=0, quality=88, method=2
+        )
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise StorageError(f"The animation could not be saved ({error.strerror or error}).") from error
+    return target
+
+
+def save_series(pictures: Sequence[Picture]) -> tuple[Path, Path]:
+    """Contact sheet (PNG) and animation (WebP) beside the pictures of a series."""
+    frames = [np.asarray(Image.open(picture.path).convert("RGB")) for picture in pictures]
+    folder = Path(pictures[0].path).parent
+    sheet = folder / "contact-sheet.png"
+    try:
+        Image.fromarray(contact_sheet(frames)).save(sheet)
+    except OSError as error:
+        sheet.unlink(missing_ok=True)
+        raise StorageError(f"The contact sheet could not be saved ({error.strerror or error}).") from error
+    return sheet, save_animation(frames, folder / "animation.webp")
+
+
+def updates(panel: ResultsPanel, pictures: Sequence[Picture]) -> Updates:
+    """Show the animation of a series, and put it and the contact sheet into the zip."""
+    sheet, motion = save_series(pictures)
+    archive = pack([*(picture.path for picture in pictures), sheet, motion])
+    return {**panel.with_motion(str(motion)), panel.zip: gr.update(value=str(archive))}
