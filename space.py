@@ -1,0 +1,65 @@
+"""Entry point on Hugging Face Spaces (docs/deploy.md): fetch the weights, load them, serve the page.
+
+It differs from `python -m app` in what ZeroGPU wants: `spaces` is imported before torch, the GPU functions are known
+before the page starts, and the models are on the device before the first request.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+from app import zerogpu
+
+if zerogpu.available():
+    # It replaces parts of torch, so it has to come first.
+    importlib.import_module("spaces")
+
+from app import runner
+from app.backend import Backend
+from app.server import launch
+from app.settings import ServerSettings
+from arc2face.download.command import DownloadRequest, run
+from arc2face.engine import Engine
+from arc2face.errors import Arc2FaceError
+
+logger = logging.getLogger("arc2face.space")
+DEFAULT_FEATURES = "identity fast"
+
+
+def fetch(models: Path) -> None:
+    """Download what ARC2FACE_SPACE_FEATURES names; on failure the starter models serve instead."""
+    features = tuple(os.environ.get("ARC2FACE_SPACE_FEATURES", DEFAULT_FEATURES).split())
+    try:
+        if features:
+            run(DownloadRequest(features, models, yes=True), sys.stdout)
+    except Arc2FaceError as error:
+        logger.warning("the weights could not be fetched: %s", error)
+
+
+def main() -> None:
+    """Serve until the Space is stopped."""
+    logging.basicConfig(level=logging.INFO)
+    settings = ServerSettings.gather(host="0.0.0.0", port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    fetch(settings.models or Path("models"))
+    on_zero = zerogpu.available()
+    if on_zero:
+        # ZeroGPU refuses to start when no GPU function is known by then.
+        zerogpu.on_gpu(runner.compute, cost=runner.seconds_needed)
+    engine = Engine.open(
+        settings.models,
+        device=settings.device,
+        dtype=settings.dtype,
+        vram=settings.vram,
+        budget_bytes=settings.budget_bytes,
+        preload=True,
+        inline=on_zero,
+    )
+    launch(settings, Backend.of(engine)).block_thread()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The pages name what exists, link to what exists, and agree with the configuration.
+
+Run alone: ./run test tests/test_documentation.py
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def read(name: str) -> str:
+    return (PROJECT / name).read_text(encoding="utf-8")
+
+
+def requirements(name: str) -> list[Requirement]:
+    lines = (line.partition("#")[0].strip() for line in read(name).splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("-")]
+
+
+def pins(name: str, python: str) -> dict[str, str]:
+    """Version of each package that a list pins for one Python."""
+    found: dict[str, str] = {}
+    for one in requirements(name):
+        if one.marker is None or one.marker.evaluate({"python_version": python, "python_full_version": python + ".0"}):
+            key = canonicalize_name(one.name)
+            assert key not in found, f"{name} pins {key} twice for Python {python}"
+            found[key] = str(one.specifier).removeprefix("==")
+    return found
+
+
+def project_dependencies() -> list[Requirement]:
+    table = read("pyproject.toml").partition("\ndependencies = [")[2].partition("\n]")[0]
+    return [Requirement(text) for text in re.findall(r'^\s*"([^"]+)"', table, re.MULTILINE)]
+
+
+def test_readme_names_every_adapter() -> None:
+    from arc2face.adapters import ADAPTERS
+
+    folder = next(line for line in README.splitlines() if line.strip().startswith("adapters/"))
+    for adapter in ADAPTERS:
+        assert adapter.name in folder
+
+
+def test_readme_names_every_tab() -> None:
+    from app.tabs import TABS
+
+    tabs = next(line for line in README.splitlines() if line.strip().startswith("tabs/"))
+    for tab in TABS:
+        assert f"**{tab.TITLE}**" in README
+        assert tab.__name__.rpartition(".")[2] in tabs
+
+
+def test_readme_names_every_command_and_only_those() -> None:
+    from app.cli.root import app
+
+    names = {command.name for command in app.registered_commands}
+    shown = set(re.findall(r"^arc2face (\w+)", README, re.MULTILINE))
+    assert shown == names
+
+
+def test_readme_commands_use_options_that_exist() -> None:
+    import typer
+    from typer.main import get_command
+
+    from app.cli.root import app
+
+    group = get_command(app)
+    commands = getattr(group, "commands", {})
+    assert isinstance(app, typer.Typer)
+    for line in re.findall(r"^arc2face (.+)$", README, re.MULTILINE):
+        name, *words = shlex.split(line.partition("#")[0])
+        known = {text for option in commands[name].params for text in (*option.opts, *option.secondary_opts)}
+        for word in words:
+            assert not word.startswith("-") or word in known, f"arc2face {name} has no {word}"
+
+
+def test_readme_names_every_feature() -> None:
+    from arc2face.weights import FEATURES
+
+    line = next(line for line in README.splitlines() if "features:" in line)
+    for feature in FEATURES:
+        assert re.search(rf"\b{feature}\b", line)
+
+
+def test_readme_tree_is_true() -> None:
+    block = README.partition("## Where things are")[2].split("```")[1]
+    parents = [PROJECT]
+    for line in block.strip().splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in re.split(r", ", line.strip().partition("  ")[0]):
+            parents = parents[: depth + 1]
+            found = list(parents[depth].glob(name.rstrip("/")))
+            assert found, f"the tree names {name}, which does not exist"
+            if name.endswith("/"):
+                parents.append(found[0])
+    for folder in PROJECT.iterdir():
+        ours = folder.is_dir() and folder.name.isidentifier() and any(folder.glob("**/*.py"))
+        assert not ours or f"\n{folder.name}/" in block, f"the tree lacks {folder.name}/"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        destination = page.parent / path if path else page
+        assert destination.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", destination.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_compile(page: Path) -> None:
+    for example in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        compile(example, page.name, "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_example_imports_exist(page: Path) -> None:
+    import arc2face
+
+    for names in re.findall(r"^from arc2face import (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        for name in names.strip("()").split(","):
+            assert name.strip() in arc2face.__all__
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_pins_satisfy_the_ranges(python: str) -> None:
+    pinned = pins("requirements.txt", python)
+    for dependency in project_dependencies():
+        version = pinned.get(canonicalize_name(dependency.name))
+        assert version, f"requirements.txt lacks {dependency.name}"
+        assert version in dependency.specifier, f"{dependency} does not admit {version}"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-mediapipe.txt"])
+def test_constraints_agree_with_the_pins(name: str, python: str) -> None:
+    constraints = pins("constraints.txt", python)
+    for package, version in pins(name, python).items():
+        assert package == "torch" or constraints.get(package) == version
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_opencv_packages_share_one_version(python: str) -> None:
+    versions = {version for name, version in pins("constraints.txt", python).items() if name.startswith("opencv-")}
+    assert len(versions) == 1
+
+
+def test_space_header_matches_the_requirements() -> None:
+    header = re.search(r"```yaml\n---\n(.*?)---\n```", read("docs/deploy.md"), re.DOTALL)
+    assert header
+    fields = dict(re.findall(r'^(\w+): "?([^"\n]*)"?$', header[1], re.MULTILINE))
+    assert fields["sdk_version"] == pins("requirements.txt", "3.12")["gradio"]
+    assert fields["python_version"] in ("3.10", "3.12")  # what ZeroGPU offers
+    assert (PROJECT / fields["app_file"]).is_file()
+    assert len(fields["short_description"]) <= 60
+
+
+def test_contributing_names_every_marker() -> None:
+    markers = re.search(r"\nmarkers = \[(.*?)\n\]", read("pyproject.toml"), re.DOTALL)
+    assert markers
+    for marker in re.findall(r'"(\w+):', markers[1]):
+        assert f"`{marker}`" in read("docs/contributing.md")
+
+
+def test_install_page_names_every_variable_of_run() -> None:
+    for variable in set(re.findall(r"ARC2FACE_[A-Z]+(?:_[A-Z]+)*", read("run"))):
+        assert variable in read("docs/install.md")
