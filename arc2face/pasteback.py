@@ -27,7 +27,8 @@ _GRID = 512  # resolution of the mask, in aligned space
 _COLOUR_GRID = 160  # resolution at which colours along the rim are compared
 _COLOUR_REACH = 0.07  # how far the colour of the rim reaches, as a share of the region
 _COLOUR_FLOOR = {"face": 0.5, "head": 0.0}  # share of the rim's shift that the centre receives too
-_COLOUR_LIMIT = 60.0
+_COLOUR_LIMIT = 48.0
+_COLOUR_SPREAD = 24.0  # grey levels by which honest differences along the rim vary
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,22 +187,34 @@ def _transform(image: Image.Image, to_unit: Float64Array, region: _Region, resam
 def _colour_shift(photo: Float32Array, pixels: Float32Array, weight: Float32Array, floor: float) -> Float32Array:
     """Smooth field (h, w, 3) that takes the generated colours to the photo's along the rim.
 
-    Works on a small grid: the mean difference near each place, weighted by how much that place belongs to the rim.
+    Works on a small grid: a weighted mean of the difference near each place. Rim places whose difference is far from
+    the rim's median show something else in the two pictures (hair against skin) and say nothing about colour, so they
+    count little; where most of the rim is like that, nothing is shifted.
     """
     height, width = weight.shape
     scale = min(1.0, _COLOUR_GRID / max(height, width))
     small = (max(2, round(width * scale)), max(2, round(height * scale)))
     rim = _resize((4.0 * weight * (1.0 - weight)).astype(np.float32), small, Image.Resampling.BOX).astype(np.float64)
+    on_rim = rim > 0.25
+    if not on_rim.any():
+        return np.zeros_like(photo)
+    gap = np.stack(
+        [_resize(photo[:, :, k] - pixels[:, :, k], small, Image.Resampling.BOX) for k in range(3)], axis=2
+    ).astype(np.float64)
+    usual = np.clip(np.median(gap[on_rim], axis=0), -_COLOUR_LIMIT, _COLOUR_LIMIT)
+    odd = np.abs(gap - usual).max(axis=2)
+    alike = float((odd[on_rim] < 1.5 * _COLOUR_SPREAD).mean())
+    trust = float(np.clip((alike - 0.2) / 0.4, 0.0, 1.0))
     sigma = _COLOUR_REACH * max(small)
-    near = gaussian_filter(rim, sigma, truncate=9.0)
-    influence = near / max(float(near.max()), 1e-12)
-    amount = floor + (1.0 - floor) * np.minimum(influence * 1.5, 1.0)
+    spread = gaussian_filter(rim, sigma, truncate=9.0)
+    amount = trust * (floor + (1.0 - floor) * np.minimum(spread / spread.max() * 1.5, 1.0))
+    votes = rim * np.exp(-((odd / _COLOUR_SPREAD) ** 2))
+    near, prior = gaussian_filter(votes, sigma, truncate=9.0), 0.1 * spread + 1e-12
     shift = np.empty((*photo.shape[:2], 3), np.float32)
-    for channel in range(3):
-        gap = _resize(photo[:, :, channel] - pixels[:, :, channel], small, Image.Resampling.BOX)
-        field = gaussian_filter(gap.astype(np.float64) * rim, sigma, truncate=9.0) / np.maximum(near, 1e-12)
+    for k in range(3):
+        field = (gaussian_filter(gap[:, :, k] * votes, sigma, truncate=9.0) + prior * usual[k]) / (near + prior)
         limited = (np.clip(field, -_COLOUR_LIMIT, _COLOUR_LIMIT) * amount).astype(np.float32)
-        shift[:, :, channel] = _resize(limited, (width, height), Image.Resampling.BICUBIC)
+        shift[:, :, k] = _resize(limited, (width, height), Image.Resampling.BICUBIC)
     return shift
 
 
