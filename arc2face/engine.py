@@ -3,7 +3,7 @@
 from arc2face import Engine, GenerationRequest, load_rgb_u8
 
 engine = Engine.open()
-person = engine.identify([load_rgb_u8("photo.jpg")]).embedding
+person = engine.identify([load_rgb_u8("photo.jpg")]).identity
 result = engine.generate(GenerationRequest(identity=person, seed=7))
 """
 

@@ -94,15 +94,16 @@ def png_bytes(image: GeneratedImage, result: GenerationResult, embedding: bool =
     return buffer.getvalue()
 
 
-def save_png(image: GeneratedImage, result: GenerationResult, path: Path, embedding: bool = False) -> Path:
+def save_png(image: GeneratedImage, result: GenerationResult, path: Path | str, embedding: bool = False) -> Path:
     """Write the picture, whole or not at all. Raises StorageError when the disk refuses."""
+    path = Path(path)
     data = png_bytes(image, result, embedding)
     with replace_with(path) as temporary:
         temporary.write_bytes(data)
     return path
 
 
-def read_recipe(source: Path | bytes) -> dict[str, Any]:
+def read_recipe(source: Path | str | bytes) -> dict[str, Any]:
     """The recipe of a PNG made here. Raises ImageError for other files and SettingsError when there is no recipe."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
