@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import logging
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,20 @@ class FaceMesh:
             raise CorruptWeightsError(
                 f"{model_path.name} cannot be opened ({error}). Delete it and run: arc2face download expression"
             ) from error
+        # closed before the interpreter goes down: MediaPipe's own clean-up then fails loudly
+        weakref.finalize(self, self._landmarker.close)
 
     def points(self, rgb_u8: RgbU8) -> Float64Array | None:
-        """Mesh of the most prominent face, (478, 2) x, y in pixels, float64; None when MediaPipe finds none."""
+        """Mesh of the most prominent face, (478, 2) x, y in pixels, float64; None when MediaPipe finds none or fails."""
         picture = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb_u8)
         )
-        with self._lock:
-            found = self._landmarker.detect(picture).face_landmarks
+        try:
+            with self._lock:
+                found = self._landmarker.detect(picture).face_landmarks
+        except (RuntimeError, ValueError) as error:  # the reader then takes its other landmarks
+            logger.warning("MediaPipe failed on this picture: %s", error)
+            return None
         if not found:
             return None
         height, width = rgb_u8.shape[:2]
