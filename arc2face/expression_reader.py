@@ -68,6 +68,8 @@ class ExpressionReader:
     def close(self) -> None:
         """Forget the loaded networks; the next call loads them again."""
         with self._lock:
+            if self._mesh is not None:
+                self._mesh.close()
             self._encoder = self._mesh = None
             self._mesh_problem = ""
 

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import logging
 import threading
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +58,9 @@ class FaceMesh:
             raise CorruptWeightsError(
                 f"{model_path.name} cannot be opened ({error}). Delete it and run: arc2face download expression"
             ) from error
-        # closed before the interpreter goes down: MediaPipe's own clean-up then fails loudly
-        weakref.finalize(self, self._landmarker.close)
 
     def points(self, rgb_u8: RgbU8) -> Float64Array | None:
-        """Mesh of the most prominent face, (478, 2) x, y in pixels, float64; None when MediaPipe finds none or fails."""
+        """Mesh of the most prominent face, (478, 2) x, y in pixels, float64; None when none is found, or on failure."""
         picture = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb_u8)
         )
@@ -77,6 +74,10 @@ class FaceMesh:
             return None
         height, width = rgb_u8.shape[:2]
         return np.array([(point.x * width, point.y * height) for point in found[0]], np.float64)
+
+    def close(self) -> None:
+        """Release MediaPipe's graph; unreleased, it complains when the interpreter ends."""
+        self._landmarker.close()
 
     def points_of(self, rgb_u8: RgbU8, face: Face) -> Float64Array | None:
         """Mesh of this face: looks at the whole picture first, as the original does, then around the face alone."""
