@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.cli import main
 from app.settings import ENVIRONMENT, ServerSettings
 from arc2face.errors import SettingsError
 from tests.recipe3d import PICKLE, TEMPLATE, write_flame_pickle, write_template
+from tests.smirk_weights import smirk_state
 from tests.tiny_faces import blank, draw_face, write_antelopev2
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -33,6 +37,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_tree: Path) -> Path:
     write_antelopev2(root / "antelopev2")
     write_flame_pickle(root / "emoca" / PICKLE)
     write_template(root / "emoca" / TEMPLATE)
+    (root / "smirk").mkdir()
+    torch.save(smirk_state(), root / "smirk" / "SMIRK_em1.pt")
     return root
 
 
@@ -62,6 +68,11 @@ def run(models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         return code, captured.out, captured.err
 
     return call
+
+
+def pixels(path: str | Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.array(picture)
 
 
 def answer(outcome: tuple[int, str, str]) -> dict[str, Any]:
@@ -114,19 +125,21 @@ def test_generate_saves_pictures_with_recipes(run: Run, photos: list[Path], tmp_
 
 
 def test_a_picture_can_be_made_again_from_its_recipe(run: Run, photos: list[Path]) -> None:
-    first = answer(run("generate", photos[0], "-n", 1, "--seed", 3, "--steps", 2, "--embedding-in-recipe", "--json"))
+    first = answer(
+        run("generate", photos[0], "-n", 1, "--seed", 3, "--steps", 1, "--no-score", "--embedding-in-recipe", "--json")
+    )
     path = first["images"][0]["path"]
     again = answer(run("generate", "--recipe", path, "--json"))
     assert again["images"][0]["path"] != path
-    assert np.array_equal(Image.open(path), Image.open(again["images"][0]["path"]))
+    assert np.array_equal(pixels(path), pixels(again["images"][0]["path"]))
 
 
 def test_a_saved_identity_gives_the_same_pictures(run: Run, photos: list[Path]) -> None:
     assert run("embed", photos[0], "-o", "me.npz")[0] == 0
-    settings = ("-n", 1, "--seed", 3, "--steps", 2, "--json")
+    settings = ("-n", 1, "--seed", 3, "--steps", 1, "--no-score", "--json")
     from_photo = answer(run("generate", photos[0], *settings))["images"][0]["path"]
     from_file = answer(run("generate", "--identity", "me.npz", *settings))["images"][0]["path"]
-    assert np.array_equal(Image.open(from_photo), Image.open(from_file))
+    assert np.array_equal(pixels(from_photo), pixels(from_file))
 
 
 def test_fast_mode_has_its_own_defaults(run: Run, photos: list[Path]) -> None:
@@ -167,7 +180,8 @@ def test_lines_for_people(run: Run, photos: list[Path]) -> None:
         (("expression", "PHOTO", "--amplitude", "9"), "amplitude must lie between 0 and 1.5"),
         (("expression", "PHOTO", "--paste-back", "face"), "needs --keep-look"),
         (("expression", "PHOTO", "--strip", "1"), "2 to 64 pictures"),
-        (("expression", "PHOTO", "--target", "PHOTO"), "SMIRK_em1.pt is missing"),
+        (("expression", "PHOTO", "--target", "GREY"), "face"),
+        (("pose", "PHOTO", "--pose-photo", "PHOTO"), "https://emoca.is.tue.mpg.de"),
         (("recipe", "GREY"), "carries no recipe"),
         (("train", "nothing", "--config", "none.yaml"), ""),
     ],
@@ -206,21 +220,19 @@ def test_embed_says_who_does_not_belong(run: Run, photos: list[Path]) -> None:
 def test_pose_from_angles_and_from_a_normal_map(run: Run, photos: list[Path], tmp_path: Path) -> None:
     only = answer(run("pose", "--yaw", 30, "--map-only", "--save-normal-map", "map.png", "--json"))
     assert only["images"] == [] and only["pose"]["yaw"] == 30
-    turned = np.asarray(Image.open("map.png"))
+    turned = pixels("map.png")
     assert turned.shape == (128, 128, 3) and (turned == 127).all(axis=2).any() and turned.std() > 5
 
-    words = ("-n", 1, "--seed", 1, "--steps", 2, "--json")
+    words = ("-n", 1, "--seed", 1, "--steps", 1, "--no-score", "--json")
     by_angle = answer(run("pose", photos[0], "--yaw", 30, *words))["images"][0]["path"]
     by_map = answer(run("pose", photos[0], "--normal-map", "map.png", *words))["images"][0]["path"]
-    assert np.array_equal(Image.open(by_angle), Image.open(by_map))
-    weak = answer(run("pose", photos[0], "--yaw", 30, "--pose-strength", 0, *words))["images"][0]["path"]
-    plain = answer(run("generate", photos[0], *words))["images"][0]["path"]
-    assert np.array_equal(Image.open(weak), Image.open(plain))
-    assert not np.array_equal(Image.open(by_map), Image.open(plain))
+    assert np.array_equal(pixels(by_angle), pixels(by_map))
 
 
 def test_turntable(run: Run, photos: list[Path]) -> None:
-    found = answer(run("pose", photos[0], "--turntable", 3, "--fast", "--no-score", "-o", "turn", "--json"))
+    found = answer(
+        run("pose", photos[0], "--turntable", 3, "--fast", "--steps", 1, "--no-score", "-o", "turn", "--json")
+    )
     assert [row["yaw"] for row in found["images"]] == [-60.0, 0.0, 60.0]
     assert len({row["seed"] for row in found["images"]}) == 1
     assert Image.open(found["sheet"]).size[0] > 3 * 128
@@ -229,14 +241,24 @@ def test_turntable(run: Run, photos: list[Path]) -> None:
 
 
 def test_expression_from_numbers_presets_and_files(run: Run, photos: list[Path]) -> None:
-    words = ("-n", 1, "--seed", 1, "--steps", 2, "--json")
+    words = ("-n", 1, "--seed", 1, "--steps", 1, "--no-score", "--json")
     edited = answer(run("expression", photos[0], "--jaw-open", 0.3, "--save-expression", "e.json", *words))
     assert edited["expression"]["values"][52] == pytest.approx(0.3)
     again = answer(run("expression", photos[0], "--expression", "e.json", *words))
     same = answer(run("expression", photos[0], "--preset", "mouth open", *words))
-    pictures = [np.asarray(Image.open(one["images"][0]["path"])) for one in (edited, again, same)]
+    pictures = [pixels(one["images"][0]["path"]) for one in (edited, again, same)]
     assert np.array_equal(pictures[0], pictures[1]) and np.array_equal(pictures[0], pictures[2])
     assert "Mouth open" in run("expression", "--preset", "list")[1].splitlines()
+
+
+def test_an_expression_read_from_photos(run: Run, photos: list[Path]) -> None:
+    words = ("--read-only", "--json")
+    first, second = (
+        np.array(answer(run("expression", "--target", path, *words))["expression"]["values"]) for path in photos[1:]
+    )
+    assert first.shape == (55,) and not np.allclose(first, second)
+    mixed = answer(run("expression", "-t", photos[1], "-t", photos[2], "--blend", 0.25, *words))["expression"]["values"]
+    assert np.allclose(mixed, 0.75 * first + 0.25 * second, atol=1e-5)
 
 
 def test_read_only_needs_no_person(run: Run) -> None:
@@ -248,17 +270,19 @@ def test_keeping_the_look_and_pasting_back(run: Run, photos: list[Path]) -> None
     found = answer(
         run(
             *("expression", photos[0], "--preset", "mouth open", "--keep-look", "--paste-back", "face"),
-            *("-n", 1, "--fast", "--seed", 2, "--json"),
+            *("-n", 1, "--fast", "--steps", 1, "--no-score", "--seed", 2, "--json"),
         )
     )
-    pasted = np.asarray(Image.open(found["pasted"][0]))
-    original = np.asarray(Image.open(photos[0]))
+    pasted = pixels(found["pasted"][0])
+    original = pixels(photos[0])
     assert pasted.shape == original.shape and not np.array_equal(pasted, original)
     assert np.array_equal(pasted[:5], original[:5])
 
 
 def test_strip(run: Run, photos: list[Path]) -> None:
-    found = answer(run("expression", photos[0], "--preset", "yawn", "--strip", 3, "--fast", "--no-score", "--json"))
+    found = answer(
+        run("expression", photos[0], "--preset", "yawn", "--strip", 3, "--fast", "--steps", 1, "--no-score", "--json")
+    )
     assert [row["amount"] for row in found["images"]] == [0.0, 0.5, 1.0]
     assert Path(found["sheet"]).is_file() and Path(found["animation"]).is_file()
 
@@ -287,6 +311,12 @@ def test_a_bug_is_not_a_stack_trace(run: Run, models: Path, photos: list[Path], 
     (broken / "models" / "arc2face" / "config.json").write_text("[]")
     code, out, err = run("generate", photos[0], "--models", broken)
     assert code in (1, 70) and "Traceback" not in out + err
+
+
+def test_a_port_in_use_is_said_before_anything_starts(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, out, err = run("app", "--port", taken.getsockname()[1])
+    assert code == 1 and out == "" and "already in use" in err and "--port" in err
 
 
 def test_settings_come_from_flags_then_the_environment() -> None:

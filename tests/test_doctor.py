@@ -14,6 +14,7 @@ from arc2face.doctor.files import check_files
 from arc2face.doctor.system import check_machine, check_software, clashes, installed_versions
 from arc2face.download.ledger import Entry, Ledger
 from arc2face.store import hash_file
+from tests.recipe3d import PICKLE, TEMPLATE, write_flame_pickle, write_template
 from tests.tiny_faces import write_antelopev2
 
 
@@ -100,6 +101,16 @@ def test_missing_files_say_what_needs_them(models: Path) -> None:
     assert checks["SCRFD face detector"].status == "error"
     flame = checks["FLAME head model"]
     assert "https://flame.is.tue.mpg.de" in flame.remedy and "--accept-licence flame" in flame.remedy
+
+
+def test_the_head_model_is_opened_as_the_pose_tab_would(models: Path) -> None:
+    write_flame_pickle(models / "emoca" / PICKLE)
+    write_template(models / "emoca" / TEMPLATE)
+    check = by_name(models, quick=False)["pose reader"]
+    assert check.status == "ok" and "draws angles" in check.detail
+    (models / "emoca" / PICKLE).write_bytes(b"\x80\x02cos\nsystem\nU\x04trueR.")
+    check = by_name(models, quick=False)["pose reader"]
+    assert check.status == "warning" and check.remedy
 
 
 def test_no_models_at_all(tmp_path: Path) -> None:

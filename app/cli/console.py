@@ -51,8 +51,9 @@ def _errors() -> Console:
 
 
 def say(text: str) -> None:
-    """A line of the result."""
+    """A line of the result. Flushed, because whoever started the server reads its address from a pipe."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:

@@ -88,8 +88,9 @@ def run(
         preload=preload,
         mcp=mcp,
     )
+    from app.server import check_port, serve
+
+    check_port(settings.host, settings.port)
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     console.say(f"Arc2Face Studio: http://{shown}:{settings.port}{settings.root_path}")
-    from app.server import serve
-
     serve(settings)

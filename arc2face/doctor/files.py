@@ -35,6 +35,8 @@ def check_files(models: Path | None, quick: bool) -> Iterator[Check]:
     for file in WEIGHTS:
         yield _check_file(folder, file, quick)
     yield from _check_recogniser(folder)
+    if not quick:
+        yield from _check_pose_reader(folder)
 
 
 def _check_file(folder: ModelsFolder, file: WeightFile, quick: bool) -> Check:
@@ -150,3 +152,23 @@ def _check_recogniser(folder: ModelsFolder) -> Iterator[Check]:
         return
     else:
         yield Check("models", "recogniser", "ok", "arcface.onnx alone", data={"sha256": digest})
+
+
+def _check_pose_reader(folder: ModelsFolder) -> Iterator[Check]:
+    """Opens the EMOCA and FLAME files as the Pose tab would; their formats are not those of the other files."""
+    from arc2face.pose import PoseReader
+
+    reader = PoseReader.of_models(folder)
+    photos, angles = reader.available()
+    if not (photos or angles):
+        return
+    try:
+        if photos:
+            reader.load()
+        else:
+            reader.from_angles(0.0, 0.0, 0.0, size=64)
+    except (Arc2FaceError, ImportError) as error:
+        yield Check("models", "pose reader", "warning", str(error), "arc2face download pose, after deleting the file")
+        return
+    reads = "reads photos and draws angles" if photos else "draws angles; photos need the EMOCA checkpoint too"
+    yield Check("models", "pose reader", "ok", reads)

@@ -149,23 +149,22 @@ class _Worker:
     def _verify(self, part: Path, path: str, job: Job, fetched: Fetched) -> None:
         """Raises VerificationError for damage, which is worth one more try, and DownloadError for a changed file."""
         self.tell(Event("verify", job.title, part.stat().st_size, job.bytes))
-        name = Path(path).name
-        if problem := what_is_wrong(part, name):
-            raise VerificationError(f"{name} arrived, but {problem}. Its server may be out of order; try again later.")
+        if problem := what_is_wrong(part, Path(path).name):
+            raise VerificationError(f"{path} arrived, but {problem}. Its server may be out of order; try again later.")
         digest = hash_file(part)
         accepted = _published(job, path)
         promised = _promised_hash(fetched.headers)
         if accepted and digest not in accepted:
             raise VerificationError(
-                f"{name} arrived with another content than the published one (SHA-256 {digest[:12]}..., expected "
+                f"{path} arrived with another content than the published one (SHA-256 {digest[:12]}..., expected "
                 f"{accepted[0][:12]}...). It was thrown away. Try again, or try another network or --mirror."
             )
         if not accepted and promised and digest != promised:
-            raise VerificationError(f"{name} arrived damaged: its server promised another SHA-256. Try again.")
+            raise VerificationError(f"{path} arrived damaged: its server promised another SHA-256. Try again.")
         noted = self.ledger.get(path)
         if not accepted and noted and noted.sha256 != digest and not self.options.trust_changed:
             raise DownloadError(
-                f"{name} has changed since it was first fetched (SHA-256 {noted.sha256[:12]}... then, {digest[:12]}... "
+                f"{path} has changed since it was first fetched (SHA-256 {noted.sha256[:12]}... then, {digest[:12]}... "
                 "now). If you expect that, run again with --trust-changed."
             )
 
