@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from arc2face.errors import EmbeddingError, IncompatibleWeightsError, MissingWeightsError, NoFaceError, SettingsError
 from arc2face.face_preview import draw_boxes
@@ -41,17 +42,20 @@ DETECTION_LADDER: tuple[tuple[float, int], ...] = (
 A face that fills the picture is too large for the detector's anchors at 640; smaller inputs and a wider black canvas
 make it fit. The first rung is what the original demos use.
 """
+CANVAS_PICTURE = 1280
+"""Longest side in pixels of a picture that is laid on a canvas; larger ones are scaled down for the search."""
 MAX_ASPECT = 16.0
 """Beyond this ratio of sides the short side is padded, so that scaling down leaves it some pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Canvas:
-    """A picture laid on black; `left`, `top` are where it lies."""
+    """A picture, perhaps scaled down and laid on black: pixel p lies at p * scale + (left, top)."""
 
     bgr_u8: NDArray[np.uint8]
-    left: int
-    top: int
+    left: int = 0
+    top: int = 0
+    scale: float = 1.0
 
 
 class FaceAnalyser:
@@ -207,14 +211,22 @@ def _rungs(ladder: Sequence[tuple[float, int]], fixed: tuple[int, int] | None) -
 
 def _canvas(bgr_u8: NDArray[np.uint8], factor: float) -> _Canvas:
     height, width = bgr_u8.shape[:2]
+    if factor == 1.0 and max(height, width) <= MAX_ASPECT * min(height, width):
+        return _Canvas(bgr_u8)
+    # the detector sees a few hundred pixels; a wide canvas around a huge picture would only fill memory
+    scale = min(1.0, CANVAS_PICTURE / max(height, width))
+    if scale < 1.0:
+        smaller = Image.fromarray(bgr_u8).resize(
+            (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX
+        )
+        bgr_u8 = np.asarray(smaller)
+        height, width = bgr_u8.shape[:2]
     least = int(np.ceil(max(height, width) / MAX_ASPECT))
     new_height, new_width = round(max(height, least) * factor), round(max(width, least) * factor)
-    if (new_height, new_width) == (height, width):
-        return _Canvas(bgr_u8, 0, 0)
     top, left = (new_height - height) // 2, (new_width - width) // 2
     canvas = np.zeros((new_height, new_width, 3), np.uint8)
     canvas[top : top + height, left : left + width] = bgr_u8
-    return _Canvas(canvas, left, top)
+    return _Canvas(canvas, left, top, scale)
 
 
 def _faces(boxes: NDArray[Any], points: NDArray[Any] | None, canvas: _Canvas) -> tuple[Face, ...]:
@@ -223,8 +235,8 @@ def _faces(boxes: NDArray[Any], points: NDArray[Any] | None, canvas: _Canvas) ->
     offset = np.array([canvas.left, canvas.top], np.float32)
     found: list[Face] = []
     for row, five in zip(boxes, points, strict=True):
-        box = np.asarray(row[:4], np.float32) - np.tile(offset, 2)
-        five_points = np.asarray(five, np.float32) - offset
+        box = ((np.asarray(row[:4]) - np.tile(offset, 2)) / canvas.scale).astype(np.float32)
+        five_points = ((np.asarray(five) - offset) / canvas.scale).astype(np.float32)
         usable = bool(np.isfinite(box).all() and np.isfinite(five_points).all())
         if usable and box[2] - box[0] >= 2 and box[3] - box[1] >= 2:
             found.append(Face(box, five_points, float(row[4])))

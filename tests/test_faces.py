@@ -91,6 +91,13 @@ def test_a_crop_that_cuts_the_face_needs_the_canvas(analyser: FaceAnalyser) -> N
     assert iou(face.box, 190, 190, 200) > 0.8
 
 
+def test_a_large_picture_is_scaled_down_before_it_gets_a_canvas(analyser: FaceAnalyser) -> None:
+    picture = portrait(2000, 2000, 660)[360:1640, 360:1640].repeat(2, axis=0).repeat(2, axis=1)
+    assert picture.shape == (2560, 2560, 3)
+    (face,) = analyser.detect(picture)
+    assert iou(face.box, 1280, 1280, 1320) > 0.8
+
+
 def test_no_face(analyser: FaceAnalyser) -> None:
     assert analyser.detect(blank(300, 400)) == ()
     with pytest.raises(NoFaceError, match="the second photo"):
