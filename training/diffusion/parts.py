@@ -130,7 +130,8 @@ class Bundle:
     def encoder(self) -> CLIPTextModel:
         """The text encoder, frozen, every key matched."""
         folder = self._folder("encoder", "unet")
-        model, info = CLIPTextModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        loaded: Any = CLIPTextModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        model, info = loaded
         if info["missing_keys"]:
             raise TrainingError(f"{folder} lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}.")
         return model.requires_grad_(False).eval()
