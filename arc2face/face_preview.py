@@ -34,20 +34,22 @@ def draw_boxes(rgb_u8: RgbU8, faces: Sequence[Face], selected: int | None = 0) -
 def _draw_one(
     draw: ImageDraw.ImageDraw, face: Face, colour: tuple[int, int, int], width: int, unit: float, size: tuple[int, int]
 ) -> None:
-    left, right = sorted((_clamp(face.box[0], size[0]), _clamp(face.box[2], size[0])))
-    top, bottom = sorted((_clamp(face.box[1], size[1]), _clamp(face.box[3], size[1])))
     edge = max(1, round(unit * 0.7))
-    draw.rectangle((left, top, right, bottom), outline=_EDGE, width=width + 2 * edge)
+    grow = width + 2 * edge  # lines are drawn inwards; the face itself should stay free
+    left, right = sorted((_clamp(face.box[0] - grow, size[0]), _clamp(face.box[2] + grow, size[0])))
+    top, bottom = sorted((_clamp(face.box[1] - grow, size[1]), _clamp(face.box[3] + grow, size[1])))
+    draw.rectangle((left, top, right, bottom), outline=_EDGE, width=grow)
     inner = (left + edge, top + edge, right - edge, bottom - edge)
     if inner[2] > inner[0] and inner[3] > inner[1]:
         draw.rectangle(inner, outline=colour, width=width)
-    font = ImageFont.load_default(size=max(10.0, min(unit * 16.0, (right - left) * 0.4)))
+    font = ImageFont.load_default(size=max(10.0, min(unit * 13.0, (right - left) * 0.4)))
     text = str(face.index + 1)
     extent = draw.textbbox((0, 0), text, font=font)
-    pad = round(unit * 3.0)
-    tag = (left, top, left + extent[2] - extent[0] + 2 * pad, top + extent[3] - extent[1] + 2 * pad)
-    draw.rectangle(tag, fill=colour, outline=_EDGE, width=edge)
-    draw.text((left + pad - extent[0], top + pad - extent[1]), text, fill=_EDGE, font=font)
+    pad = round(unit * 2.5)
+    tag_width, tag_height = extent[2] - extent[0] + 2 * pad, extent[3] - extent[1] + 2 * pad
+    tag_top = top - tag_height + edge if top >= tag_height else top  # above the box where there is room
+    draw.rectangle((left, tag_top, left + tag_width, tag_top + tag_height), fill=colour, outline=_EDGE, width=edge)
+    draw.text((left + pad - extent[0], tag_top + pad - extent[1]), text, fill=_EDGE, font=font)
 
 
 def _clamp(value: float, size: int) -> int:
