@@ -85,7 +85,7 @@ def _plain(value: object) -> object:
 def failed(error: BaseException) -> int:
     """Shows an error as one line (and as JSON where asked for) and returns the exit code."""
     if isinstance(error, KeyboardInterrupt | CancelledError):
-        code, text = INTERRUPTED, "Stopped."
+        code, text = INTERRUPTED, str(error) or "Stopped."
     elif isinstance(error, Arc2FaceError):
         code, text = 1, str(error)
     else:
@@ -94,7 +94,8 @@ def failed(error: BaseException) -> int:
         text = f"Something went wrong that should not have ({type(error).__name__}: {reason}). Add --debug for details."
     if _state.as_json:
         answer({"error": {"type": type(error).__name__, "message": text}})
-    _errors().print(f"[bold red]Error:[/bold red] {escape(text)}")
+    label = "" if code == INTERRUPTED else "[bold red]Error:[/bold red] "
+    _errors().print(f"{label}{escape(text)}")
     return code
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import console
 from app.cli.options import parse_size
-from arc2face.errors import MissingWeightsError, SettingsError
+from arc2face.errors import CancelledError, MissingWeightsError, SettingsError
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -202,7 +202,7 @@ def generate(engine: Engine, request: GenerationRequest, title: str = "") -> Gen
                 shown.update(task, description=words, completed=progress.step, total=progress.total or None)
         except KeyboardInterrupt:
             job.cancel()
-            raise
+            raise CancelledError("Stopped as you asked; nothing was kept.") from None
     return job.result()
 
 
