@@ -39,5 +39,5 @@ def test_animations_run_there_and_back_for_ever(tmp_path: Path, kind: str) -> No
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="webp or .gif"):
+    with pytest.raises(SettingsError, match=r"webp or \.gif"):
         save_animation(PICTURES, tmp_path / "a.mp4")
