@@ -10,9 +10,12 @@ import logging
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +43,8 @@ class LoopConfig:
     `steps`: optimiser steps of the whole run. `batch_size`: per process. `decay`: share of the steps at the end over
     which the learning rate falls (cosine). `average`: decay of the weight average. `precision`: no, fp16 or bf16.
     `seconds`: one piece of the run, 0 for no limit: the run saves and returns after that time, to be resumed.
-    `save_seconds`: time between checkpoints. `validate_every`: steps, 0 for never. `device`: auto or cpu.
+    `save_seconds`: time between checkpoints. `validate_every`: steps, 0 for never.
+    `workers`: batches drawn ahead on an accelerator. `compile`: torch.compile of the UNet and ControlNet. `device`: auto or cpu.
     """
 
     steps: int = 1000
@@ -61,6 +65,7 @@ class LoopConfig:
     log_every: int = 25
     validate_every: int = 0
     threads: int = 0
+    workers: int = 4
     device: Literal["auto", "cpu"] = "auto"
 
 
@@ -111,8 +116,10 @@ class Loop:
         optimiser = torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=fused)
         self.raw = objective
         self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
-        if config.compile:
-            self.objective = torch.compile(self.objective)
+        for name in ("unet", "controlnet") if config.compile else ():
+            part = getattr(self.raw, name, None)
+            if isinstance(part, nn.Module):
+                part.compile()
         self.average = WeightAverage(self.raw, config.average)
         self.step = 0
         if resume:
@@ -128,9 +135,9 @@ class Loop:
         config, started, saved = self.config, time.monotonic(), time.monotonic()
         first, running = self.step, dict[str, float]()
         writer = _writer(self.out) if self.accelerator.is_main_process else None
-        with _interrupts() as interrupted:
+        with _interrupts() as interrupted, self._batches(draw) as batches:
             while self.step < config.steps:
-                losses = self._one_step(draw)
+                losses = self._one_step(*next(batches))
                 for name, value in losses.items():
                     running[name] = 0.95 * running.get(name, value) + 0.05 * value
                 if self.step % config.log_every == 0:
@@ -182,18 +189,39 @@ class Loop:
         self.step = int(state["step"])
         log.info("resumed at step %d", self.step)
 
-    def _one_step(self, draw: DrawBatch) -> dict[str, float]:
+    @contextmanager
+    def _batches(self, draw: DrawBatch) -> Iterator[Iterator[tuple[int, list[Batch]]]]:
+        """Yields an endless iterator over (random seed, batches) of the steps to come."""
+
+        def make(step: int) -> tuple[int, list[Batch]]:
+            rng = np.random.default_rng([self.config.seed, step, self.accelerator.process_index])
+            seed = int(rng.integers(2**31))
+            return seed, [draw(rng, self.config.batch_size) for _ in range(self.config.accumulate)]
+
+        ahead = self.config.workers if self.device.type != "cpu" else 0
+        if ahead < 1:
+            yield map(make, count(self.step))
+            return
+        with ThreadPoolExecutor(ahead, thread_name_prefix="draw") as pool:
+            waiting = deque(pool.submit(make, step) for step in range(self.step, self.step + ahead))
+
+            def following() -> Iterator[tuple[int, list[Batch]]]:
+                for step in count(self.step + ahead):
+                    ready = waiting.popleft().result()
+                    waiting.append(pool.submit(make, step))
+                    yield ready
+
+            yield following()
+
+    def _one_step(self, seed: int, batches: list[Batch]) -> dict[str, float]:
         config = self.config
         factor = learning_rate_factor(self.step, config)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
-        rng = np.random.default_rng([config.seed, self.step, self.accelerator.process_index])
-        torch.manual_seed(int(rng.integers(2**31)))
+        torch.manual_seed(seed)
         losses: dict[str, Tensor] = {}
-        for part in range(config.accumulate):
-            batch = {
-                name: value.to(self.device, non_blocking=True) for name, value in draw(rng, config.batch_size).items()
-            }
+        for part, drawn in enumerate(batches):
+            batch = {name: value.to(self.device, non_blocking=True) for name, value in drawn.items()}
             synchronise = self.accelerator.no_sync(self.objective) if part < config.accumulate - 1 else _nothing()
             with synchronise, self.accelerator.autocast():
                 losses = self.objective(batch)
@@ -244,7 +272,7 @@ def accelerator(config: LoopConfig) -> Accelerator:
 def _experiment(identity: Any) -> dict[str, Any]:
     """The settings that make a run what it is; how it is cut into pieces and logged may change on resuming."""
     mapping = to_mapping(identity)
-    for name in ("seconds", "save_seconds", "log_every", "validate_every", "threads", "device", "compile"):
+    for name in ("seconds", "save_seconds", "log_every", "validate_every", "threads", "device", "compile", "workers"):
         mapping.get("loop", {}).pop(name, None)
     mapping.pop("output", None)
     return mapping
