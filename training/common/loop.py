@@ -44,7 +44,8 @@ class LoopConfig:
     which the learning rate falls (cosine). `average`: decay of the weight average. `precision`: no, fp16 or bf16.
     `seconds`: one piece of the run, 0 for no limit: the run saves and returns after that time, to be resumed.
     `save_seconds`: time between checkpoints. `validate_every`: steps, 0 for never.
-    `workers`: batches drawn ahead on an accelerator. `compile`: torch.compile of the UNet and ControlNet. `device`: auto or cpu.
+    `workers`: batches drawn ahead on an accelerator. `compile`: torch.compile of UNet and ControlNet.
+    `device`: auto or cpu.
     """
 
     steps: int = 1000
