@@ -1,0 +1,227 @@
+"""The face detector in SCRFD's format (Guo et al. 2021): strides 8, 16, 32, two anchors per cell, five points.
+
+Anchor k of each level stands for a range of face sizes. Outputs per level: score (n, 1), box distances (n, 4) and
+points (n, 10), the latter two in units of the stride from the cell's corner, which is where insightface puts it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.faces import augment
+from training.faces.loop import Loop, LoopConfig
+from training.faces.onnx_export import export
+from training.faces.sprites import Composition, Sprites, compose, make_sprites
+
+Float32 = NDArray[np.float32]
+STRIDES = (8, 16, 32)
+ANCHORS = 2
+SIZE_RANGES = ((0, 24), (24, 44), (44, 76), (76, 120), (120, 210), (210, 4000))
+"""Longer side of a face's box, pixels, per level and anchor."""
+RANGE_OVERLAP = 1.2
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """`canvas`: sides of the training pictures, drawn at random per step."""
+
+    sprites: int = 1500
+    first_seed: int = 0
+    canvas: tuple[int, ...] = (128, 192, 256, 320)
+    smallest_face: float = 14.0
+    widths: tuple[int, ...] = (16, 24, 40, 64, 96)
+    neck: int = 40
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=12, learning_rate=3e-3))
+
+
+def conv(before: int, after: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    )
+
+
+class Residual(nn.Module):
+    """Two convolutions around a skip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(width, width), conv(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Residual sum."""
+        return x + self.body(x)
+
+
+class Detector(nn.Module):
+    """(B, 3, H, W), sides multiples of 32, to three lists over levels: logits, box distances, points."""
+
+    def __init__(self, widths: tuple[int, ...] = (16, 24, 40, 64, 96), neck: int = 40) -> None:
+        super().__init__()
+        a, b, c, d, e = widths
+        self.stem = nn.Sequential(conv(3, a, 2), conv(a, b, 2))
+        self.level8 = nn.Sequential(conv(b, c, 2), Residual(c))
+        self.level16 = nn.Sequential(conv(c, d, 2), Residual(d))
+        self.level32 = nn.Sequential(conv(d, e, 2), Residual(e), Residual(e))
+        self.lateral = nn.ModuleList(nn.Conv2d(width, neck, 1) for width in (c, d, e))
+        self.head = nn.ModuleList(conv(neck, neck) for _ in STRIDES)
+        self.out = nn.ModuleList(nn.Conv2d(neck, ANCHORS * 15, 1) for _ in STRIDES)
+        for layer in self.out:
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            nn.init.constant_(layer.bias[:ANCHORS], -4.0)
+
+    def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Per level (B, n, 1), (B, n, 4), (B, n, 10), cells row by row, anchors innermost."""
+        f8 = self.level8(self.stem(x))
+        f16 = self.level16(f8)
+        f32 = self.level32(f16)
+        p32 = self.lateral[2](f32)
+        p16 = self.lateral[1](f16) + F.interpolate(p32, scale_factor=2.0, mode="nearest")
+        p8 = self.lateral[0](f8) + F.interpolate(p16, scale_factor=2.0, mode="nearest")
+        return [self._level(k, p) for k, p in enumerate((p8, p16, p32))]
+
+    def _level(self, k: int, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        raw = self.out[k](self.head[k](p)).permute(0, 2, 3, 1)
+        score, box, points = raw.split([ANCHORS, 4 * ANCHORS, 10 * ANCHORS], dim=-1)
+        n = len(raw)
+        distances = F.softplus(box.reshape(n, -1, 4)) * 2.0
+        return score.reshape(n, -1, 1), distances, points.reshape(n, -1, 10) * 2.0
+
+
+class SCRFDOutputs(nn.Module):
+    """The nine outputs insightface expects of a batch of one: scores, boxes, points, each for strides 8, 16, 32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Rank-2 outputs, probabilities instead of logits."""
+        levels = self.model(x)
+        scores = [torch.sigmoid(score[0]) for score, _, _ in levels]
+        return (*scores, *(box[0] for _, box, _ in levels), *(points[0] for _, _, points in levels))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Per anchor of one level: `label` 1 face, 0 background, -1 ignored; distances in strides."""
+
+    label: Float32
+    box: Float32
+    points: Float32
+
+
+def assign(picture: Composition, size: int) -> list[Targets]:
+    """Targets of the three levels: cells in the middle of a face, on the anchors of its size."""
+    out: list[Targets] = []
+    for level, stride in enumerate(STRIDES):
+        cells = size // stride
+        centres = np.stack(np.mgrid[:cells, :cells][::-1], -1).reshape(-1, 2).astype(np.float32) * stride
+        label = np.zeros((len(centres), ANCHORS), np.float32)
+        box, points = np.zeros((*label.shape, 4), np.float32), np.zeros((*label.shape, 10), np.float32)
+        for face, five in zip(picture.boxes, picture.points, strict=True):
+            side = float(max(face[2] - face[0], face[3] - face[1]))
+            middle, half = (face[:2] + face[2:]) / 2, (face[2:] - face[:2]) / 2
+            # At least one cell must qualify, however small the face is.
+            away = (np.abs(centres - middle) / np.maximum(half * 0.35, 0.6 * stride)).max(1)
+            near = (np.abs(centres - middle) / np.maximum(half, stride)).max(1) < 1
+            for anchor in range(ANCHORS):
+                low, high = SIZE_RANGES[level * ANCHORS + anchor]
+                label[near & (label[:, anchor] == 0), anchor] = -1
+                if low / RANGE_OVERLAP <= side < high * RANGE_OVERLAP:
+                    hit = away < 1
+                    label[hit, anchor] = 1
+                    box[hit, anchor] = np.c_[centres[hit] - face[:2], face[2:] - centres[hit]] / stride
+                    points[hit, anchor] = ((five[None] - centres[hit][:, None]) / stride).reshape(-1, 10)
+                elif side < low / 1.7 or side > high * 1.7:
+                    label[near & (label[:, anchor] == -1), anchor] = 0
+        out.append(Targets(label.reshape(-1), box.reshape(-1, 4), points.reshape(-1, 10)))
+    return out
+
+
+def draw(rng: np.random.Generator, sprites: Sprites, size: int, smallest: float) -> Composition:
+    """A training picture: nobody, one large face, or several."""
+    kind = rng.random()
+    if kind < 0.08:
+        return compose(rng, sprites, size, 0, (1, 2))
+    if kind < 0.45:
+        return compose(rng, sprites, size, 1, (0.3 * size, 0.95 * size))
+    return compose(rng, sprites, size, int(rng.integers(1, 6)), (smallest, 0.55 * size))
+
+
+def detection_losses(levels: list[tuple[Tensor, Tensor, Tensor]], targets: list[list[Targets]]) -> dict[str, Tensor]:
+    """Focal loss on scores (gamma 2), generalised IoU on boxes, smooth L1 on points."""
+    score = torch.cat([part[0].squeeze(-1) for part in levels], 1)
+    scale = torch.cat([torch.ones(part[0].shape[1]) for part in levels]).to(score.device)
+
+    def gather(name: str) -> Tensor:
+        rows = [np.concatenate([getattr(level, name) for level in one]) for one in targets]
+        return torch.from_numpy(np.stack(rows)).to(score.device)
+
+    label = gather("label")
+    positive = label == 1
+    count = positive.sum().clamp(min=1)
+    truth = positive.float()
+    probability = torch.sigmoid(score)
+    right = torch.where(positive, probability, 1 - probability)
+    weight = (label >= 0) * (1 - right) ** 2 * torch.where(positive, 0.75, 0.5)
+    focal = (F.binary_cross_entropy_with_logits(score, truth, reduction="none") * weight * scale).sum() / count
+    box = torch.cat([part[1] for part in levels], 1)[positive]
+    points = torch.cat([part[2] for part in levels], 1)[positive]
+    wanted_box, wanted_points = gather("box")[positive], gather("points")[positive]
+    size = (wanted_box[:, :2] + wanted_box[:, 2:]).mean(1, keepdim=True).clamp(min=0.5)
+    return {
+        "score": focal,
+        "box": (1 - _giou(box, wanted_box)).sum() / count,
+        "points": 8 * F.smooth_l1_loss(points / size, wanted_points / size, beta=0.05, reduction="sum") / count / 10,
+    }
+
+
+def _giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU of boxes given as distances from one shared point."""
+    shared = torch.minimum(a, b)
+    intersection = (shared[:, 0] + shared[:, 2]).clamp(min=0) * (shared[:, 1] + shared[:, 3]).clamp(min=0)
+    area_a, area_b = ((x[:, 0] + x[:, 2]) * (x[:, 1] + x[:, 3]) for x in (a, b))
+    union = area_a + area_b - intersection
+    hull = torch.maximum(a, b)
+    around = (hull[:, 0] + hull[:, 2]) * (hull[:, 1] + hull[:, 3])
+    return intersection / (union + 1e-6) - (around - union) / (around + 1e-6)
+
+
+def train(config: DetectorConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
+    """Train and export `scrfd_10g_bnkps.onnx` into `out`; figures come from `evaluate_faces`."""
+    sprites = make_sprites(config.sprites, config.first_seed, out)
+    model = Detector(config.widths, config.neck).to(memory_format=torch.channels_last)
+    loop = Loop(config.loop, model, out)
+
+    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        size = int(rng.choice(config.canvas))
+        # The same amount of pixels per step, whatever their arrangement.
+        count = max(2, int(config.loop.batch_size * (256 / size) ** 2))
+        pictures = [draw(rng, sprites, size, config.smallest_face) for _ in range(min(count, 4 * config.loop.batch_size))]
+        x = torch.from_numpy(np.stack([p.picture for p in pictures])).permute(0, 3, 1, 2).float()
+        x = augment.noise(augment.focus(augment.photometric((x - 127.5) / 128), 0.3))
+        x = x.to(config.loop.device).contiguous(memory_format=torch.channels_last)
+        return detection_losses(model(x), [assign(p, size) for p in pictures])
+
+    averaged = loop.run(losses, resume=resume, until=until)
+    export_detector(averaged, out / "scrfd_10g_bnkps.onnx")
+    figures = {"steps": float(loop.step)}
+    (out / "figures.json").write_text(json.dumps(figures, indent=2))
+    return figures
+
+
+def export_detector(model: nn.Module, path: Path) -> None:
+    """Write the ONNX file that insightface's SCRFD loads; the input's height and width are free."""
+    names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
+    side = torch.export.Dim("h", min=1, max=128), torch.export.Dim("w", min=1, max=128)
+    example = torch.zeros(1, 3, 192, 256)
+    export(SCRFDOutputs(model), example, path, ["input"], names, {"x": {2: 32 * side[0], 3: 32 * side[1]}})
