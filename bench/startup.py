@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -82,10 +83,10 @@ def main() -> None:
     options, flags = parser.parse_known_args()
 
     opened = "from arc2face.engine import Engine; Engine.open(preload=True)"
-    jobs = {f"import {name}": lambda name=name: process_seconds(f"import {name}") for name in IMPORTS}
-    jobs["models open"] = lambda: process_seconds(opened)
+    jobs = {f"import {name}": partial(process_seconds, f"import {name}") for name in IMPORTS}
+    jobs["models open"] = partial(process_seconds, opened)
     if not options.imports_only:
-        jobs["page answers"] = lambda: until_page(flags)
+        jobs["page answers"] = partial(until_page, flags)
     runs: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(options.repeat):
         for name, measure in jobs.items():
