@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from arc2face import status
 from arc2face.bundle import ModelsFolder, best_bundle
 from arc2face.device import pick_runtime
-from arc2face.errors import Arc2FaceError, CancelledError, DeviceError
+from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, WeightsError
 from arc2face.generation import Generated, generate
 from arc2face.identities import IdentityReport
 from arc2face.imaging import resize_square
@@ -184,6 +184,8 @@ class Engine:
         try:
             if job.cancelled:
                 raise CancelledError("Stopped as you asked; nothing was kept.")
+            # The first hash of a large file takes as long as reading it; it runs beside the denoising.
+            hashes = self._post.submit(status.hashes, self.registry, job.request.adapters)
             made = generate(self.registry, job.request, job.report, lambda: job.cancelled)
         except Arc2FaceError as error:
             job.finish(error)
@@ -195,24 +197,33 @@ class Engine:
             raise
         else:
             if self._inline:
-                self._finish(job, made)
+                self._finish(job, made, hashes)
             else:
-                self._post.submit(self._finish, job, made)
+                self._post.submit(self._finish, job, made, hashes)
 
-    def _finish(self, job: Job, made: Generated) -> None:
+    def _finish(self, job: Job, made: Generated, hashes: Future[dict[str, str]]) -> None:
         """Off the worker: score, keep the best, describe."""
         try:
             images = made.images
             if job.request.score:
                 job.report(Progress("scoring", message="Comparing the faces"))
-                images = tuple(self._scored(image, job.request.identity) for image in images)
-            recipe = describe(job.request, status.hashes(self.registry, job.request.adapters), self.models.kind)
+                images = self._scored_all(images, job.request.identity)
+            recipe = describe(job.request, hashes.result(), self.models.kind)
             kept = keep_best(images, job.request.keep_best)
             result = GenerationResult(kept, job.request, recipe, made.seconds)
             job.report(Progress("done", message="Done"))
             job.finish(result)
         except BaseException as error:
             job.finish(error)
+
+    def _scored_all(
+        self, images: tuple[GeneratedImage, ...], identity: IdentityEmbedding
+    ) -> tuple[GeneratedImage, ...]:
+        try:
+            return tuple(self._scored(image, identity) for image in images)
+        except WeightsError as error:  # finished pictures are not thrown away for want of a score
+            log.warning("pictures are not scored: %s", error)
+            return images
 
     def _scored(self, image: GeneratedImage, identity: IdentityEmbedding) -> GeneratedImage:
         faces = self.perception.faces.detect(image.rgb_u8)

@@ -159,6 +159,12 @@ def test_out_of_memory_is_retried_in_smaller_groups(engine: Engine, monkeypatch:
     assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1
 
 
+def test_without_face_networks_the_pictures_come_unscored(engine: Engine) -> None:
+    image = engine.generate(QUICK.with_(score=True)).images[0]
+    assert image.rgb_u8.shape == (64, 64, 3)
+    assert image.similarity is None and image.face_found is None
+
+
 def test_closed_engine_refuses_politely(tiny_tree: Path) -> None:
     engine = Engine.open(tiny_tree / "models", device="cpu")
     engine.close()
