@@ -206,7 +206,9 @@ def train(config: DetectorConfig, out: Path, resume: bool = True, until: int | N
         size = int(rng.choice(config.canvas))
         # The same amount of pixels per step, whatever their arrangement.
         count = max(2, int(config.loop.batch_size * (256 / size) ** 2))
-        pictures = [draw(rng, sprites, size, config.smallest_face) for _ in range(min(count, 4 * config.loop.batch_size))]
+        pictures = [
+            draw(rng, sprites, size, config.smallest_face) for _ in range(min(count, 4 * config.loop.batch_size))
+        ]
         x = torch.from_numpy(np.stack([p.picture for p in pictures])).permute(0, 3, 1, 2).float()
         x = augment.noise(augment.focus(augment.photometric((x - 127.5) / 128), 0.3))
         x = x.to(config.loop.device).contiguous(memory_format=torch.channels_last)

@@ -54,9 +54,7 @@ class Loop:
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         parameters = [*self.model.parameters(), *self.extra.parameters()]
         self._parameters = [p for p in parameters if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimiser = torch.optim.AdamW(self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from emoca import FlameGeometry, checkpoint_entries
-from emoca.crop import CROP_SIZE, crop_box
-from emoca.resnet import Encoder, EncoderConfig
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from emoca import FlameGeometry, checkpoint_entries
+from emoca.crop import CROP_SIZE, crop_box
+from emoca.resnet import Encoder, EncoderConfig
 from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS
 from training.avatars.dataset import AvatarDataset, open_dataset
 from training.avatars.head import HeadModel, head_model

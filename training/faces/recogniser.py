@@ -109,7 +109,7 @@ def margin_logits(cosines: Tensor, labels: Tensor, margin: float, scale: float) 
 
 def to_batch(pictures: NDArray[np.uint8]) -> Tensor:
     """(B, H, W, 3) uint8 RGB to (B, 3, H, W) float32 in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class People:
@@ -160,9 +160,7 @@ def train(config: RecogniserConfig, out: Path, resume: bool = True, until: int |
         progress = step / config.loop.steps
         margin = config.margin * float(np.clip((progress - 0.1) / 0.4, 0, 1))
         identity = F.cross_entropy(margin_logits(cosines, labels, margin, config.scale), labels)
-        attribute = F.mse_loss(
-            heads.attributes(embedding * EMBEDDING**0.5), torch.from_numpy(attributes).to(device)
-        )
+        attribute = F.mse_loss(heads.attributes(embedding * EMBEDDING**0.5), torch.from_numpy(attributes).to(device))
         accuracy = (cosines.argmax(1) == labels).float().mean()
         return {"identity": identity, "attributes": config.attribute_weight * attribute, "_accuracy": accuracy}
 

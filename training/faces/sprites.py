@@ -107,7 +107,9 @@ def _backdrop(rng: np.random.Generator, size: int) -> Float32:
         r = int(rng.integers(2, max(4, size // 4)))
         kind = rng.integers(3)
         if kind == 0:
-            cv2.ellipse(canvas, (x, y), (r, int(r * rng.uniform(0.5, 1.4))), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+            cv2.ellipse(
+                canvas, (x, y), (r, int(r * rng.uniform(0.5, 1.4))), float(rng.uniform(0, 180)), 0, 360, colour, -1
+            )
         elif kind == 1:
             cv2.rectangle(canvas, (x, y), (x + r, y + int(r * rng.uniform(0.5, 2))), colour, -1)
         else:

@@ -1,0 +1,177 @@
+"""Smoke runs of the face networks' trainers: a few steps, a resumed run, an export that the product's loaders read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
+from training.faces import detector, expression, landmarks, pose, recogniser
+from training.faces.loop import CHECKPOINT, Loop, LoopConfig
+from training.faces.sprites import compose, make_sprites
+
+TINY = LoopConfig(steps=2, batch_size=3, checkpoint_every=1, log_every=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "train", DatasetConfig(people=3, per_person=2, first=0, normals=False), processes=1)
+    write_dataset(folder / "eval", DatasetConfig(people=2, per_person=2, first=1, normals=False), processes=1)
+    return folder
+
+
+def test_recogniser_trains_resumes_and_loads_through_insightface(data: Path, tmp_path: Path) -> None:
+    get_model = pytest.importorskip("insightface.model_zoo").get_model
+    config = recogniser.RecogniserConfig(
+        data=(str(data / "train"),), evaluation=str(data / "eval"), widths=(8, 8, 8, 8), loop=TINY
+    )
+    figures = recogniser.train(config, tmp_path)
+    assert figures["people"] == 2 and 0 <= figures["accuracy"] <= 1
+    assert recogniser.train(config, tmp_path)["norm"] == pytest.approx(figures["norm"])
+    net = get_model(str(tmp_path / "arcface.onnx"), providers=["CPUExecutionProvider"])
+    assert (net.input_mean, net.input_std) == (127.5, 127.5)
+    crop = np.asarray(open_dataset(data / "eval").crops[0])
+    # insightface takes BGR and swaps it.
+    vector = net.get_feat(np.ascontiguousarray(crop[:, :, ::-1]))[0]
+    model = recogniser.Recogniser(config.widths, config.blocks)
+    model.load_state_dict(torch.load(tmp_path / CHECKPOINT, weights_only=True)["averaged"])
+    np.testing.assert_allclose(vector, recogniser.embed_all(model, crop[None])[0].numpy(), rtol=0.02, atol=0.05)
+
+
+def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
+    def run(folder: Path, stops: tuple[int | None, ...]) -> torch.Tensor:
+        for stop in stops:
+            torch.manual_seed(0)
+            loop = Loop(replace(TINY, steps=4), torch.nn.Linear(3, 1), folder)
+
+            def losses(step: int, rng: np.random.Generator, loop: Loop = loop) -> dict[str, torch.Tensor]:
+                x = torch.from_numpy(rng.standard_normal((4, 3)).astype(np.float32))
+                return {"fit": ((loop.model(x) - x.sum(1, keepdim=True)) ** 2).mean()}
+
+            loop.run(losses, until=stop)
+        return loop.model.weight.detach()
+
+    torch.testing.assert_close(run(tmp_path / "a", (None,)), run(tmp_path / "b", (2, None)))
+
+
+def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        return {"one": loop.model(torch.ones(1, 3)).sum()}
+
+    loop = Loop(TINY, torch.nn.Linear(3, 1), tmp_path)
+    loop.run(losses)
+    loop = Loop(replace(TINY, batch_size=7), torch.nn.Linear(3, 1), tmp_path)
+    with pytest.raises(ValueError, match="other settings"):
+        loop.run(losses)
+
+
+def test_detector_trains_and_loads_as_scrfd(tmp_path: Path) -> None:
+    get_model = pytest.importorskip("insightface.model_zoo").get_model
+    config = detector.DetectorConfig(sprites=4, canvas=(64,), widths=(8, 8, 8, 8, 8), neck=8, loop=TINY)
+    detector.train(config, tmp_path)
+    net = get_model(str(tmp_path / "scrfd_10g_bnkps.onnx"), providers=["CPUExecutionProvider"])
+    assert type(net).__name__ == "SCRFD" and net.use_kps and net.static_input_size is None
+    picture = np.zeros((96, 128, 3), np.uint8)
+    for size in ((320, 320), (640, 640)):
+        boxes, points = net.detect(picture, input_size=size, det_thresh=0.0)
+        assert boxes.shape[1] == 5 and points.shape[1:] == (5, 2)
+
+
+def test_detector_targets_lead_back_to_the_faces() -> None:
+    sprites = make_sprites(3, 0)
+    rng = np.random.default_rng(4)
+    for wanted in (20, 60, 150):
+        picture = compose(rng, sprites, 192, 1, (wanted, wanted + 1))
+        found = 0
+        for stride, level in zip(detector.STRIDES, detector.assign(picture, 192), strict=True):
+            cells = 192 // stride
+            centres = np.stack(np.mgrid[:cells, :cells][::-1], -1).reshape(-1, 2) * stride
+            centres = np.repeat(centres, detector.ANCHORS, 0)[level.label == 1]
+            box = level.box[level.label == 1] * stride
+            np.testing.assert_allclose(centres - box[:, :2], np.tile(picture.boxes[0, :2], (len(box), 1)), atol=1e-3)
+            found += len(box)
+        assert found > 0
+
+
+def test_landmarks_train_and_load_as_1k3d68(data: Path, tmp_path: Path) -> None:
+    get_model = pytest.importorskip("insightface.model_zoo").get_model
+    config = landmarks.LandmarksConfig(
+        data=str(data / "train"), evaluation=str(data / "eval"), widths=(8, 8, 8, 8), loop=TINY
+    )
+    assert landmarks.train(config, tmp_path)["error_percent_of_box"] > 0
+    net = get_model(str(tmp_path / "1k3d68.onnx"), providers=["CPUExecutionProvider"])
+    assert net.taskname == "landmark_3d_68" and net.input_size == (192, 192)
+    rows = open_dataset(data / "eval")
+    face = _Face(bbox=np.array(rows.labels[0, 204:208]))
+    assert net.get(np.asarray(rows.rgb[0]), face).shape == (68, 3)
+
+
+class _Face(dict):  # insightface's Face: attributes and items are the same
+    def __getattr__(self, name: str) -> object:
+        return self[name]
+
+
+def test_expression_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path) -> None:
+    from arc2face.smirk import SmirkEncoder
+
+    config = expression.ExpressionConfig(
+        data=str(data / "train"), evaluation=str(data / "eval"), small=64, loop=replace(TINY, batch_size=2)
+    )
+    figures = expression.train(config, tmp_path)
+    assert -1 <= figures["jaw_open"] <= 1
+    encoder = SmirkEncoder.from_file(tmp_path / expression.FILE_NAME)
+    rows = open_dataset(data / "eval")
+    found = encoder.read(np.asarray(rows.rgb[0]), rows.labels[0, 58:194].reshape(68, 2))
+    assert found.values.shape == (55,)
+
+
+def test_pose_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path) -> None:
+    emoca = pytest.importorskip("emoca")
+    config = pose.PoseConfig(
+        data=str(data / "train"), evaluation=str(data / "eval"), stem=4, widths=(4, 4), blocks=(1, 1),
+        channels=(8, 8), hidden=8, loop=replace(TINY, batch_size=2),
+    )  # fmt: skip
+    assert pose.train(config, tmp_path)["rotation_degrees"] > 0
+    found = emoca.read_checkpoint(tmp_path / pose.CHECKPOINT_PATH)
+    assert found.geometry is not None and not found.unknown
+    assert found.geometry.landmark_faces is not None
+
+
+def test_pose_labels_redraw_the_normal_map(data: Path) -> None:
+    """Shape, expression, rotation and crop camera of a label, through emoca, give the picture's normal map."""
+    emoca = pytest.importorskip("emoca")
+    from training.avatars.head import head_model
+
+    rows = open_dataset(data / "train")
+    model = emoca.Emoca(pose.head_geometry(head_model()))
+    _, target, matrix = pose.sample(rows, 1, np.random.default_rng(0), 0.0)
+    codes = [target[part] for part in (pose.SHAPE, pose.EXPRESSION, slice(200, 206), pose.CAMERA)]
+    tform = np.concatenate([matrix, [[0, 0, 1]]]).astype(np.float32)
+    decoded = model.decode(*codes, tform, 128)
+    drawn = decoded.projected[0, head_model().landmarks, :2].numpy() * 64 + 64
+    wanted = rows.labels[1, 58:194].reshape(68, 2)
+    assert np.abs(drawn - wanted)[:36].max() < 1.0
+
+
+def test_half_storage_keeps_the_graph_valid(tmp_path: Path) -> None:
+    from training.faces.onnx_export import export
+
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU())
+    export(model, torch.zeros(1, 3, 8, 8), tmp_path / "a.onnx", ["input"], ["output"])
+    loaded = onnx.load(str(tmp_path / "a.onnx"))
+    kinds = {w.data_type for w in loaded.graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
+
+
+def test_margin_lowers_the_right_class_only() -> None:
+    cosines = torch.tensor([[0.5, 0.2], [-0.99, 0.1]])
+    plain = recogniser.margin_logits(cosines, torch.tensor([0, 0]), 0.0, 10.0)
+    harder = recogniser.margin_logits(cosines, torch.tensor([0, 0]), 0.3, 10.0)
+    assert (harder[:, 0] < plain[:, 0]).all()
+    torch.testing.assert_close(harder[:, 1], plain[:, 1])
