@@ -30,10 +30,13 @@ ANYONE = IdentityEmbedding(np.ones(EMBEDDING_SIZE, np.float32))
 
 def build(shell: Shell) -> None:
     """Add the endpoints to the page that is being built."""
-    with gr.Column(visible=False):
-        _generate_identity(shell)
-        _identify(shell)
-        _housekeeping(shell)
+    _generate_identity(shell)
+    _identify(shell)
+    _housekeeping(shell)
+
+
+DEFAULTS = (4, 0, 25, 3.0, False, "dpm++", 0)
+"""Number of pictures, seed, steps, guidance scale, fast mode, scheduler, keep best."""
 
 
 class PersonFields:
@@ -92,12 +95,18 @@ def whole(name: str, value: Any) -> int:
 
 
 def checked(count: int, *settings: Any) -> list[dict[str, Any]]:
-    """Verdicts for a validator: the first `count` inputs pass, the settings are checked by the library."""
-    try:
-        GenerationRequest(identity=ANYONE, **settings_of(*settings))
-    except Arc2FaceError as error:
-        return [gr.validate(False, str(error))]
-    return [gr.validate(True, "") for _ in range(count + len(settings))]
+    """Verdicts for a validator: the first `count` inputs pass, the settings are checked by the library.
+
+    The settings are taken up one by one, so that the message stands at the one that does not fit.
+    """
+    verdicts = [gr.validate(True, "") for _ in range(count + len(settings))]
+    for number in range(1, len(settings) + 1):
+        try:
+            GenerationRequest(identity=ANYONE, **settings_of(*settings[:number], *DEFAULTS[number:]))
+        except Arc2FaceError as error:
+            verdicts[count + number - 1] = gr.validate(False, str(error))
+            break
+    return verdicts
 
 
 def stream(shell: Shell, request: gr.Request, prefix: str, prepare: runner.Prepare) -> Iterator[Answer]:
@@ -196,10 +205,20 @@ def resolve(
     engine: Engine, photos: Sequence[str] | None, identity_file: str | None, faces: Sequence[int] | None
 ) -> Identified:
     """Identity, report and warnings for API values; see `app.person.resolve_identity`."""
-    if faces is not None and len(faces) != len(photos or ()):
+    return resolve_identity(engine, [(path, None) for path in photos or ()], picks_of(photos, faces), identity_file)
+
+
+def picks_of(photos: Sequence[str] | None, faces: Sequence[int] | None) -> dict[str, int]:
+    """Which face counts in each photo, by path.
+
+    Raises:
+        SettingsError: not one whole number per photo.
+    """
+    if faces is None:
+        return {}
+    if len(faces) != len(photos or ()):
         raise SettingsError(f"`faces` needs one number per photo: {len(photos or ())}, not {len(faces)}.")
-    picks = {path: whole("A face number", face) for path, face in zip(photos or (), faces or (), strict=False)}
-    return resolve_identity(engine, [(path, None) for path in photos or ()], picks, identity_file)
+    return {path: whole("A face number", face) for path, face in zip(photos or (), faces, strict=True)}
 
 
 def _identify(shell: Shell) -> None:

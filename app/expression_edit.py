@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arc2face.expression import amplify, blend, clamped, with_components, with_eyelids, with_jaw
 from arc2face.types import Expression, RgbU8
@@ -89,12 +90,11 @@ class Edit:
         return [[round(value, 3) for value in self.now[row : row + 10]] for row in range(0, 50, 10)]
 
 
-def clay(normal_map: RgbU8) -> RgbU8:
-    """A normal map as a lit face without texture, on a transparent-looking light ground."""
+def clay(normal_map: RgbU8) -> NDArray[np.uint8]:
+    """A normal map as a lit face without texture, (H, W, 4) uint8 RGBA with a transparent ground."""
     normals = normal_map.astype(np.float32) / 127.5 - 1.0
     length = np.linalg.norm(normals, axis=2)
     light = np.clip(normals @ _LIGHT, 0.0, 1.0)[:, :, None]
     lit = _CLAY * (0.38 + 0.62 * light)
-    ground = np.full_like(lit, 127.0)
-    cover = np.clip((length[:, :, None] - 0.3) / 0.4, 0.0, 1.0)
-    return np.clip(np.rint(ground + (lit - ground) * cover), 0, 255).astype(np.uint8)
+    cover = np.clip((length[:, :, None] - 0.3) / 0.4, 0.0, 1.0) * 255.0
+    return np.clip(np.rint(np.concatenate([lit, cover], axis=2)), 0, 255).astype(np.uint8)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 
 from app import snippets
 from app.errors import shows_errors
 from app.shell import LIGHT, Shell
+from arc2face.licences import LICENCES
 from arc2face.types import ComponentStatus
 
 TEXT = "Parts are loaded when they are first needed. Each has its own licence; some allow research only."
@@ -32,15 +35,18 @@ def build(shell: Shell, tab: gr.Tab) -> None:
         where = f"{runtime.device}, {runtime.dtype}, {runtime.vram}"
         root = html.escape(str(engine.models.root))
         head = f'<p class="hint">Folder <strong>{root}</strong> · {html.escape(where)}</p>'
-        return head + models_table(engine.status())
+        rows = engine.status()
+        if engine.models.kind != "full":  # our own files, whatever the table of the original weights says
+            rows = [replace(row, licence="mit") for row in rows]
+        return head + models_table(rows, engine.models.places)
 
     refresh.click(show, None, table, **LIGHT)
     tab.select(show, None, table, **LIGHT)
 
 
-def models_table(rows: Sequence[ComponentStatus]) -> str:
-    """`rows` as an HTML table; text from files is escaped."""
-    body = "".join(_row(row) for row in rows)
+def models_table(rows: Sequence[ComponentStatus], places: Sequence[Path] = ()) -> str:
+    """`rows` as an HTML table; text from files is escaped. `places`: folders that paths are shown relative to."""
+    body = "".join(_row(row, places) for row in rows)
     loaded = sum(row.bytes for row in rows if row.state not in ("missing", "on disk"))
     names = ("Part", "Where", "Memory", "Licence")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
@@ -49,17 +55,27 @@ def models_table(rows: Sequence[ComponentStatus]) -> str:
     return f'<div class="scroll-x">{table}</div>{total}'
 
 
-def _row(row: ComponentStatus) -> str:
+def _row(row: ComponentStatus, places: Sequence[Path]) -> str:
     tone = {"missing": "off", "on disk": ""}.get(row.state, "on")
-    details = " · ".join(part for part in (row.source, row.dtype, row.sha256[:12]) if part)
+    details = " · ".join(part for part in (_relative(row.source, places), row.dtype, row.sha256[:12]) if part)
+    licence = LICENCES[row.licence].title if row.licence in LICENCES else row.licence
     remedy = f"<small>Fetch it: <code>{html.escape(row.remedy)}</code></small>" if row.remedy else ""
     return (
         f"<tr><td>{html.escape(row.title)}<small>{html.escape(details)}</small>{remedy}</td>"
         f'<td><span class="tag {tone}">{html.escape(row.state)}</span></td>'
-        f'<td class="num">{_size(row.bytes) if row.bytes else "–"}</td><td>{html.escape(row.licence) or "–"}</td></tr>'
+        f'<td class="num">{_size(row.bytes) if row.bytes else "–"}</td><td>{html.escape(licence) or "–"}</td></tr>'
     )
 
 
+def _relative(source: str, places: Sequence[Path]) -> str:
+    """The path without the folder that the head of the table names already."""
+    path = Path(source)
+    inside = [path.relative_to(place) for place in places if path.is_relative_to(place)]
+    return min((str(each) for each in inside), key=len, default=source)
+
+
 def _size(count: int) -> str:
-    """Bytes in decimal megabytes or gigabytes."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    """Bytes in decimal kilobytes, megabytes or gigabytes."""
+    if count >= 1e9:
+        return f"{count / 1e9:.2f} GB"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} KB"

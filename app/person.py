@@ -44,7 +44,7 @@ class PersonPicker(PhotoPicker):
     def __init__(self, shell: Shell, *, number: int = 1, title: str = "Add a photo of someone") -> None:
         gr.HTML(snippets.step(number, title))
         text = "One photo is enough; several of the same person are better."
-        super().__init__(shell, label="Photos of one person", text=text, most=MAX_PHOTOS)
+        super().__init__(shell, label="Photos of one person", text=text, most=MAX_PHOTOS, height=200)
 
     def build_more(self) -> None:
         """The folded part, placed by the tab where it is out of the way: identity files and several photos."""

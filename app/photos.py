@@ -38,7 +38,9 @@ class PhotoPicker:
     `text`: what stands under the empty drop zone. `faces`: False for pictures in which no face is looked for.
     """
 
-    def __init__(self, shell: Shell, *, label: str, text: str, most: int = 1, faces: bool = True) -> None:
+    def __init__(
+        self, shell: Shell, *, label: str, text: str, most: int = 1, faces: bool = True, height: int = 150
+    ) -> None:
         self._shell = shell
         self._text = text
         self._most = most
@@ -49,7 +51,7 @@ class PhotoPicker:
             file_types=["image"],
             interactive=True,
             columns=3,
-            height=220,
+            height=height,
             object_fit="contain",
             allow_preview=False,
             buttons=[],

@@ -20,7 +20,7 @@ from arc2face.types import PoseCondition, RgbU8
 if TYPE_CHECKING:
     from arc2face.engine import Engine
 
-OFF, SLIDERS, PHOTO, MAP = "Nowhere", "Sliders", "A photo", "A normal map"
+OFF, SLIDERS, PHOTO, MAP = "No change", "Sliders", "A photo", "A normal map"
 PREVIEW_SIZE = 256
 NO_POSE_PHOTO = "Add a photo that shows the pose."
 

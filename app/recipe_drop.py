@@ -10,7 +10,7 @@ import gradio as gr
 from app import snippets
 from app.controls import GenerationControls
 from app.errors import shows_errors
-from app.shell import INSTANT
+from app.shell import LIGHT
 
 
 class RecipeDrop:
@@ -27,7 +27,7 @@ class RecipeDrop:
     def connect(self) -> None:
         """Restore on upload. The picture of the person is not part of a recipe and must be added again."""
         widgets = self._controls.inputs
-        self.file.upload(self._restore, self.file, [*widgets, self.file], **INSTANT)
+        self.file.upload(self._restore, self.file, [*widgets, self.file], **LIGHT)
 
     @shows_errors
     def _restore(self, path: str) -> dict[Any, Any]:

@@ -124,11 +124,11 @@ class RunButtons:
     def connect_cancel(self, shell: Shell) -> None:
         """Stop ends this visitor's runs within one step."""
 
-        def cancel(request: gr.Request) -> None:
+        def stop(request: gr.Request) -> None:
             shell.jobs.cancel(session_of(request))
 
         self.run.click(None, js=SHOW_STAGE, api_visibility="private")
-        self.cancel.click(cancel, None, None, **INSTANT)
+        self.cancel.click(stop, None, None, **INSTANT)
 
 
 def _items(pictures: Sequence[Picture], order: str) -> list[tuple[str, str]]:

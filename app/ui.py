@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from app import api, history, models_panel, snippets
+from app import api, api_expression, api_pose, history, models_panel, snippets
 from app.backend import Backend
 from app.files import SessionFiles
 from app.shell import QUIET, Shell, session_of
@@ -39,7 +39,9 @@ def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Block
             with gr.Tab("Models", id="models") as models:
                 models_panel.build(shell, models)
         gr.HTML(f'<footer class="foot">{FOOT}</footer>')
-        api.build(shell)
+        with gr.Column(visible=False):
+            for endpoints in (api, api_pose, api_expression):
+                endpoints.build(shell)
         _follow_loading(page, shell, head)
     return page
 
