@@ -26,14 +26,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_recogniser_trains_resumes_and_loads_through_insightface(data: Path, tmp_path: Path) -> None:
+def test_recogniser_trains_and_loads_through_insightface(data: Path, tmp_path: Path) -> None:
     get_model = pytest.importorskip("insightface.model_zoo").get_model
     config = recogniser.RecogniserConfig(
         data=(str(data / "train"),), evaluation=str(data / "eval"), widths=(8, 8, 8, 8), loop=TINY
     )
     figures = recogniser.train(config, tmp_path)
     assert figures["people"] == 2 and 0 <= figures["accuracy"] <= 1
-    assert recogniser.train(config, tmp_path)["norm"] == pytest.approx(figures["norm"])
     net = get_model(str(tmp_path / "arcface.onnx"), providers=["CPUExecutionProvider"])
     assert (net.input_mean, net.input_std) == (127.5, 127.5)
     crop = np.asarray(open_dataset(data / "eval").crops[0])

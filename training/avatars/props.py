@@ -94,10 +94,12 @@ def _tooth_row(top: float, bottom: float, front: float, jaw_share: float) -> Pro
 
 def _torso() -> Prop:
     """Collar and shoulders as one lofted surface; it stays put when the head turns."""
-    profile = (  # height, half width, half depth, depth of the centre
-        (-1.20, 0.41, 0.40, -0.26), (-1.235, 0.475, 0.465, -0.26), (-1.30, 0.50, 0.49, -0.26), (-1.36, 0.48, 0.47, -0.26),
-        (-1.40, 0.52, 0.48, -0.27), (-1.46, 0.70, 0.50, -0.28), (-1.55, 0.98, 0.53, -0.30), (-1.68, 1.16, 0.55, -0.30),
-        (-1.95, 1.27, 0.57, -0.30), (-2.60, 1.30, 0.58, -0.30),
+    # height, half width, half depth, depth of the centre
+    profile = (
+        (-1.20, 0.41, 0.40, -0.26), (-1.235, 0.475, 0.465, -0.26), (-1.30, 0.50, 0.49, -0.26),
+        (-1.36, 0.48, 0.47, -0.26), (-1.40, 0.52, 0.48, -0.27), (-1.46, 0.70, 0.50, -0.28),
+        (-1.55, 0.98, 0.53, -0.30), (-1.68, 1.16, 0.55, -0.30), (-1.95, 1.27, 0.57, -0.30),
+        (-2.60, 1.30, 0.58, -0.30),
     )  # fmt: skip
     n = 40
     around = np.arange(n + 1) / n * 2 * np.pi
