@@ -48,9 +48,9 @@ def _introduction(figures: dict[str, Any]) -> str:
     suite, people = figures.get("suite"), figures.get("people")
     return (
         f"Suite `{suite}`, {people} avatars of odd seeds, which no training saw. Repeat with\n"
-        f"`arc2face evaluate --suite {suite} --models models/starter`. The judge of pose and expression is a\n"
-        "regression from found landmarks; its own error or correlation on real renders is listed beside each figure, and bounds\n"
-        "what can be measured."
+        f"`arc2face evaluate --suite {suite} --models models/starter`. Pose and expression are judged by a regression\n"
+        "from found landmarks; its own error or correlation on real renders stands beside each figure and bounds what\n"
+        "can be measured."
     )
 
 
