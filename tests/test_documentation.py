@@ -172,6 +172,11 @@ def test_space_header_matches_the_requirements() -> None:
     assert len(fields["short_description"]) <= 60
 
 
+def test_readme_links_every_page() -> None:
+    for page in (PROJECT / "docs").glob("*.md"):
+        assert f"](docs/{page.name})" in README
+
+
 def test_contributing_names_every_marker() -> None:
     markers = re.search(r"\nmarkers = \[(.*?)\n\]", read("pyproject.toml"), re.DOTALL)
     assert markers
