@@ -120,6 +120,19 @@ class ExpressionControls:
         trigger(self._draw, self.edit, [self.preview, self.note, self.components], **LIGHT)
         trigger(self._presets, None, self.preset, **LIGHT)
 
+    def restored(self, recipe: Mapping[str, Any]) -> dict[Any, Any]:
+        """The expression and its strength from a recipe. Raises ExpressionError when its numbers are damaged."""
+        stored = recipe.get("expression")
+        if not stored:
+            return {}
+        shown = _shown(Edit().to(expression_of(stored["values"]), "recipe"))
+        return {**dict(zip(self._numbers, shown, strict=True)), self.strength: stored.get("strength", 1.0)}
+
+    @property
+    def restorable(self) -> list[Any]:
+        """Components that `restored` updates."""
+        return [*self._numbers, self.strength]
+
     def _connect(self) -> None:
         mixing = [self.edit, self.amount, self.share]
         self.photo.picks.change(self._read_base, [*self.photo.inputs, *mixing], self._numbers, **LIGHT)

@@ -6,12 +6,17 @@ import atexit
 import re
 import shutil
 import tempfile
+import time
 import uuid
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from arc2face.errors import StorageError
+
+LIFETIME = 6 * 3600.0
+SWEEP_EVERY = 900.0
+"""Seconds. Visitors over HTTP leave without saying goodbye, so old results also go by age."""
 
 
 class SessionFiles:
@@ -22,6 +27,7 @@ class SessionFiles:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or Path(tempfile.mkdtemp(prefix="arc2face-results-"))
+        self._swept = 0.0
         if root is None:
             atexit.register(shutil.rmtree, self.root, ignore_errors=True)
 
@@ -31,12 +37,22 @@ class SessionFiles:
         Raises:
             StorageError: the folder cannot be made.
         """
+        self.sweep(time.time())
         folder = self._folder(session) / uuid.uuid4().hex[:12]
         try:
             folder.mkdir(parents=True)
         except OSError as error:
             raise _full(folder, error) from error
         return folder
+
+    def sweep(self, now: float) -> None:
+        """Remove runs older than LIFETIME, at most once per SWEEP_EVERY. `now`: seconds since the epoch."""
+        if now - self._swept < SWEEP_EVERY:
+            return
+        self._swept = now
+        for run in self.root.glob("*/*"):
+            if now - run.stat().st_mtime > LIFETIME:
+                shutil.rmtree(run, ignore_errors=True)
 
     def forget(self, session: str) -> None:
         """Remove everything a session has made."""

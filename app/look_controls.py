@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +31,18 @@ class LookControls:
 
     def __init__(self) -> None:
         self.mode = gr.Radio([NEW, KEEP], value=NEW, label="Make")
-        with gr.Column(visible=False) as self._kept:
+        with gr.Column(visible=False) as self.kept:
             self.look = gr.Slider(0, 1, value=0.8, step=0.05, label="Keep how much", info=LOOK, buttons=[])
             self.paste = gr.Checkbox(True, label="Paste the result back into the full photo")
             self.mask = gr.Radio([("Face only", "face"), ("Whole head", "head")], value="face", label="Paste")
-        self.mode.input(lambda mode: gr.update(visible=mode == KEEP), self.mode, self._kept, **INSTANT)  # pyright: ignore[reportUnknownLambdaType]
+        self.mode.input(lambda mode: gr.update(visible=mode == KEEP), self.mode, self.kept, **INSTANT)  # pyright: ignore[reportUnknownLambdaType]
+
+    def restored(self, recipe: Mapping[str, Any]) -> dict[Any, Any]:
+        """Whether the look was kept, and how much, from a recipe."""
+        stored = recipe.get("reference")
+        if not stored:
+            return {self.mode: NEW, self.kept: gr.update(visible=False)}
+        return {self.mode: KEEP, self.kept: gr.update(visible=True), self.look: stored.get("strength", 0.8)}
 
     def build_comparison(self) -> None:
         """The before and after views, placed by the tab among its results."""

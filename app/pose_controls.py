@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,12 @@ class PoseControls:
         """Mode, three angles, reference photo and picks, normal map, strength, start, end."""
         source = [self.mode, *self.angles.inputs, *self.reference.inputs, self.map.photos]
         return [*source, self.strength, self.start, self.end]
+
+    def restored(self, recipe: Mapping[str, Any]) -> dict[Any, Any]:
+        """Strength, start and end of a recipe; the pose itself needs its photo or map again."""
+        stored = recipe.get("pose") or {}
+        widgets = {"strength": self.strength, "start": self.start, "end": self.end}
+        return {widget: stored[name] for name, widget in widgets.items() if name in stored}
 
     def verdicts(self, *values: Any) -> list[dict[str, Any]]:
         """One verdict per entry of `inputs`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ from app.controls import GenerationControls
 from app.errors import shows_errors
 from app.shell import LIGHT
 
+Restore = Callable[[Mapping[str, Any]], dict[Any, Any]]
+
 
 class RecipeDrop:
-    """A small drop zone for PNGs with a recipe."""
+    """A small drop zone for PNGs with a recipe. `also`: updates of `outputs` from what a tab adds to its recipes."""
 
-    def __init__(self, controls: GenerationControls) -> None:
+    def __init__(
+        self, controls: GenerationControls, *, also: Restore | None = None, outputs: Sequence[Any] = ()
+    ) -> None:
         self._controls = controls
+        self._also = also
+        self._outputs = outputs
         with gr.Accordion("Restore settings from a picture", open=False):
             gr.HTML(snippets.hint("Pictures saved here remember their settings."))
             self.file = gr.File(
@@ -27,7 +34,7 @@ class RecipeDrop:
     def connect(self) -> None:
         """Restore on upload. The picture of the person is not part of a recipe and must be added again."""
         widgets = self._controls.inputs
-        self.file.upload(self._restore, self.file, [*widgets, self.file], **LIGHT)
+        self.file.upload(self._restore, self.file, [*widgets, *self._outputs, self.file], **LIGHT)
 
     @shows_errors
     def _restore(self, path: str) -> dict[Any, Any]:
@@ -35,5 +42,7 @@ class RecipeDrop:
 
         recipe = read_recipe(Path(path))
         updates = self._controls.restored(recipe.get("settings", recipe))
+        if self._also is not None:
+            updates |= self._also(recipe)
         gr.Info("Settings restored. Add the person's photo to make the same pictures again.", title="Recipe found")
         return {**updates, self.file: None}

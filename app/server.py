@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import logging
 import os
 import shutil
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from app.backend import Backend
     from app.settings import ServerSettings
+    from arc2face.engine import Engine
 
 logger = logging.getLogger("arc2face.app")
 MAX_WAITING = 64
@@ -62,7 +64,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "share": settings.share,
         "auth": settings.auth,
         "root_path": settings.root_path,
-        "mcp_server": settings.mcp,
+        "mcp_server": _mcp(settings.mcp),
         "prevent_thread_lock": True,
         "show_error": False,
         "quiet": True,
@@ -78,22 +80,27 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "allowed_paths": [],
     }
     page.launch(**{**options, **overrides})
-    if backend.ready:
-        return page
     backend.start()
     return page
 
 
 def open_backend(settings: ServerSettings) -> Backend:
     """A backend for these settings; it starts opening its engine once the page is up."""
+    from app import zerogpu
     from app.backend import Backend
     from arc2face.bundle import best_bundle
 
-    def open_engine() -> Any:
+    def open_engine() -> Engine:
         from arc2face.engine import Engine
 
         return Engine.open(
-            settings.models, device=settings.device, dtype=settings.dtype, vram=settings.vram, preload=settings.preload
+            settings.models,
+            device=settings.device,
+            dtype=settings.dtype,
+            vram=settings.vram,
+            budget_bytes=settings.budget_bytes,
+            preload=settings.preload,
+            inline=zerogpu.available(),
         )
 
     try:
@@ -119,6 +126,14 @@ def check_port(host: str, port: int) -> None:
             raise PortInUseError(
                 f"Port {port} on {host} {reason}. Stop the other program, or choose another with --port {port + 1}."
             ) from error
+
+
+def _mcp(wanted: bool) -> bool:
+    """Gradio's MCP server needs a package of its own; without it the page starts all the same."""
+    there = importlib.util.find_spec("mcp") is not None
+    if wanted and not there:
+        logger.info('MCP clients are not served: pip install "gradio[mcp]" adds that')
+    return wanted and there
 
 
 def _quiet_environment(environ: Mapping[str, str] | None = None) -> None:

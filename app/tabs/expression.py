@@ -57,7 +57,11 @@ def build(engine: Backend, shell: Shell) -> None:
             count, targets, series = _series(shell)
             controls.build_advanced()
             person.build_more()
-            drop = RecipeDrop(controls)
+            drop = RecipeDrop(
+                controls,
+                also=lambda recipe: {**editor.restored(recipe), **look.restored(recipe)},
+                outputs=[*editor.restorable, look.mode, look.kept, look.look],
+            )
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             look.build_comparison()
             panel = ResultsPanel(invitation="Add a photo, choose an expression, and press Make pictures.")

@@ -48,7 +48,7 @@ def build(engine: Backend, shell: Shell) -> None:
             turns, extent, turn = _turntable()
             controls.build_advanced()
             person.build_more()
-            drop = RecipeDrop(controls)
+            drop = RecipeDrop(controls, also=pose.restored, outputs=[pose.strength, pose.start, pose.end])
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             panel = ResultsPanel(
                 invitation="Add a photo, choose a pose, and press Make pictures.",

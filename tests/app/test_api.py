@@ -18,7 +18,7 @@ from arc2face.recipes import read_recipe
 
 pytestmark = pytest.mark.server
 Upload = Callable[[str], Any]
-QUICK = {"num_images": 1, "steps": 2, "seed": 7}
+QUICK: dict[str, Any] = {"num_images": 1, "steps": 2, "seed": 7}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,8 @@ def digest(files: list[str]) -> list[str]:
 
 
 def test_every_endpoint_is_named_and_documented(client: Client) -> None:
-    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    described: Any = client.view_api(return_format="dict", print_info=False)
+    endpoints = described["named_endpoints"]
     wanted = {"/generate_identity", "/generate_pose", "/generate_expression", "/identify", "/read_expression"}
     assert set(endpoints) == wanted | {"/normal_map", "/status", "/cancel"}
     settings = {"num_images", "seed", "steps", "guidance_scale", "fast", "scheduler", "keep_best"}
@@ -83,7 +84,7 @@ def test_pose_by_angles_and_by_map_agree(client: Client, upload: Upload) -> None
 
 def test_expression_composes_with_look_pose_and_fast_mode(client: Client, upload: Upload) -> None:
     numbers = {"eyelids": {"left": 1.0}, "jaw": {"open": 0.3}}
-    settings = {**QUICK, "fast": True, "guidance_scale": 1.0}
+    settings: dict[str, Any] = {**QUICK, "fast": True, "guidance_scale": 1.0}
     _, answer = client.predict(
         [upload("one")], expression=numbers, keep_look=0.8, turn_head=True, yaw=15, **settings,
         api_name="/generate_expression",

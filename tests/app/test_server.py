@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from app import server
 from app.backend import Backend
+from app.files import LIFETIME, SessionFiles
 from app.settings import ServerSettings
 from arc2face.engine import Engine
 from arc2face.errors import MissingWeightsError
@@ -104,11 +106,11 @@ def test_files_of_the_machine_are_not_served(studio: Any, path: str) -> None:
 
 
 def test_results_of_a_session_are_removed_with_it(tmp_path: Path) -> None:
-    from app.files import SessionFiles
-
     files = SessionFiles(tmp_path)
     mine, other = files.new_run("anna"), files.new_run("../ben")
     assert tmp_path in other.parents
     files.forget("anna")
     assert not mine.exists()
     assert other.exists()
+    files.sweep(time.time() + LIFETIME + 60)
+    assert not other.exists()
