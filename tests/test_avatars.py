@@ -12,6 +12,7 @@ from training.avatars import AvatarWorld, State, raster, raster_numpy
 from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS, UNIT_METRES
 from training.avatars.dataset import CROP_POINTS, DatasetConfig, align_crop, write_dataset
 from training.avatars.looks import N_ATTRIBUTES, sample_look
+from training.common.errors import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ def test_dataset_resumes_and_refuses_another_configuration(tmp_path: Path) -> No
     again = write_dataset(tmp_path / "a", config, processes=1)
     np.testing.assert_array_equal(again.rgb[4], picture)
     assert again.label("expression55").shape == (6, 55)
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(TrainingError, match="another configuration"):
         write_dataset(tmp_path / "a", DatasetConfig(people=4, per_person=2, first=1, size=48), processes=1)
 
 

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
-from training.faces import detector, expression, landmarks, pose, recogniser
+from training.common.errors import TrainingError
+from training.faces import detector, landmarks, recogniser, smirk
+from training.faces import emoca as pose
 from training.faces.loop import CHECKPOINT, Loop, LoopConfig
 from training.faces.sprites import compose, make_sprites
 
-TINY = LoopConfig(steps=2, batch_size=3, checkpoint_every=1, log_every=1)
+TINY = LoopConfig(steps=2, batch_size=3, checkpoint_every=1, log_every=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     loop = Loop(TINY, torch.nn.Linear(3, 1), tmp_path)
     loop.run(losses)
     loop = Loop(replace(TINY, batch_size=7), torch.nn.Linear(3, 1), tmp_path)
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(TrainingError, match="other settings"):
         loop.run(losses)
 
 
@@ -119,12 +121,12 @@ class _Face(dict):  # insightface's Face: attributes and items are the same
 def test_expression_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path) -> None:
     from arc2face.smirk import SmirkEncoder
 
-    config = expression.ExpressionConfig(
+    config = smirk.SmirkConfig(
         data=str(data / "train"), evaluation=str(data / "eval"), small=64, loop=replace(TINY, batch_size=2)
     )
-    figures = expression.train(config, tmp_path)
+    figures = smirk.train(config, tmp_path)
     assert -1 <= figures["jaw_open"] <= 1
-    encoder = SmirkEncoder.from_file(tmp_path / expression.FILE_NAME)
+    encoder = SmirkEncoder.from_file(tmp_path / smirk.FILE_NAME)
     rows = open_dataset(data / "eval")
     found = encoder.read(np.asarray(rows.rgb[0]), rows.labels[0, 58:194].reshape(68, 2))
     assert found.values.shape == (55,)
@@ -132,7 +134,7 @@ def test_expression_encoder_trains_and_loads_in_the_product(data: Path, tmp_path
 
 def test_pose_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path) -> None:
     emoca = pytest.importorskip("emoca")
-    config = pose.PoseConfig(
+    config = pose.EmocaConfig(
         data=str(data / "train"), evaluation=str(data / "eval"), stem=4, widths=(4, 4), blocks=(1, 1),
         channels=(8, 8), hidden=8, loop=replace(TINY, batch_size=2),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from training.avatars.looks import N_ATTRIBUTES
 from training.avatars.world import AvatarWorld, Rendering
+from training.common.errors import TrainingError
 
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -93,6 +94,10 @@ def label_row(rendering: Rendering, view: float) -> Float32:
 
 def open_dataset(folder: Path) -> AvatarDataset:
     """Open a folder that `write_dataset` has finished or is still writing; check `done`."""
+    if not (folder / "dataset.json").exists():
+        raise TrainingError(
+            f"There is no avatar dataset in {folder}. Write one: python -m training.avatars.dataset {folder}"
+        )
     config = DatasetConfig(**json.loads((folder / "dataset.json").read_text())["config"])
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _shapes(config)}
     arrays.setdefault("normals", None)
@@ -136,7 +141,7 @@ def _prepare(folder: Path, config: DatasetConfig) -> None:
     if description.exists():
         found = json.loads(description.read_text())["config"]
         if found != asdict(config):
-            raise ValueError(f"{folder} holds a dataset of another configuration: {found}. Choose another folder.")
+            raise TrainingError(f"{folder} holds a dataset of another configuration: {found}. Choose another folder.")
         return
     for name, (shape, dtype) in _shapes(config).items():
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape).flush()

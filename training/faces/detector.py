@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.faces import augment
-from training.faces.loop import Loop, LoopConfig
+from training.faces.loop import Loop, LoopConfig, put_into_bundle
 from training.faces.onnx_export import export
 from training.faces.sprites import Composition, Sprites, compose, make_sprites
 
@@ -31,14 +31,21 @@ RANGE_OVERLAP = 1.2
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """`canvas`: sides of the training pictures, drawn at random per step."""
+    """`canvas`: sides of the training pictures, drawn at random per step.
+
+    The product first looks at 640 pixels, where a portrait's face is 370 pixels tall: canvases must go that far.
+    `start`: a detector's checkpoint to begin with; what does not fit in shape is left at random.
+    """
 
     sprites: int = 1500
     first_seed: int = 0
-    canvas: tuple[int, ...] = (128, 192, 256, 320)
+    canvas: tuple[int, ...] = (192, 256, 320, 480, 640)
     smallest_face: float = 14.0
     widths: tuple[int, ...] = (16, 24, 40, 64, 96)
-    neck: int = 40
+    neck: int = 64
+    points_weight: float = 16.0
+    start: str = ""
+    output: str = ""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=12, learning_rate=3e-3))
 
 
@@ -64,7 +71,7 @@ class Residual(nn.Module):
 class Detector(nn.Module):
     """(B, 3, H, W), sides multiples of 32, to three lists over levels: logits, box distances, points."""
 
-    def __init__(self, widths: tuple[int, ...] = (16, 24, 40, 64, 96), neck: int = 40) -> None:
+    def __init__(self, widths: tuple[int, ...] = (16, 24, 40, 64, 96), neck: int = 64) -> None:
         super().__init__()
         a, b, c, d, e = widths
         self.stem = nn.Sequential(conv(3, a, 2), conv(a, b, 2))
@@ -157,7 +164,9 @@ def draw(rng: np.random.Generator, sprites: Sprites, size: int, smallest: float)
     return compose(rng, sprites, size, int(rng.integers(1, 6)), (smallest, 0.55 * size))
 
 
-def detection_losses(levels: list[tuple[Tensor, Tensor, Tensor]], targets: list[list[Targets]]) -> dict[str, Tensor]:
+def detection_losses(
+    levels: list[tuple[Tensor, Tensor, Tensor]], targets: list[list[Targets]], points_weight: float = 16.0
+) -> dict[str, Tensor]:
     """Focal loss on scores (gamma 2), generalised IoU on boxes, smooth L1 on points."""
     score = torch.cat([part[0].squeeze(-1) for part in levels], 1)
     scale = torch.cat([torch.ones(part[0].shape[1]) for part in levels]).to(score.device)
@@ -178,10 +187,11 @@ def detection_losses(levels: list[tuple[Tensor, Tensor, Tensor]], targets: list[
     points = torch.cat([part[2] for part in levels], 1)[positive]
     wanted_box, wanted_points = gather("box")[positive], gather("points")[positive]
     size = (wanted_box[:, :2] + wanted_box[:, 2:]).mean(1, keepdim=True).clamp(min=0.5)
+    misplaced = F.smooth_l1_loss(points / size, wanted_points / size, beta=0.05, reduction="sum")
     return {
         "score": focal,
         "box": (1 - _giou(box, wanted_box)).sum() / count,
-        "points": 8 * F.smooth_l1_loss(points / size, wanted_points / size, beta=0.05, reduction="sum") / count / 10,
+        "points": points_weight * misplaced / count / 10,
     }
 
 
@@ -200,6 +210,8 @@ def train(config: DetectorConfig, out: Path, resume: bool = True, until: int | N
     """Train and export `scrfd_10g_bnkps.onnx` into `out`; figures come from `evaluate_faces`."""
     sprites = make_sprites(config.sprites, config.first_seed, out)
     model = Detector(config.widths, config.neck).to(memory_format=torch.channels_last)
+    if config.start:
+        _start_from(model, Path(config.start))
     loop = Loop(config.loop, model, out)
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -211,14 +223,21 @@ def train(config: DetectorConfig, out: Path, resume: bool = True, until: int | N
         ]
         x = torch.from_numpy(np.stack([p.picture for p in pictures])).permute(0, 3, 1, 2).float()
         x = augment.noise(augment.focus(augment.photometric((x - 127.5) / 128), 0.3))
-        x = x.to(config.loop.device).contiguous(memory_format=torch.channels_last)
-        return detection_losses(model(x), [assign(p, size) for p in pictures])
+        x = x.to(loop.device).contiguous(memory_format=torch.channels_last)
+        return detection_losses(model(x), [assign(p, size) for p in pictures], config.points_weight)
 
     averaged = loop.run(losses, resume=resume, until=until)
     export_detector(averaged, out / "scrfd_10g_bnkps.onnx")
+    put_into_bundle(out / "scrfd_10g_bnkps.onnx", config.output, "antelopev2/scrfd_10g_bnkps.onnx")
     figures = {"steps": float(loop.step)}
     (out / "figures.json").write_text(json.dumps(figures, indent=2))
     return figures
+
+
+def _start_from(model: nn.Module, checkpoint: Path) -> None:
+    found = torch.load(checkpoint, map_location="cpu", weights_only=True)["averaged"]
+    own = model.state_dict()
+    model.load_state_dict({k: found[k] if k in found and found[k].shape == v.shape else v for k, v in own.items()})
 
 
 def export_detector(model: nn.Module, path: Path) -> None:

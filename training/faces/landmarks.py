@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from training.avatars.dataset import AvatarDataset, open_dataset
 from training.faces import augment
-from training.faces.loop import Loop, LoopConfig
+from training.faces.loop import Loop, LoopConfig, put_into_bundle
 from training.faces.onnx_export import export
 
 Float32 = NDArray[np.float32]
@@ -36,6 +36,7 @@ class LandmarksConfig:
     evaluation: str = "data/avatars_eval"
     widths: tuple[int, ...] = (24, 40, 72, 112)
     jitter: float = 0.08
+    output: str = ""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=48, learning_rate=2e-3))
 
 
@@ -117,15 +118,16 @@ def train(config: LandmarksConfig, out: Path, resume: bool = True, until: int | 
         rows = people * data.config.per_person + rng.integers(0, data.config.per_person, len(people))
         x, y = _batch([sample_crop(data, int(row), rng, config.jitter) for row in rows])
         x = augment.noise(augment.focus(augment.photometric(x), 0.4))
-        x, y = x.to(config.loop.device), y.to(config.loop.device)
+        x, y = x.to(loop.device), y.to(loop.device)
         error = (model(x.contiguous(memory_format=torch.channels_last)) - y).norm(dim=-1)
         return {"points": 10 * error.mean(), "_pixels": error.mean() * TRAINED / 2}
 
     averaged = loop.run(losses, resume=resume, until=until)
     figures = evaluate(averaged, open_dataset(Path(config.evaluation)))
     (out / "figures.json").write_text(json.dumps(figures, indent=2))
-    export(InsightfaceOutputs(averaged), torch.zeros(2, 3, INPUT, INPUT), out / "1k3d68.onnx", ["input"], ["points"],
-           {"x": {0: torch.export.Dim("batch")}})  # fmt: skip
+    example, batch = torch.zeros(2, 3, INPUT, INPUT), {"x": {0: torch.export.Dim("batch")}}
+    export(InsightfaceOutputs(averaged), example, out / "1k3d68.onnx", ["input"], ["points"], batch)
+    put_into_bundle(out / "1k3d68.onnx", config.output, "antelopev2/1k3d68.onnx")
     return figures
 
 

@@ -9,7 +9,6 @@ import copy
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,14 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.common.checkpoint import CHECKPOINT, write_atomically
+from training.common.errors import TrainingError
+
 _log = logging.getLogger(__name__)
-CHECKPOINT = "checkpoint.pt"
 LossFunction = Callable[[int, np.random.Generator], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Hyper-parameters of a run. `average` is the decay of the weight average used for evaluation and export."""
+    """Hyper-parameters of a run.
+
+    `average`: decay of the weight average used for evaluation and export. `seconds`: length of this piece of the run,
+    0 for no limit. `device`: auto, cpu, cuda ...
+    """
 
     steps: int = 1000
     batch_size: int = 64
@@ -39,18 +44,22 @@ class LoopConfig:
     seed: int = 0
     checkpoint_every: int = 100
     log_every: int = 25
+    seconds: float = 0.0
     threads: int = 1
-    device: str = "cpu"
+    device: str = "auto"
 
 
 class Loop:
     """Trains `model` (and `extra` parameters such as class centres) with the losses a function returns."""
 
     def __init__(self, config: LoopConfig, model: nn.Module, out: Path, extra: nn.Module | None = None) -> None:
+        if config.steps < 1 or config.batch_size < 1:
+            raise TrainingError("A run needs at least one step and a batch of at least one; correct the config.")
         torch.set_num_threads(config.threads)
         self.config, self.out = config, out
-        self.model = model.to(config.device)
-        self.extra = (extra if extra is not None else nn.Module()).to(config.device)
+        self.device = torch.device(pick_device(config.device))
+        self.model = model.to(self.device)
+        self.extra = (extra if extra is not None else nn.Module()).to(self.device)
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         parameters = [*self.model.parameters(), *self.extra.parameters()]
         self._parameters = [p for p in parameters if p.requires_grad]
@@ -68,10 +77,11 @@ class Loop:
             parts = self._one_step(losses)
             if self.step % self.config.log_every == 0:
                 self._record(parts, time.monotonic() - started)
-            if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+            if self.step % self.config.checkpoint_every == 0:
                 self._save()
-        if self.step % self.config.checkpoint_every:
-            self._save()
+            if 0 < self.config.seconds < time.monotonic() - started:
+                break
+        self._save()
         return self.averaged
 
     def _one_step(self, losses: LossFunction) -> Mapping[str, Tensor]:
@@ -128,11 +138,18 @@ class Loop:
         path = self.out / CHECKPOINT
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.config.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise TrainingError(f"{path} is damaged ({type(error).__name__}). Delete it to start over.") from error
         found, wanted = state["config"], asdict(self.config)
         changed = [k for k in ("batch_size", "seed", "steps") if found[k] != wanted[k]]
-        if changed:
-            raise ValueError(f"{path} was made with other settings ({', '.join(changed)}). Choose another folder.")
+        shapes = {k: v.shape for k, v in self.model.state_dict().items()}
+        if changed or shapes != {k: v.shape for k, v in state["model"].items()}:
+            raise TrainingError(
+                f"{path} was made with other settings ({', '.join(changed) or 'another network'}). "
+                "Choose another folder, or delete it to start over."
+            )
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.extra.load_state_dict(state["extra"])
@@ -140,8 +157,19 @@ class Loop:
         self.step = int(state["step"])
 
 
+def pick_device(name: str) -> str:
+    """`auto` is the first GPU, else the CPU."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def save_atomically(state: Mapping[str, Any], path: Path) -> None:
-    """torch.save to a temporary name, then rename, so that a kill leaves the old file."""
-    part = path.with_suffix(path.suffix + ".part")
-    torch.save(dict(state), part)
-    os.replace(part, path)
+    """torch.save that leaves the old file when it is cut off; StorageError when the disk is full."""
+    write_atomically(path, lambda part: torch.save(dict(state), part))
+
+
+def put_into_bundle(file: Path, bundle: str, place: str) -> None:
+    """Copy an exported model to its place in a models folder; nothing when `bundle` is empty."""
+    if bundle:
+        write_atomically(Path(bundle) / place, lambda part: part.write_bytes(file.read_bytes()))

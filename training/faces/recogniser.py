@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training.avatars.dataset import AvatarDataset, open_dataset
 from training.avatars.looks import N_ATTRIBUTES
 from training.faces import augment
-from training.faces.loop import Loop, LoopConfig
+from training.faces.loop import Loop, LoopConfig, put_into_bundle
 from training.faces.onnx_export import export
 
 EMBEDDING = 512
@@ -29,7 +29,7 @@ CROP = 112
 
 @dataclass(frozen=True)
 class RecogniserConfig:
-    """Data folders written by `training.avatars.dataset`, network widths, and the loss."""
+    """Data folders written by `training.avatars.dataset`, network widths, the loss; `output`: a models folder."""
 
     data: tuple[str, ...] = ("data/avatars_train",)
     evaluation: str = "data/avatars_eval"
@@ -38,6 +38,7 @@ class RecogniserConfig:
     scale: float = 24.0
     margin: float = 0.3
     attribute_weight: float = 2.0
+    output: str = ""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1200, batch_size=64, learning_rate=2.5e-3))
 
 
@@ -149,7 +150,7 @@ def train(config: RecogniserConfig, out: Path, resume: bool = True, until: int |
     model, heads = Recogniser(config.widths, config.blocks), Heads(len(people), N_ATTRIBUTES)
     model = model.to(memory_format=torch.channels_last)
     loop = Loop(config.loop, model, out, heads)
-    device = config.loop.device
+    device = loop.device
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         crops, classes, attributes = people.sample(rng, config.loop.batch_size)
@@ -168,6 +169,7 @@ def train(config: RecogniserConfig, out: Path, resume: bool = True, until: int |
     figures = evaluate(averaged, open_dataset(Path(config.evaluation)))
     (out / "figures.json").write_text(json.dumps(figures, indent=2))
     export_recogniser(averaged, out / "arcface.onnx")
+    put_into_bundle(out / "arcface.onnx", config.output, "antelopev2/arcface.onnx")
     return figures
 
 

@@ -1,0 +1,219 @@
+"""The pose encoder in EMOCA's format, with the avatar head in FLAME's place.
+
+One small ResNet trunk serves E_flame and E_expression (the file holds it twice, as EMOCA's layout has it). It learns
+shape, expression, head and jaw rotation and the camera of the crop that `emoca.preprocess` cuts out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emoca import FlameGeometry, checkpoint_entries
+from emoca.crop import CROP_SIZE, crop_box
+from emoca.resnet import Encoder, EncoderConfig
+from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS
+from training.avatars.dataset import AvatarDataset, open_dataset
+from training.avatars.head import HeadModel, head_model
+from training.avatars.state import rotation
+from training.faces import augment
+from training.faces.loop import Loop, LoopConfig, put_into_bundle, save_atomically
+from training.faces.smirk import correlation
+
+Float32 = NDArray[np.float32]
+CHECKPOINT_PATH = "EMOCA/models/EMOCA_v2_lr_mse_20/detail/checkpoints/avatars-epoch=00-val_loss=0.00.ckpt"
+SHAPE, EXPRESSION, TURN, JAW, CAMERA = slice(0, 100), slice(150, 200), slice(200, 203), slice(203, 206), slice(206, 209)
+N_SHAPE, N_EXPRESSION = len(IDENTITY_COLUMNS), len(EXPRESSION_COLUMNS)
+CAMERA_MEAN = (8.5, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class EmocaConfig:
+    """Trunk of both encoders and the weights of the loss' parts."""
+
+    data: str = "data/avatars_train"
+    evaluation: str = "data/avatars_eval"
+    stem: int = 12
+    widths: tuple[int, ...] = (12, 24, 40, 56)
+    blocks: tuple[int, ...] = (1, 2, 2, 1)
+    channels: tuple[int, ...] = (48, 96, 160, 224)
+    hidden: int = 192
+    jitter: float = 0.015
+    shape_weight: float = 0.3
+    expression_weight: float = 0.5
+    turn_weight: float = 30.0
+    jaw_weight: float = 30.0
+    camera_weight: float = 1.0
+    output: str = ""
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1200, batch_size=32, learning_rate=2e-3))
+
+    def encoder(self, outputs: int) -> EncoderConfig:
+        """Architecture of one encoder."""
+        return EncoderConfig(self.stem, self.widths, self.blocks, self.channels, self.hidden, outputs)
+
+
+class TwoHeads(nn.Module):
+    """Both encoders in training: E_flame's trunk and layers, and E_expression's layers on the same trunk."""
+
+    def __init__(self, config: EmocaConfig) -> None:
+        super().__init__()
+        self.flame = Encoder(config.encoder(236))
+        self.expression = Encoder(config.encoder(50)).layers
+        with torch.no_grad():
+            self.flame.layers[2].bias[CAMERA] = torch.tensor(CAMERA_MEAN)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 236) and (B, 50)."""
+        features = self.flame.features(x)
+        return self.flame.layers(features), self.expression(features)
+
+    def encoders(self, config: EmocaConfig) -> tuple[Encoder, Encoder]:
+        """Two whole encoders, as the checkpoint holds them."""
+        second = Encoder(config.encoder(50))
+        second.encoder.load_state_dict(self.flame.encoder.state_dict())
+        second.layers.load_state_dict(self.expression.state_dict())
+        return self.flame, second
+
+
+def sample(
+    data: AvatarDataset, row: int, rng: np.random.Generator, jitter: float
+) -> tuple[NDArray[np.uint8], Float32, Float32]:
+    """Crop (224, 224, 3) uint8 RGB, its 236 numbers (unused ones 0) and its picture-to-crop matrix (2, 3)."""
+    label = data.labels[row]
+    points = label[58:194].reshape(68, 2).astype(np.float64)
+    side = float(np.ptp(points[:, 0]) + np.ptp(points[:, 1])) / 2
+    wrong = points + rng.normal(0, jitter, points.shape) * side + rng.normal(0, jitter, 2) * side
+    size = data.config.size
+    x, y, across = crop_box(size, size, wrong)
+    scale = (CROP_SIZE - 1) / across
+    matrix = np.array([[scale, 0, -scale * (x - across / 2)], [0, scale, -scale * (y - across / 2)]])
+    crop = cv2.warpAffine(np.asarray(data.rgb[row]), matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
+    target = np.zeros(236, np.float32)
+    target[:N_SHAPE] = data.attributes[row // data.config.per_person, :N_SHAPE]
+    target[EXPRESSION] = label[:50]
+    target[TURN] = cv2.Rodrigues(rotation(*(float(a) for a in label[55:58])))[0].ravel()
+    target[JAW] = label[52:55]
+    target[CAMERA] = crop_camera(label[208:211], matrix, size)
+    return np.asarray(crop, np.uint8), target, matrix.astype(np.float32)
+
+
+def crop_camera(camera: Float32, matrix: NDArray[np.float64], size: int) -> Float32:
+    """EMOCA's camera (scale, tx, ty) in the crop, from that in the picture.
+
+    Picture and crop coordinates run from -1 to 1 over `size` and 224 pixels; y is flipped after the camera.
+    """
+    scale, tx, ty = (float(c) for c in camera)
+    factor = matrix[0, 0] * (size / 2) / (CROP_SIZE / 2)
+    shift = (matrix[:, 0:2].sum(1) * (size / 2) + matrix[:, 2]) / (CROP_SIZE / 2) - 1
+    new = scale * factor
+    return np.array([new, tx + shift[0] / new, ty - shift[1] / new], np.float32)
+
+
+def _batch(samples: list[tuple[NDArray[np.uint8], Float32, Float32]]) -> tuple[Tensor, Tensor]:
+    x = torch.from_numpy(np.stack([s[0] for s in samples])).permute(0, 3, 1, 2).float() / 255
+    return x, torch.from_numpy(np.stack([s[1] for s in samples]))
+
+
+def train(config: EmocaConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
+    """Train, measure on unseen people, and write the checkpoint under `out`, at EMOCA's place."""
+    data = open_dataset(Path(config.data))
+    torch.manual_seed(config.loop.seed)
+    model = TwoHeads(config).to(memory_format=torch.channels_last)
+    loop = Loop(config.loop, model, out)
+    unit = torch.tensor([0.4, 40.0, 40.0], device=loop.device)
+
+    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        people = rng.choice(np.flatnonzero(np.asarray(data.done)), config.loop.batch_size)
+        rows = people * data.config.per_person + rng.integers(0, data.config.per_person, len(people))
+        x, y = _batch([sample(data, int(row), rng, config.jitter) for row in rows])
+        x = (augment.noise(augment.focus(augment.photometric(2 * x - 1), 0.3)) + 1) / 2
+        x, y = x.to(loop.device).contiguous(memory_format=torch.channels_last), y.to(loop.device)
+        flame, expression = model(x)
+        difference = flame - y
+
+        def mean(part: slice) -> Tensor:
+            return (difference[:, part] ** 2).mean()
+
+        return {
+            "shape": config.shape_weight * (mean(slice(0, N_SHAPE)) + mean(slice(N_SHAPE, 100))),
+            "expression": config.expression_weight * 50 / N_EXPRESSION * ((expression - y[:, EXPRESSION]) ** 2).mean(),
+            "turn": config.turn_weight * mean(TURN),
+            "jaw": config.jaw_weight * mean(JAW),
+            "camera": config.camera_weight * ((difference[:, CAMERA] * unit) ** 2).mean(),
+            "rest": 0.01 * (flame[:, 100:200] ** 2).mean() + 0.01 * (flame[:, 209:] ** 2).mean(),
+        }
+
+    averaged = loop.run(losses, resume=resume, until=until)
+    assert isinstance(averaged, TwoHeads)
+    figures = evaluate(averaged, open_dataset(Path(config.evaluation)))
+    (out / "figures.json").write_text(json.dumps(figures, indent=2))
+    export_pose(averaged, config, out / CHECKPOINT_PATH)
+    put_into_bundle(out / CHECKPOINT_PATH, config.output, f"emoca/{CHECKPOINT_PATH}")
+    return figures
+
+
+def head_geometry(head: HeadModel) -> FlameGeometry:
+    """The avatar head as emoca's FLAME, with its 68 landmarks."""
+    geometry = FlameGeometry.from_arrays(head.flame_arrays())
+    corners = [np.argwhere(head.faces == vertex)[0] for vertex in head.landmarks]
+    return FlameGeometry(
+        **{
+            **vars(geometry),
+            "landmark_faces": torch.tensor([int(face) for face, _ in corners]),
+            "landmark_weights": torch.eye(3)[[int(corner) for _, corner in corners]],
+        }
+    )
+
+
+def export_pose(model: TwoHeads, config: EmocaConfig, path: Path) -> None:
+    """Write a Lightning-style checkpoint {"state_dict": ...} of float16 tensors."""
+    entries = checkpoint_entries(*model.encoders(config), head_geometry(head_model()))
+    small: dict[str, Tensor] = {}
+    for name, value in entries.items():
+        if name == "deca.flame.posedirs":
+            # All zero: one stored number, seen as the whole array.
+            small[name] = torch.zeros(1, dtype=torch.float16).expand(value.shape)
+        elif value.dtype == torch.int64:
+            small[name] = value.int() if value.numel() > 1 else value
+        else:
+            small[name] = (value if "running" in name else value.half()).contiguous().clone()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_atomically({"state_dict": small, "epoch": 0, "global_step": config.loop.steps}, path)
+
+
+@torch.no_grad()
+def evaluate(model: TwoHeads, data: AvatarDataset, most: int = 600) -> dict[str, float]:
+    """Errors on unseen people: rotation in degrees, jaw in radians, camera, correlations of shape and expression."""
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(np.repeat(np.asarray(data.done), data.config.per_person))[:most]
+    device = next(model.parameters()).device
+    model.eval()
+    guesses, truths = [], []
+    for k in range(0, len(rows), 32):
+        x, y = _batch([sample(data, int(row), rng, 0.01) for row in rows[k : k + 32]])
+        flame, expression = model(x.to(device))
+        flame[:, EXPRESSION] = expression
+        guesses.append(flame.cpu())
+        truths.append(y)
+    guess, truth = torch.cat(guesses).numpy(), torch.cat(truths).numpy()
+    angles = [
+        np.degrees(np.linalg.norm(cv2.Rodrigues(cv2.Rodrigues(a)[0].T @ cv2.Rodrigues(b)[0])[0]))
+        for a, b in zip(guess[:, TURN].astype(np.float64), truth[:, TURN].astype(np.float64), strict=True)
+    ]
+    shape = [correlation(guess[:, c], truth[:, c]) for c in range(N_SHAPE)]
+    expression_columns = range(EXPRESSION.start, EXPRESSION.start + N_EXPRESSION)
+    return {
+        "pictures": float(len(rows)),
+        "rotation_degrees": float(np.mean(angles)),
+        "jaw_open_radians": float(np.abs(guess[:, JAW.start] - truth[:, JAW.start]).mean()),
+        "camera_scale_percent": float((np.abs(guess[:, 206] / truth[:, 206] - 1)).mean() * 100),
+        "shape_correlation": float(np.mean(shape)),
+        "expression_correlation": float(np.mean([correlation(guess[:, c], truth[:, c]) for c in expression_columns])),
+    }
