@@ -32,6 +32,8 @@ __all__ = ["cache_folder", "hash_file", "load_state_dict", "replace_with", "sha2
 log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 22
+_UMASK = os.umask(0o022)  # there is no call that reads it without setting it; safe here, before any thread
+os.umask(_UMASK)
 _MAX_CACHED_HASHES = 512
 # What torch.load raises for damaged files, beside UnpicklingError.
 _DAMAGE = (
@@ -120,6 +122,7 @@ def replace_with(target: Path) -> Generator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files that only their owner may read
         os.replace(temporary, target)
     except OSError as error:
         raise StorageError(

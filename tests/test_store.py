@@ -227,3 +227,12 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("LOCALAPPDATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "arc2face"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+def test_new_files_are_readable_by_others(tmp_path: Path) -> None:
+    with replace_with(tmp_path / "file") as temporary:
+        temporary.write_text("x")
+    plain = tmp_path / "plain"
+    plain.write_text("x")
+    assert (tmp_path / "file").stat().st_mode == plain.stat().st_mode
