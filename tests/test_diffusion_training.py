@@ -25,6 +25,7 @@ from training.common.checkpoint import CHECKPOINT, write_atomically
 from training.common.config import from_mapping, load_config
 from training.common.errors import TrainingError
 from training.common.loop import LoopConfig, learning_rate_factor
+from training.common.muon import orthogonalised
 from training.common.sources import DataConfig, open_source
 from training.common.stores import open_store
 from training.diffusion import adapters, identity, lcm, reference, vae
@@ -65,7 +66,7 @@ def vae_config(data: DataConfig, root: Path) -> vae.VaeConfig:
 
 def unet_config(data: DataConfig, root: Path) -> identity.IdentityConfig:
     encoder = EncoderShape(layers=1, heads=2, inner=32)
-    loop = replace(LOOP, validate_every=3)
+    loop = replace(LOOP, validate_every=3, optimiser="muon")
     return identity.IdentityConfig(
         bundle=root, data=data, loop=loop, loss=LOSS, unet=SHAPE, encoder=encoder, joint=True, output=root
     )
@@ -173,6 +174,12 @@ def test_learning_rate_rises_stays_and_falls() -> None:
     values = [learning_rate_factor(step, config) for step in range(100)]
     assert values[0] == pytest.approx(0.1) and values[30] == 1.0 and values[99] < 0.01
     assert values[50:] == sorted(values[50:], reverse=True)
+
+
+def test_orthogonalised_momentum_has_equal_singular_values() -> None:
+    for shape in ((32, 48), (64, 32)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
+        assert float(values.max()) < 1.35 and float(values.min()) > 0.3
 
 
 def test_every_recipe_reads() -> None:

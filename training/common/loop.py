@@ -29,6 +29,7 @@ from training.common.checkpoint import load_checkpoint, save_checkpoint
 from training.common.config import fingerprint, to_mapping
 from training.common.ema import WeightAverage
 from training.common.errors import TrainingError
+from training.common.muon import MuonAdamW, split_groups
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Tensor]
@@ -58,6 +59,7 @@ class LoopConfig:
     clip: float = 1.0
     average: float = 0.999
     accumulate: int = 1
+    optimiser: Literal["adamw", "muon"] = "adamw"
     precision: Literal["no", "fp16", "bf16"] = "no"
     compile: bool = False
     seed: int = 0
@@ -113,8 +115,7 @@ class Loop:
         groups = objective.parameter_groups(config.learning_rate)
         for group in groups:
             group["peak"] = group["lr"]
-        fused = self.accelerator.device.type in ("cuda", "cpu")
-        optimiser = torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=fused)
+        optimiser = make_optimiser(config, groups, {id(p): name for name, p in objective.named_parameters()})
         self.raw = objective
         self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
         for name in ("unet", "controlnet") if config.compile else ():
@@ -268,6 +269,14 @@ def accelerator(config: LoopConfig) -> Accelerator:
         log.warning("no accelerator found: training on the CPU in float32; expect it to be a hundred times slower")
         precision = "no"
     return Accelerator(mixed_precision=precision, cpu=on_cpu)
+
+
+def make_optimiser(config: LoopConfig, groups: list[dict[str, Any]], names: dict[int, str]) -> torch.optim.Optimizer:
+    """AdamW, or Muon for hidden matrices with AdamW for the rest. `names`: id of a parameter -> its name."""
+    if config.optimiser == "muon":
+        return MuonAdamW(split_groups(groups, names), config.betas, config.weight_decay)
+    fused = not torch.backends.mps.is_available()
+    return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=fused)
 
 
 def _experiment(identity: Any) -> dict[str, Any]:
