@@ -42,10 +42,17 @@ class Settings:
 
     @classmethod
     def of(cls, *values: Any) -> Settings:
-        """Take the raw component values; numbers that arrive as floats become whole ones."""
+        """Take the raw component values; numbers that arrive as floats become whole ones.
+
+        Steps and guidance of the other mode, from a click that overtook the switch, become the mode's usual ones.
+        """
         num_images, fast, new_seed, seed, steps, guidance, scheduler, keep = values
         chosen = random.randrange(ROLLED_SEEDS) if new_seed or seed is None else int(seed)
         keep_best = min(int(keep), int(num_images))
+        if fast and steps > FAST_STEPS_RANGE[1]:
+            steps = FAST_STEPS
+        if fast and guidance > MAX_FAST_GUIDANCE:
+            guidance = FAST_GUIDANCE
         return cls(
             int(num_images), bool(fast), bool(new_seed), chosen, int(steps), float(guidance), str(scheduler), keep_best
         )
@@ -62,6 +69,20 @@ class Settings:
             "scheduler": self.scheduler,
             "keep_best": self.keep_best,
         }
+
+
+class FollowingSlider(gr.Slider):
+    """A slider whose range follows fast mode.
+
+    Gradio refuses values outside the range it knows, also those of a click that overtook the change of range; here
+    such a value passes, and `Settings.of` brings it into the mode's range.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: float) -> float:
+        """The value as it is."""
+        return float(payload)
 
 
 class GenerationControls:
@@ -82,10 +103,10 @@ class GenerationControls:
             with gr.Row(elem_classes=["seed-row"]):
                 self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, scale=3)
                 self.dice = gr.Button("Roll", size="sm", scale=1, min_width=72)
-            self.steps = gr.Slider(
+            self.steps = FollowingSlider(
                 *STEPS_RANGE, value=STEPS, step=1, label="Steps", info="More steps, finer and slower.", buttons=[]
             )
-            self.guidance = gr.Slider(
+            self.guidance = FollowingSlider(
                 *GUIDANCE_RANGE,
                 value=GUIDANCE,
                 step=0.1,

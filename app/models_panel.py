@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from app import snippets
-from app.errors import shows_errors
+from app.errors import errors_shown
 from app.shell import LIGHT, Shell
 from arc2face.licences import LICENCES
 from arc2face.types import ComponentStatus
+
+if TYPE_CHECKING:
+    from arc2face.engine import Engine
 
 TEXT = "Parts are loaded when they are first needed. Each has its own licence; some allow research only."
 
@@ -26,22 +30,26 @@ def build(shell: Shell, tab: gr.Tab) -> None:
             refresh = gr.Button("Refresh", size="sm", scale=0, min_width=110)
         table = gr.HTML(snippets.hint("Press Refresh to see the models."))
 
-    @shows_errors
-    def show() -> str:
-        if not shell.backend.ready and not shell.backend.wait(0):
-            return snippets.hint("The models are still loading. Press Refresh in a moment.")
-        engine = shell.backend.engine()
-        runtime = engine.runtime
-        where = f"{runtime.device}, {runtime.dtype}, {runtime.vram}"
-        root = html.escape(str(engine.models.root))
-        head = f'<p class="hint">Folder <strong>{root}</strong> · {html.escape(where)}</p>'
-        rows = engine.status()
-        if engine.models.kind != "full":  # our own files, whatever the table of the original weights says
-            rows = [replace(row, licence="mit") for row in rows]
-        return head + models_table(rows, engine.models.places)
+    def show() -> Iterator[str]:
+        if not shell.backend.wait(0):
+            yield snippets.hint("The models are still loading.")
+        with errors_shown():
+            yield _report(shell.backend.engine())
 
     refresh.click(show, None, table, **LIGHT)
     tab.select(show, None, table, **LIGHT)
+
+
+def _report(engine: Engine) -> str:
+    """Where the models are and run, and the table of their parts."""
+    runtime = engine.runtime
+    where = f"{runtime.device}, {runtime.dtype}, {runtime.vram}"
+    root = html.escape(str(engine.models.root))
+    head = f'<p class="hint">Folder <strong>{root}</strong> · {html.escape(where)}</p>'
+    rows = engine.status()
+    if engine.models.kind != "full":  # our own files, whatever the table of the original weights says
+        rows = [replace(row, licence="mit") for row in rows]
+    return head + models_table(rows, engine.models.places)
 
 
 def models_table(rows: Sequence[ComponentStatus], places: Sequence[Path] = ()) -> str:

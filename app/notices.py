@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import gradio as gr
 
 from app import snippets
 from app.shell import LIGHT, Shell
-from arc2face.errors import Arc2FaceError
+
+if TYPE_CHECKING:
+    from arc2face.engine import Engine
+
+OPTIONAL = ("smirk/face_landmarker.task",)
+"""Expressions are read without MediaPipe's landmarks too."""
+LICENSED = "emoca/"
 
 
 def missing_notice(shell: Shell, *features: str) -> None:
@@ -26,12 +34,22 @@ def missing_lines(shell: Shell, *features: str) -> list[str]:
     engine = shell.backend.engine()
     lines: list[str] = []
     for feature in features:
-        try:
-            missing = engine.missing(feature)
-        except Arc2FaceError as error:
-            lines.append(str(error))
-            continue
-        if missing:
-            files = ", ".join(missing[:3]) + (" and more" if len(missing) > 3 else "")
+        missing = [path for path in engine.missing(feature) if path not in OPTIONAL]
+        licensed = [path for path in missing if path.startswith(LICENSED)]
+        plain = [path for path in missing if path not in licensed]
+        if plain:
+            files = ", ".join(plain[:3]) + (" and more" if len(plain) > 3 else "")
             lines.append(f"Not on this machine yet: {files}. Fetch with: arc2face download {feature}")
-    return lines
+        if licensed:
+            lines.append(_without_head(engine))
+    return [line for line in lines if line]
+
+
+def _without_head(engine: Engine) -> str:
+    """What the head model's licensed files would add; empty when what is there is enough."""
+    photos, angles = engine.perception.pose_reader.available()
+    if photos:
+        return ""
+    if angles:
+        return "Poses from photos need EMOCA, which wants a registration (arc2face doctor says where). Sliders work."
+    return "Poses need EMOCA and FLAME, which want a registration (arc2face doctor says where). Normal maps work."

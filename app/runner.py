@@ -45,7 +45,7 @@ def follow(shell: Shell, session: str, prepare: Prepare) -> Iterator[Progress | 
         results: list[GenerationResult] = []
         for number, request in enumerate(requests):
             ticket.check()
-            for event in thinned(zerogpu.on_gpu(compute, cost=seconds_needed)(shell, request, ticket)):
+            for event in thinned(compute(engine, request, ticket)):
                 if isinstance(event, Progress):
                     yield overall(event, number, len(requests))
                 else:
@@ -53,19 +53,15 @@ def follow(shell: Shell, session: str, prepare: Prepare) -> Iterator[Progress | 
         yield tuple(results)
 
 
-def compute(shell: Shell, request: GenerationRequest, ticket: Ticket) -> Iterator[Progress | GenerationResult]:
-    """The part that needs the device."""
-    job = shell.backend.engine().submit(request)
+def compute(engine: Engine, request: GenerationRequest, ticket: Ticket) -> Iterator[Progress | GenerationResult]:
+    """Submit one request and follow it to its result."""
+    if zerogpu.available():
+        yield from zerogpu.run(engine, request)
+        return
+    job = engine.submit(request)
     ticket.attach(job)
     yield from job.events()
     yield job.result()
-
-
-def seconds_needed(shell: Shell, request: GenerationRequest, ticket: Ticket) -> float:
-    """A generous estimate on a data-centre GPU, for ZeroGPU's booking."""
-    del shell, ticket  # the booking is made with the same arguments as the call
-    per_step = 0.06 * (1.0 if request.guidance_scale <= 1.0 else 1.6)
-    return 8.0 + request.num_images * (request.steps * per_step + 0.5)
 
 
 def thinned(events: Iterator[Progress | GenerationResult]) -> Iterator[Progress | GenerationResult]:

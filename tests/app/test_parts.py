@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import sequences, snippets
+from app import sequences, snippets, zerogpu
 from app.controls import Settings, follow_mode
 from app.errors import errors_shown, explain
 from app.expression_edit import Edit, clay, expression_of, numbers
-from app.files import zip_files
+from app.files import SessionFiles, zip_files
 from app.history import Picture, Run, remember
 from app.jobs import JobBook
 from app.models_panel import models_table
 from app.runner import overall
 from arc2face.errors import CancelledError, NoFaceError, StorageError
 from arc2face.expression import from_parts
-from arc2face.types import ComponentStatus, Progress
+from arc2face.types import ComponentStatus, GenerationRequest, IdentityEmbedding, Progress
 
+REQUEST = GenerationRequest(identity=IdentityEmbedding(np.ones(512, np.float32)))
 SMILE = from_parts([1.0, -2.0], (0.2, 0.4), (0.2, 0.0, 0.0))
 
 
@@ -71,6 +73,8 @@ def test_settings_keep_whole_numbers_and_roll_a_seed() -> None:
     settings = Settings.of(4.0, True, False, 12.0, 4, 1, "dpm++", 8)
     assert settings.fields["seed"] == 12
     assert settings.keep_best == 4
+    overtaken = Settings.of(4, True, False, 12, 25, 3.0, "dpm++", 0)
+    assert (overtaken.steps, overtaken.guidance_scale) == (4, 1.0)
     assert Settings.of(1, False, True, None, 25, 3, "dpm++", 0).seed < 1_000_000
 
 
@@ -170,3 +174,33 @@ def test_a_zip_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="disk space"):
         zip_files([tmp_path / "missing.png"], tmp_path / "broken.zip")
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "all.zip"}
+
+
+def test_a_full_or_forbidden_disk_is_said(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(StorageError, match="could not be saved"):
+        SessionFiles(blocked).new_run("anna")
+
+
+def test_zerogpu_books_time_for_the_request_and_passes_only_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spaces.py").write_text(
+        "booked = []\n"
+        "def GPU(duration):\n"
+        "    def wrap(function):\n"
+        "        def run(*args):\n"
+        "            booked.append(duration(*args))\n"
+        "            yield from function(*args)\n"
+        "        return run\n"
+        "    return wrap\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert not zerogpu.available()
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert zerogpu.available()
+    short = zerogpu.seconds_needed(REQUEST.with_(steps=4, fast=True, guidance_scale=1.0))
+    assert 5 < short < zerogpu.seconds_needed(REQUEST)
+    pickled = pickle.loads(pickle.dumps(REQUEST))
+    assert np.array_equal(pickled.identity.vector, REQUEST.identity.vector)
