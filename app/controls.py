@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.shell import INSTANT
+from app.shell import INSTANT, QUIET
 from arc2face.types import FAST_STEPS_RANGE, GUIDANCE_RANGE, MAX_IMAGES, MAX_SEED, SCHEDULERS, STEPS_RANGE
 
 ROLLED_SEEDS = 1_000_000
@@ -71,20 +72,6 @@ class Settings:
         }
 
 
-class FollowingSlider(gr.Slider):
-    """A slider whose range follows fast mode.
-
-    Gradio refuses values outside the range it knows, also those of a click that overtook the change of range; here
-    such a value passes, and `Settings.of` brings it into the mode's range.
-    """
-
-    is_template = True
-
-    def preprocess(self, payload: float) -> float:
-        """The value as it is."""
-        return float(payload)
-
-
 class GenerationControls:
     """Number of pictures and fast mode in the open; seed, steps, guidance, scheduler and keep-best folded away."""
 
@@ -103,10 +90,10 @@ class GenerationControls:
             with gr.Row(elem_classes=["seed-row"]):
                 self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, scale=3)
                 self.dice = gr.Button("Roll", size="sm", scale=1, min_width=72)
-            self.steps = FollowingSlider(
+            self.steps = gr.Slider(
                 *STEPS_RANGE, value=STEPS, step=1, label="Steps", info="More steps, finer and slower.", buttons=[]
             )
-            self.guidance = FollowingSlider(
+            self.guidance = gr.Slider(
                 *GUIDANCE_RANGE,
                 value=GUIDANCE,
                 step=0.1,
@@ -128,7 +115,7 @@ class GenerationControls:
                 info="0 keeps every picture.",
                 buttons=[],
             )
-        self.fast.input(follow_mode, [self.fast], [self.steps, self.guidance, self.scheduler], **INSTANT)
+        self.fast.input(None, [self.fast, *self._following], self._following, js=_follow(usual=True), **QUIET)
         self.dice.click(lambda: (random.randrange(ROLLED_SEEDS), False), None, [self.seed, self.new_seed], **INSTANT)
 
     @property
@@ -145,35 +132,47 @@ class GenerationControls:
             self.keep_best,
         ]
 
+    @property
+    def _following(self) -> list[Any]:
+        return [self.steps, self.guidance, self.scheduler]
+
+    def follow_after(self, event: Any) -> None:
+        """Fit the ranges to the mode once `event` has set values, which stay."""
+        event.success(None, [self.fast, *self._following], self._following, js=_follow(usual=False), **QUIET)
+
     def restored(self, settings: Mapping[str, Any]) -> dict[Any, Any]:
         """Updates that put the settings of a recipe back; fields a recipe lacks keep their value."""
         fast = bool(settings.get("fast", False))
-        steps, guidance, scheduler = follow_mode(fast)
         widgets = {
             "num_images": self.num_images,
             "seed": self.seed,
-            "keep_best": self.keep_best,
+            "steps": self.steps,
+            "guidance_scale": self.guidance,
             "scheduler": self.scheduler,
         }
-        updates: dict[Any, Any] = {
-            widget: gr.update(value=settings[name])
-            for name, widget in widgets.items()
-            if name in settings and settings[name] != "lcm"
+        updates = {
+            widget: settings[name] for name, widget in widgets.items() if settings.get(name) not in (None, "lcm")
         }
-        updates[self.new_seed] = False
-        updates[self.fast] = fast
-        updates[self.steps] = {**steps, "value": settings.get("steps", steps["value"])}
-        updates[self.guidance] = {**guidance, "value": settings.get("guidance_scale", guidance["value"])}
-        updates[self.scheduler] = {**scheduler, **updates.get(self.scheduler, {})}
+        updates |= {self.fast: fast, self.new_seed: False}
         return updates
 
 
-def follow_mode(fast: bool) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Ranges and usual values of steps, guidance and scheduler for fast mode on or off."""
-    if fast:
-        steps = gr.update(minimum=MIN_FAST_STEPS, maximum=FAST_STEPS_RANGE[1], value=FAST_STEPS)
-        guidance = gr.update(minimum=FAST_GUIDANCE, maximum=MAX_FAST_GUIDANCE, value=FAST_GUIDANCE)
-        return steps, guidance, gr.update(interactive=False, info="Fast mode brings its own scheduler (LCM).")
-    steps = gr.update(minimum=STEPS_RANGE[0], maximum=STEPS_RANGE[1], value=STEPS)
-    guidance = gr.update(minimum=GUIDANCE_RANGE[0], maximum=GUIDANCE_RANGE[1], value=GUIDANCE)
-    return steps, guidance, gr.update(interactive=True, info=None)
+def _follow(*, usual: bool) -> str:
+    """A script that fits ranges to the mode. `usual`: with the mode's usual values, else the present ones stay.
+
+    It runs in the browser, so that the ranges Gradio checks on the server stay the wide ones: a click that overtakes a
+    change of range would be refused otherwise.
+    """
+    slow = (STEPS_RANGE, STEPS, GUIDANCE_RANGE, GUIDANCE)
+    fast = ((MIN_FAST_STEPS, FAST_STEPS_RANGE[1]), FAST_STEPS, (FAST_GUIDANCE, MAX_FAST_GUIDANCE), FAST_GUIDANCE)
+    modes = json.dumps({"true": fast, "false": slow})
+    return f"""(fast, steps, guidance, scheduler) => {{
+      const [stepsRange, usualSteps, guidanceRange, usualGuidance] = {modes}[String(Boolean(fast))];
+      const slider = ([minimum, maximum], value) => ({{__type__: "update", minimum, maximum, value}});
+      return [
+        slider(stepsRange, {"usualSteps" if usual else "steps"}),
+        slider(guidanceRange, {"usualGuidance" if usual else "guidance"}),
+        {{__type__: "update", interactive: !fast, value: scheduler,
+          info: fast ? "Fast mode brings its own scheduler (LCM)." : null}},
+      ];
+    }}"""

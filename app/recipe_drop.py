@@ -34,7 +34,8 @@ class RecipeDrop:
     def connect(self) -> None:
         """Restore on upload. The picture of the person is not part of a recipe and must be added again."""
         widgets = self._controls.inputs
-        self.file.upload(self._restore, self.file, [*widgets, *self._outputs, self.file], **LIGHT)
+        restored = self.file.upload(self._restore, self.file, [*widgets, *self._outputs, self.file], **LIGHT)
+        self._controls.follow_after(restored)
 
     @shows_errors
     def _restore(self, path: str) -> dict[Any, Any]:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from app import sequences, snippets, zerogpu
-from app.controls import Settings, follow_mode
+from app.controls import Settings
 from app.errors import errors_shown, explain
 from app.expression_edit import Edit, clay, expression_of, numbers
 from app.files import SessionFiles, zip_files
@@ -76,12 +76,6 @@ def test_settings_keep_whole_numbers_and_roll_a_seed() -> None:
     overtaken = Settings.of(4, True, False, 12, 25, 3.0, "dpm++", 0)
     assert (overtaken.steps, overtaken.guidance_scale) == (4, 1.0)
     assert Settings.of(1, False, True, None, 25, 3, "dpm++", 0).seed < 1_000_000
-
-
-def test_fast_mode_narrows_the_ranges() -> None:
-    steps, guidance, scheduler = follow_mode(True)
-    assert (steps["minimum"], steps["maximum"], guidance["value"]) == (2, 8, 1.0)
-    assert scheduler["interactive"] is False
 
 
 def test_edits_step_back_one_control_at_a_time() -> None:
