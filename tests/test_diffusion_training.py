@@ -7,6 +7,7 @@ import io
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,8 +73,9 @@ def unet_config(data: DataConfig, root: Path) -> identity.IdentityConfig:
     )
 
 
-def interrupted_and_resumed(run, config, out: Path) -> dict[str, float]:
+def interrupted_and_resumed(run: Any, config: Any, out: Path) -> dict[str, float]:
     """Run piece by piece: each piece ends after one step, as a kill with a grace period would."""
+    figures: dict[str, float] = {}
     piece = replace(config, loop=replace(config.loop, seconds=1e-6))
     for step in range(1, config.loop.steps + 1):
         figures = run(piece, out)
@@ -86,7 +88,8 @@ def test_closed_form_encoder_reaches_what_components_can(data: DataConfig) -> No
     model = block_vae(SIZE)
     linear = write_encoder(model, ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     with torch.no_grad():
-        posterior = model.encode(pictures).latent_dist
+        encoded: Any = model.encode(pictures)
+    posterior = encoded.latent_dist
     latents = posterior.mean
     assert latents.shape == (6, 16, SIZE // 8, SIZE // 8)
     assert abs(float(latents.std()) - 1) < 0.1
@@ -122,10 +125,12 @@ def test_resumed_run_equals_an_unbroken_one(data: DataConfig, bundle: Path, tmp_
 
 
 def test_identity_export_loads_and_makes_latents(bundle: Path) -> None:
-    unet, info = UNet2DConditionModel.from_pretrained(bundle / "arc2face", output_loading_info=True)
+    loaded: Any = UNet2DConditionModel.from_pretrained(bundle / "arc2face", output_loading_info=True)
+    unet, info = loaded
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert ControlNetModel.from_pretrained(bundle / "controlnet").config["conditioning_channels"] == 3
-    encoder, info = CLIPTextModel.from_pretrained(bundle / "encoder", output_loading_info=True)
+    loaded = CLIPTextModel.from_pretrained(bundle / "encoder", output_loading_info=True)
+    encoder, info = loaded
     assert not info["missing_keys"] and not info["unexpected_keys"]
     tokenizer = CLIPTokenizer.from_pretrained(bundle / "stable-diffusion-v1-5" / "tokenizer")
     ids = tokenizer("photo of a id person", padding="max_length").input_ids
@@ -142,7 +147,7 @@ def test_identity_export_loads_and_makes_latents(bundle: Path) -> None:
 
 
 def test_adapters_train_alone_and_load_in_the_product(data: DataConfig, bundle: Path, tmp_path: Path) -> None:
-    common = {"bundle": bundle, "data": data, "loop": replace(LOOP, steps=2), "output": tmp_path}
+    common: dict[str, Any] = {"bundle": bundle, "data": data, "loop": replace(LOOP, steps=2), "output": tmp_path}
     loss = replace(LOSS, control_share=1.0, expression_share=1.0)
     control = adapters.ControlNetConfig(unet=SHAPE, loss=loss, **common)
     before = (bundle / "arc2face" / "diffusion_pytorch_model.safetensors").read_bytes()
