@@ -44,6 +44,8 @@ make it fit. The first rung is what the original demos use.
 """
 CANVAS_PICTURE = 1280
 """Longest side in pixels of a picture that is laid on a canvas; larger ones are scaled down for the search."""
+MAX_SHARED = 0.6
+"""Share of the smaller box that may lie inside another face's box."""
 MAX_ASPECT = 16.0
 """Beyond this ratio of sides the short side is padded, so that scaling down leaves it some pixels."""
 
@@ -240,8 +242,26 @@ def _faces(boxes: NDArray[Any], points: NDArray[Any] | None, canvas: _Canvas) ->
         usable = bool(np.isfinite(box).all() and np.isfinite(five_points).all())
         if usable and box[2] - box[0] >= 2 and box[3] - box[1] >= 2:
             found.append(Face(box, five_points, float(row[4])))
+    found = _without_nested(found)
     found.sort(key=lambda face: face.area, reverse=True)
     return tuple(replace(face, index=index) for index, face in enumerate(found))
+
+
+def _without_nested(faces: list[Face]) -> list[Face]:
+    """Drop boxes that lie mostly inside a more certain one: a weak detector sees parts of a face as faces.
+
+    The detector's own suppression compares intersection over union, which a small box inside a large one passes.
+    """
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: face.score, reverse=True):
+        if all(_shared(face, other) <= MAX_SHARED * min(face.area, other.area) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _shared(a: Face, b: Face) -> float:
+    low, high = np.maximum(a.box[:2], b.box[:2]), np.minimum(a.box[2:], b.box[2:])
+    return float(np.prod(np.maximum(high - low, 0.0)))
 
 
 def _insight_face(face: Face) -> Any:

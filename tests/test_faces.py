@@ -307,3 +307,13 @@ def test_numbered_boxes() -> None:
 def test_landmark_file_of_the_right_format(tmp_path: Path) -> None:
     write_landmarks(tmp_path / "1k3d68.onnx")
     assert open_session(tmp_path / "1k3d68.onnx").get_outputs()[0].shape[-1] == 3309
+
+
+def test_boxes_nested_in_a_more_certain_face_are_dropped() -> None:
+    from arc2face.faces import _without_nested
+
+    def face(box: tuple[float, float, float, float], score: float) -> Face:
+        return Face(np.array(box, np.float32), np.zeros((5, 2), np.float32), score)
+
+    whole, eye, neighbour = face((0, 0, 100, 100), 0.9), face((10, 10, 40, 40), 0.8), face((90, 0, 190, 100), 0.7)
+    assert _without_nested([eye, neighbour, whole]) == [whole, neighbour]
