@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=None, help="length of this piece; run again to go on")
     parser.add_argument("--no-resume", action="store_true", help="start over")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example loop.steps=100")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         overrides = {key: yaml.safe_load(value) for key, value in (item.split("=", 1) for item in options.overrides)}

@@ -24,6 +24,7 @@ from training.evaluate.subjects import Cast, Subject, with_expression
 U8 = NDArray[np.uint8]
 Figures = dict[str, Any]
 FAST_STEPS = 4
+LEAST_COSINE = 0.05
 
 
 class Bench:
@@ -69,6 +70,11 @@ class Bench:
             "face_found": float(np.mean([row is not None for row in found])),
         }
 
+    def share_of_plain(self, score: float) -> float | str:
+        """A mode's identity cosine relative to plain generation's, where that is above chance."""
+        plain = self.scores.get("plain", 0.0)
+        return score / plain if plain > LEAST_COSINE else "not defined: plain generation does not keep the identity"
+
 
 def identity(bench: Bench) -> Figures:
     """Plain generation: is it the person, and do seeds differ?"""
@@ -89,7 +95,7 @@ def fast_mode(bench: Bench) -> Figures:
     pictures = [bench.picture(k, fast=True) for k in range(len(bench.subjects))]
     bench.shown["fast"] = pictures
     figures = bench.identity_score(pictures)
-    figures["share_of_plain"] = figures["cosine_own"] / max(bench.scores.get("plain", 0.0), 1e-6)
+    figures["share_of_plain"] = bench.share_of_plain(figures["cosine_own"])
     return figures
 
 
@@ -126,7 +132,7 @@ def expression(bench: Bench, judge: Judge, count: int) -> Figures:
     bench.shown["expression"] = pictures
     figures = _expression_correlations(judge, wanted, got)
     score = bench.identity_score(pictures)["cosine_own"]
-    figures["identity_share_of_plain"] = score / max(bench.scores.get("plain", 0.0), 1e-6)
+    figures["identity_share_of_plain"] = bench.share_of_plain(score)
     return figures
 
 
