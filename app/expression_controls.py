@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app import snippets
-from app.errors import shows_errors
+from app.errors import explain, shows_errors
 from app.examples import picture_strip
 from app.expression_edit import Edit, clay, expression_of
 from app.photos import PhotoPicker, Photos
@@ -26,6 +26,7 @@ from arc2face.presets import BUILT_IN, load_presets
 from arc2face.types import Expression
 
 PREVIEW_SIZE = 256
+PREVIEW = "The preview shows everything but the eyelids."
 
 
 class ExpressionControls:
@@ -62,7 +63,7 @@ class ExpressionControls:
                     buttons=[],
                     elem_classes=["peek"],
                 )
-                self.note = gr.HTML(snippets.hint("The preview shows everything but the eyelids."))
+                self.note = gr.HTML(snippets.hint(PREVIEW))
                 with gr.Row():
                     self.neutral = gr.Button("Neutral", size="sm", min_width=70)
                     self.undo = gr.Button("Step back", size="sm", min_width=70)
@@ -193,8 +194,8 @@ class ExpressionControls:
                 0, 0, 0, expression=expression_of(edit.now), size=PREVIEW_SIZE
             )
         except Exception as error:
-            return None, snippets.hint(f"No preview: {_short(error)}"), edit.table
-        return clay(map_), snippets.hint("The preview shows everything but the eyelids."), edit.table
+            return None, snippets.hint(snippets.no_preview(explain(error))), edit.table
+        return clay(map_), snippets.hint(PREVIEW), edit.table
 
     @shows_errors
     def _save(self, request: gr.Request, edit: Edit) -> Any:
@@ -230,7 +231,3 @@ def _shaper(name: str) -> Any:
         return edit.with_lids_and_jaw(left, right, opening, side, roll, name)
 
     return shape
-
-
-def _short(error: Exception) -> str:
-    return str(error).split(". ")[0].rstrip(".") + "."

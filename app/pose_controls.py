@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.errors import shows_errors
+from app import snippets
+from app.errors import explain
 from app.examples import picture_strip
 from app.photos import PhotoPicker, Photos
 from app.shell import INSTANT, LIGHT, Shell
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 OFF, SLIDERS, PHOTO, MAP = "No change", "Sliders", "A photo", "A normal map"
 PREVIEW_SIZE = 256
+PREVIEW = "What the model sees of the pose: a map of surface directions."
 NO_POSE_PHOTO = "Add a photo that shows the pose."
 
 
@@ -44,18 +46,20 @@ class AngleSliders:
                 self.yaw = _angle("Turn", YAW_LIMIT, "Left or right, in degrees.")
                 self.pitch = _angle("Nod", PITCH_LIMIT, "Up or down.")
                 self.roll = _angle("Tilt", ROLL_LIMIT, "Ear to shoulder.")
-            self.preview = gr.Image(
-                label="Head seen by the model",
-                interactive=False,
-                elem_classes=["peek"],
-                format="png",
-                height=190,
-                min_width=150,
-                scale=2,
-                buttons=["download"],
-            )
+            with gr.Column(scale=2, min_width=150):
+                self.preview = gr.Image(
+                    label="Head seen by the model",
+                    show_label=False,
+                    interactive=False,
+                    elem_classes=["peek"],
+                    format="png",
+                    height=190,
+                    min_width=150,
+                    buttons=["download"],
+                )
+                self.note = gr.HTML(snippets.hint(PREVIEW))
         for slider in self.inputs:
-            slider.change(self._draw, self.inputs, self.preview, trigger_mode="always_last", **LIGHT)
+            slider.change(self._draw, self.inputs, [self.preview, self.note], trigger_mode="always_last", **LIGHT)
 
     @property
     def inputs(self) -> list[Any]:
@@ -64,11 +68,14 @@ class AngleSliders:
 
     def draw_when(self, trigger: Any) -> None:
         """Draw the preview when `trigger` (an event) fires."""
-        trigger(self._draw, self.inputs, self.preview, **LIGHT)
+        trigger(self._draw, self.inputs, [self.preview, self.note], **LIGHT)
 
-    @shows_errors
-    def _draw(self, yaw: float, pitch: float, roll: float) -> RgbU8:
-        return self._shell.backend.engine().normal_map(yaw, pitch, roll, size=PREVIEW_SIZE)
+    def _draw(self, yaw: float, pitch: float, roll: float) -> tuple[RgbU8 | None, str]:
+        """The preview needs FLAME's head; without it a sentence stands in its place."""
+        try:
+            return self._shell.backend.engine().normal_map(yaw, pitch, roll, size=PREVIEW_SIZE), snippets.hint(PREVIEW)
+        except Exception as error:
+            return None, snippets.hint(snippets.no_preview(explain(error)))
 
 
 class PoseControls:

@@ -80,6 +80,11 @@ def hint(text: str) -> str:
     return f'<p class="hint">{html.escape(text)}</p>'
 
 
+def no_preview(reason: str) -> str:
+    """What stands under an empty preview; the first sentence of the reason is enough there."""
+    return f"No preview: {reason.split('. ')[0].rstrip('.')}."
+
+
 def notes(lines: Sequence[tuple[str, bool]]) -> str:
     """One box per (sentence, is_warning)."""
     boxes = (f'<div class="note{" warn" if warning else ""}">{html.escape(text)}</div>' for text, warning in lines)
