@@ -15,6 +15,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PHONE = {"width": 390, "height": 844}
 PATIENCE = 60_000
 """Milliseconds a condition may take on a busy machine."""
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def visit(browser: Browser, studio: Any) -> Iterator[Any]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: problems.extend(_foreign(request.url, studio.url)))
         page.goto(studio.url)
-        expect(shown(page.get_by_role("button", name="Make pictures"))).to_be_visible(timeout=PATIENCE)
+        expect(shown(page.get_by_role("button", name="Make pictures"))).to_be_visible()
         return page
 
     yield open_page
@@ -71,7 +72,7 @@ def run(page: Page) -> None:
 
 def finished(page: Page) -> Locator:
     summary = shown(page.locator(".summary"))
-    expect(summary).to_contain_text("pictures", timeout=PATIENCE)
+    expect(summary).to_contain_text("pictures")
     return summary
 
 
