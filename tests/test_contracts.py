@@ -132,3 +132,16 @@ def test_shell_scripts_parse_and_explain_themselves() -> None:
     unknown = subprocess.run(["bash", "run", "tset"], cwd=PROJECT, capture_output=True, text=True)
     assert unknown.returncode == 1
     assert "unknown command: tset" in unknown.stderr
+
+
+def test_run_finds_every_package_of_the_checkout(tmp_path: Path) -> None:
+    """`./run` starts the packages in place; `emoca` lies in a folder of its own."""
+    stamp = PROJECT / ".venv" / ".arc2face-app"
+    if not stamp.is_file():
+        pytest.skip("this checkout was not set up with ./run")
+    target = tmp_path / "map.png"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = ["./run", "cli", "pose", "--yaw", "30", "--map-only", "--save-normal-map", str(target)]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert target.stat().st_size > 1000
