@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from app.runner import pack
+from arc2face import sheets
 from arc2face.errors import StorageError
 from arc2face.types import RgbU8
 
@@ -26,15 +26,7 @@ HOLD_SECONDS = 0.6
 
 def contact_sheet(pictures: Sequence[RgbU8], columns: int = 0) -> RgbU8:
     """Pictures of one size side by side on white; `columns` 0 chooses at most five."""
-    columns = columns or min(5, len(pictures))
-    height, width = pictures[0].shape[:2]
-    rows = math.ceil(len(pictures) / columns)
-    shape = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3)
-    sheet = np.full(shape, 255, np.uint8)
-    for number, picture in enumerate(pictures):
-        y, x = (number // columns) * (height + GAP), (number % columns) * (width + GAP)
-        sheet[y : y + height, x : x + width] = picture
-    return sheet
+    return sheets.contact_sheet(pictures, columns or min(5, len(pictures)), GAP)
 
 
 def save_animation(pictures: Sequence[RgbU8], target: Path) -> Path:

@@ -18,10 +18,11 @@ __all__ = ["animation_bytes", "contact_sheet", "save_animation"]
 _GAP = 4
 
 
-def contact_sheet(images: Sequence[RgbU8], columns: int | None = None) -> RgbU8:
+def contact_sheet(images: Sequence[RgbU8], columns: int | None = None, gap: int = _GAP) -> RgbU8:
     """Pictures of equal size in rows, left to right, on white.
 
-    `columns`: pictures per row; a nearly square sheet, or one row up to five, when None. Returns (H, W, 3) uint8 RGB.
+    `columns`: pictures per row; a nearly square sheet, or one row up to five, when None. `gap`: pixels between
+    them. Returns (H, W, 3) uint8 RGB.
     Raises SettingsError when there is no picture or the sizes differ.
     """
     if not images:
@@ -32,9 +33,9 @@ def contact_sheet(images: Sequence[RgbU8], columns: int | None = None) -> RgbU8:
     columns = columns or (count if count <= 5 else int(np.ceil(np.sqrt(count))))
     height, width = images[0].shape[:2]
     rows = -(-count // columns)
-    sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for index, image in enumerate(images):
-        top, left = index // columns * (height + _GAP), index % columns * (width + _GAP)
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
     return sheet
 
