@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from training.common.config import from_mapping, load_config
 from training.common.errors import TrainingError
 from training.common.loop import LoopConfig, learning_rate_factor
 from training.common.muon import orthogonalised
-from training.common.sources import DataConfig, open_source
+from training.common.sources import AvatarSource, DataConfig, open_source
 from training.common.stores import open_store
 from training.diffusion import adapters, identity, lcm, reference, vae
 from training.diffusion.denoising_loss import LossConfig
@@ -35,21 +36,28 @@ from training.diffusion.linear_vae import block_vae, write_encoder
 from training.diffusion.noise import alphas_cumprod, amounts, target, to_clean, to_noise
 from training.diffusion.parts import EncoderShape, UNetShape
 from training.diffusion.sampling import fixed_noise, sample
+from training.diffusion.text import Prompts, make_encoder, whiten, write_tokenizer
 from training.train import COMPONENTS, RECIPES, config_path, train
 
 SIZE = 64
 SHAPE = UNetShape(
-    channels=(16, 16), attention=(True, False), heads=2, groups=8, latent_size=8, hint_channels=(8, 8, 8, 8)
+    channels=(16, 16), attention=(True, False), heads=2, groups=8, latent_size=8, hint_channels=(8, 8, 8, 8),
+    pooled=True,
 )
 LOOP = LoopConfig(steps=3, batch_size=2, learning_rate=1e-3, warmup=1, log_every=1, device="cpu", threads=1)
-LOSS = LossConfig("v_prediction", high_share=0.5, control_share=0.5, expression_share=0.5)
+LOSS = LossConfig("v_prediction", high_share=0.5, control_share=0.5, expression_share=0.5, reference_share=0.5)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
     folder = tmp_path_factory.mktemp("avatars")
     write_dataset(folder, DatasetConfig(people=3, per_person=2, size=SIZE), processes=1)
+    write_dataset(folder / "pairs", DatasetConfig(2, 4, 0, SIZE, studio=True, pairs=True), processes=1)
     return DataConfig(path=folder, size=SIZE)
+
+
+def pairs_of(data: DataConfig) -> DataConfig:
+    return replace(data, path=data.path / "pairs")
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +74,12 @@ def vae_config(data: DataConfig, root: Path) -> vae.VaeConfig:
 
 
 def unet_config(data: DataConfig, root: Path) -> identity.IdentityConfig:
-    encoder = EncoderShape(layers=1, heads=2, inner=32)
+    encoder = EncoderShape(layers=1, heads=2, inner=32, components=3)
     loop = replace(LOOP, validate_every=3, optimiser="muon")
     return identity.IdentityConfig(
-        bundle=root, data=data, loop=loop, loss=LOSS, unet=SHAPE, encoder=encoder, joint=True, output=root
-    )
+        bundle=root, data=data, pairs=pairs_of(data), loop=loop, loss=LOSS, unet=SHAPE, encoder=encoder, joint=True,
+        output=root,
+    )  # fmt: skip
 
 
 def interrupted_and_resumed(run: Any, config: Any, out: Path) -> dict[str, float]:
@@ -81,6 +90,50 @@ def interrupted_and_resumed(run: Any, config: Any, out: Path) -> dict[str, float
         figures = run(piece, out)
         assert figures["step"] == step
     return figures
+
+
+@pytest.mark.parametrize("channels", [8, 12])
+def test_closed_form_encoder_with_fewer_channels(data: DataConfig, channels: int) -> None:
+    pictures = open_source(data).pixels(np.arange(6))
+    u8 = ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    model = block_vae(SIZE, latent_channels=channels)
+    assert write_encoder(model, u8) < write_encoder(block_vae(SIZE), u8)
+    with torch.no_grad():
+        encoded: Any = model.encode(pictures)
+    assert encoded.latent_dist.mean.shape == (6, channels, SIZE // 8, SIZE // 8)
+    assert abs(float(encoded.latent_dist.mean.std()) - 1) < 0.1
+
+
+def test_partners_of_a_pair_share_all_but_the_expression(data: DataConfig) -> None:
+    source = open_source(pairs_of(data))
+    assert isinstance(source, AvatarSource)
+    first, second = source.choose(np.random.default_rng(0), 40)
+    assert np.array_equal(first // 2, second // 2) and not np.any(first == second)
+    pixels, labels = source.pixels(np.arange(8)), source.data.labels
+    corners = pixels[:, :, :4, :4].mean((2, 3))
+    assert torch.allclose(corners[0::2], corners[1::2], atol=0.02)
+    assert float((corners[0] - corners[2]).abs().max()) > 0.05
+    assert np.array_equal(labels[0::2, 211], labels[1::2, 211])
+    assert not np.array_equal(labels[0::2, :55], labels[1::2, :55])
+
+
+def test_whitening_makes_quiet_differences_as_loud_as_loud_ones() -> None:
+    torch.manual_seed(0)
+    strength = torch.zeros(512)
+    strength[:3] = torch.tensor([1.0, 0.3, 0.1])
+    people = torch.randn(200, 1, 512) * strength + 0.002 * torch.randn(200, 4, 512)
+    people = people + torch.eye(512)[7] * 4
+    people = people / people.norm(dim=-1, keepdim=True)
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer(Path(folder))
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
+    prompts = Prompts(make_encoder(512, 1, 8, 64), tokenizer)
+    whiten(prompts.encoder, prompts.place, people, 3)
+    with torch.no_grad():
+        seen = prompts(people[:, 0])[:, prompts.place]
+    spread = torch.linalg.svdvals(seen - seen.mean(0))
+    assert float(spread[0] / spread[2]) < 1.6
+    assert float(spread[2] / spread[3]) > 3
 
 
 def test_closed_form_encoder_reaches_what_components_can(data: DataConfig) -> None:

@@ -20,12 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.avatars.looks import N_ATTRIBUTES
+from training.avatars.state import State, same_moment
 from training.avatars.world import AvatarWorld, Rendering
 from training.common.errors import TrainingError
 
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 CROP_SIZE = 112
+PAIR_TURN = 0.05
+CLOSER = 0.8
 CROP_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
@@ -44,13 +47,20 @@ N_LABELS = 212
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """What a dataset holds. Seeds are first, first + 2, ...: an even `first` is training, an odd one evaluation."""
+    """What a dataset holds. Seeds are first, first + 2, ...: an even `first` is training, an odd one evaluation.
+
+    `studio`: even light, plain backgrounds, moderate turns (see `sample_state`), and two of five pictures as close as
+    the product's alignment brings a face. `pairs`: every second picture of a person is the moment of the one before
+    with another expression; in a studio all of them are close, as the photos of the reference adapter are.
+    """
 
     people: int = 6000
     per_person: int = 8
     first: int = 0
     size: int = 128
     normals: bool = True
+    studio: bool = False
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,8 +170,9 @@ def _write_chunk(folder: Path, config: DatasetConfig, people: list[int]) -> None
         seed = int(arrays["seeds"][index])
         person, rng = world.identity(seed), np.random.default_rng([seed, 29])
         arrays["attributes"][index] = person.attributes()
+        state = State()
         for k in range(config.per_person):
-            state = world.sample_state(rng, neutral=k == 0)
+            state = _next_state(config, world, rng, k, state)
             picture = world.render(person, state, config.size, want)
             row = index * config.per_person + k
             assert picture.rgb_u8 is not None
@@ -175,6 +186,15 @@ def _write_chunk(folder: Path, config: DatasetConfig, people: list[int]) -> None
         arrays["done"][index] = True
 
 
+def _next_state(config: DatasetConfig, world: AvatarWorld, rng: np.random.Generator, k: int, before: State) -> State:
+    if config.pairs and k % 2 == 1:
+        return same_moment(before, rng, PAIR_TURN)
+    state = world.sample_state(rng, neutral=k == 0 and not config.pairs, studio=config.studio)
+    if config.studio and (config.pairs or k % 5 >= 3):
+        state.view *= CLOSER
+    return state
+
+
 def main() -> None:
     """Write a dataset."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -184,9 +204,11 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--no-normals", action="store_true")
+    parser.add_argument("--studio", action="store_true", help="even light, plain backgrounds, moderate turns")
+    parser.add_argument("--pairs", action="store_true", help="frames of the reference adapter, two and two")
     parser.add_argument("--processes", type=int, default=2)
     o = parser.parse_args()
-    config = DatasetConfig(o.people, o.per_person, o.first, o.size, not o.no_normals)
+    config = DatasetConfig(o.people, o.per_person, o.first, o.size, not o.no_normals, o.studio, o.pairs)
     write_dataset(o.folder, config, o.processes)
 
 

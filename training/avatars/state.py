@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import cv2
@@ -74,8 +75,12 @@ def rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     return rz @ ry @ rx
 
 
-def sample_state(rng: np.random.Generator, *, neutral: bool = False) -> State:
-    """Draw a moment; `neutral` gives a calm, nearly frontal one."""
+def sample_state(rng: np.random.Generator, *, neutral: bool = False, studio: bool = False) -> State:
+    """Draw a moment; `neutral` gives a calm, nearly frontal one.
+
+    `studio`: even light and plain gradients behind, turns up to about 40 degrees: what a small generator can learn
+    in hours on a CPU.
+    """
     state = State()
     if neutral:
         state.yaw, state.pitch, state.roll = (float(a) for a in rng.normal(0, 0.08, 3))
@@ -86,11 +91,26 @@ def sample_state(rng: np.random.Generator, *, neutral: bool = False) -> State:
         state.roll = float(np.clip(rng.normal(0, 0.10), -0.32, 0.32))
     state.gaze = rng.normal(0, 0.09, 2).astype(np.float32)
     _sample_light(rng, state)
-    state.background = sample_background(rng)
+    state.background = sample_gradient(rng)[0] if studio else sample_background(rng)
+    if studio:
+        _calm(state)
     state.cloth = hsv(float(rng.random()), float(rng.uniform(0.1, 0.75)), float(rng.uniform(0.25, 0.95)))
     state.view = float(np.clip(rng.normal(DEFAULT_VIEW, 0.10), 2.55, 3.1))
     state.shift = np.clip(rng.normal(0, 0.05, 2), -0.12, 0.12).astype(np.float32)
     return state
+
+
+def same_moment(before: State, rng: np.random.Generator, turn: float) -> State:
+    """The next frame of a film: all as in `before`, but another expression and gaze, and nearly the same pose.
+
+    `turn`: standard deviation in radians of the change of yaw, pitch and roll.
+    """
+    after, other = copy.deepcopy(before), sample_state(rng)
+    after.expression, after.eyelids, after.jaw, after.gaze = other.expression, other.eyelids, other.jaw, other.gaze
+    after.yaw, after.pitch, after.roll = (
+        angle + float(rng.normal(0, turn)) for angle in (before.yaw, before.pitch, before.roll)
+    )
+    return after
 
 
 def _sample_expression(rng: np.random.Generator, state: State) -> None:
@@ -129,14 +149,18 @@ def _sample_light(rng: np.random.Generator, state: State) -> None:
     state.ambient = (np.array([1 - warm / 2, 1, 1 + warm / 2]) * rng.uniform(0.32, 0.50)).astype(np.float32)
 
 
+def _calm(state: State) -> None:
+    state.yaw, state.pitch, state.roll = 0.75 * state.yaw, 0.8 * state.pitch, 0.8 * state.roll
+    front = np.array([0.31, 0.45, 0.84], np.float32)
+    mixed = 0.45 * state.light_direction + 0.55 * front
+    state.light_direction = (mixed / np.linalg.norm(mixed)).astype(np.float32)
+    state.light_colour = (0.3 * state.light_colour + 0.7 * 0.9).astype(np.float32)
+    state.ambient = (0.3 * state.ambient + 0.7 * 0.41).astype(np.float32)
+
+
 def sample_background(rng: np.random.Generator, size: int = 128) -> Float32:
     """(size, size, 3) float32: a gradient, half of the time with soft blobs, sometimes with a shelf or a window."""
-    hue = rng.random()
-    tones = [hsv(hue + rng.normal(0, 0.1), rng.uniform(0, 0.6), rng.uniform(0.15, 1)) for _ in range(3)]
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    angle = rng.uniform(0, 2 * np.pi)
-    t = np.clip((x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) + 0.5, 0, 1)[..., None]
-    picture = tones[0] * (1 - t) + tones[1] * t
+    picture, tones = sample_gradient(rng, size)
     kind = rng.random()
     if kind < 0.45:
         noise = cv2.resize(rng.standard_normal((5, 5)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
@@ -145,6 +169,16 @@ def sample_background(rng: np.random.Generator, size: int = 128) -> Float32:
     elif kind < 0.65:
         picture = _panels(rng, picture, tones[2])
     return np.clip(picture, 0, 1).astype(np.float32)
+
+
+def sample_gradient(rng: np.random.Generator, size: int = 128) -> tuple[Float32, list[Float32]]:
+    """(size, size, 3) float32 gradient between the first two of three related tones, and the tones."""
+    hue = rng.random()
+    tones = [hsv(hue + rng.normal(0, 0.1), rng.uniform(0, 0.6), rng.uniform(0.15, 1)) for _ in range(3)]
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    angle = rng.uniform(0, 2 * np.pi)
+    t = np.clip((x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) + 0.5, 0, 1)[..., None]
+    return (tones[0] * (1 - t) + tones[1] * t).astype(np.float32), tones
 
 
 def _panels(rng: np.random.Generator, picture: NDArray[np.float32], tone: Float32) -> NDArray[np.float32]:

@@ -149,9 +149,9 @@ class AvatarWorld:
             raise ValueError(f"An identity seed is 0 or more, not {seed}.")
         return AvatarIdentity(self.head, seed)
 
-    def sample_state(self, rng: np.random.Generator, *, neutral: bool = False) -> State:
+    def sample_state(self, rng: np.random.Generator, *, neutral: bool = False, studio: bool = False) -> State:
         """Draw a moment."""
-        return sample_state(rng, neutral=neutral)
+        return sample_state(rng, neutral=neutral, studio=studio)
 
     def render(
         self, person: AvatarIdentity, state: State, size: int = 128, want: Collection[str] = ("rgb", "normals")

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -261,6 +261,12 @@ class Loop:
         log.info("step %d of %d: %s, %.1f images/s", self.step, self.config.steps, text, speed)
 
 
+def shared(rng: np.random.Generator) -> np.random.Generator:
+    """The generator of a step that is the same on every process: for choices that decide how long a step takes."""
+    seed, step, _ = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
+    return np.random.default_rng([seed, step])
+
+
 def accelerator(config: LoopConfig) -> Accelerator:
     """Accelerate's view of the machine; falls back to the CPU, in full precision, with a warning."""
     on_cpu = config.device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -268,7 +274,9 @@ def accelerator(config: LoopConfig) -> Accelerator:
     if on_cpu and precision != "no":
         log.warning("no accelerator found: training on the CPU in float32; expect it to be a hundred times slower")
         precision = "no"
-    return Accelerator(mixed_precision=precision, cpu=on_cpu)
+    # Parts that a step does not use (the ControlNet, say) have no gradient there.
+    parts = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=precision, cpu=on_cpu, kwargs_handlers=[parts])
 
 
 def make_optimiser(config: LoopConfig, groups: list[dict[str, Any]], names: dict[int, str]) -> torch.optim.Optimizer:

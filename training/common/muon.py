@@ -16,7 +16,7 @@ from torch import Tensor, nn
 SMALLEST_SIDE = 32
 ITERATIONS = 4
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-NOT_HIDDEN = ("embedding", "conv_in", "conv_out", "time_emb", "controlnet_")
+NOT_HIDDEN = ("embedding", "conv_in", "conv_out", "time_emb", "controlnet_", "prompts.")
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:

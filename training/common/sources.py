@@ -117,6 +117,13 @@ class AvatarSource(Source):
         self.count = len(self.data.rgb)
         self.embeddings = dataset_embeddings(self.data, config.path, config.recogniser)
 
+    def choose(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As in Source; in a dataset of pairs, the other picture is the partner."""
+        if not self.data.config.pairs:
+            return super().choose(rng, n)
+        first = np.concatenate(self.people)[rng.integers(0, sum(map(len, self.people)), n)]
+        return first, first ^ 1
+
     def pixels(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
         return _to_tensor(self.data.rgb[numbers]) / 127.5 - 1

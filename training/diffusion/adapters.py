@@ -60,7 +60,7 @@ def train_controlnet(config: ControlNetConfig, out: Path, resume: bool = True) -
     if config.start == "unet":
         controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=config.unet.hint_channels)
     else:
-        controlnet = new_controlnet(config.unet)
+        controlnet = new_controlnet(config.unet, int(unet.config["in_channels"]))
     controlnet.requires_grad_(True).train()
     objective = DenoisingObjective(config.loss, unet, _prompts(bundle), controlnet, None, vae)
     loop, outcome = _run(config, objective, vae, out, resume)

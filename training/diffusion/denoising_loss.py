@@ -14,6 +14,7 @@ from training.common.loop import Batch, Objective
 from training.diffusion.expression_module import ExpressionBranch
 from training.diffusion.latents import encode
 from training.diffusion.noise import Prediction, alphas_cumprod, amounts, draw_timesteps, target
+from training.diffusion.reading import ReferenceReading
 from training.diffusion.text import Prompts
 
 
@@ -24,7 +25,8 @@ class LossConfig:
     `drop_identity`: share of empty prompts, for classifier-free guidance. `high_share`: share of the batch drawn from
     the noisier half of the schedule only. `control_share`: share of the steps that run the ControlNet.
     `expression_share`: share of the rows that see their expression; a row without identity sees all zeros, which is
-    what the unconditional half of guidance is given at inference. `snr_gamma`: min-SNR weight (arXiv 2303.09556),
+    what the unconditional half of guidance is given at inference. `reference_share`: share of the steps that read a
+    reference picture (a source of pairs is needed). `snr_gamma`: min-SNR weight (arXiv 2303.09556),
     0 for a plain mean.
     """
 
@@ -33,6 +35,7 @@ class LossConfig:
     high_share: float = 0.0
     control_share: float = 0.0
     expression_share: float = 0.0
+    reference_share: float = 0.0
     snr_gamma: float = 0.0
 
 
@@ -54,6 +57,7 @@ class DenoisingObjective(Objective):
         self.config, self.encoder_rate = config, encoder_rate
         self.unet, self.prompts, self.controlnet, self.branch = unet, prompts, controlnet, branch
         self.vae = vae
+        self.banks = ReferenceReading(unet)
         self.register_buffer("abar", alphas_cumprod(), persistent=False)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
@@ -91,7 +95,12 @@ class DenoisingObjective(Objective):
         if self.branch is not None and "expression" in batch:
             self.branch.begin(batch["expression"], batch["expression_weights"])
         try:
-            return self.unet(noisy, timesteps, prompt, **extra).sample
+            if "blind" not in batch:
+                return self.unet(noisy, timesteps, prompt, **extra).sample
+            reference = latents_of(batch, self.vae, "other_")
+            self.banks.record(self.unet, reference, self.prompts(batch["identity"]).detach())
+            with self.banks.reading(self.unet, batch["blind"]):
+                return self.unet(noisy, timesteps, prompt, **extra).sample
         finally:
             if self.branch is not None:
                 self.branch.end()

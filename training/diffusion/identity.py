@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
 from training.common.checkpoint import write_atomically
-from training.common.loop import Batch, Loop, LoopConfig
+from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, shared
 from training.common.sources import DataConfig, Source, open_source
 from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, prepare, wanted
 from training.diffusion.expression_module import ExpressionBranch
@@ -35,7 +35,7 @@ from training.diffusion.parts import (
     save_model,
 )  # fmt: skip
 from training.diffusion.sampling import fixed_noise, guided, sample
-from training.diffusion.text import Prompts, write_tokenizer
+from training.diffusion.text import Prompts, whiten, write_tokenizer
 from training.diffusion.vae import grid
 
 
@@ -44,7 +44,8 @@ class IdentityConfig:
     """`start`: random (sizes from `unet` and `encoder`) or bundle (fine-tune the parts in `bundle`).
 
     `encoder_rate`: learning rate of the text encoder relative to the UNet's. `joint`: also train a ControlNet and
-    an expression branch, and export them.
+    an expression branch, and export them. `pairs`: frames for the steps that read a reference picture
+    (`loss.reference_share`), so that the self-attention can be read before the reference adapter refines it.
     """
 
     start: str = "random"
@@ -56,23 +57,27 @@ class IdentityConfig:
     encoder: EncoderShape = field(default_factory=EncoderShape)
     encoder_rate: float = 1.0
     joint: bool = False
+    pairs: DataConfig | None = None
     guidance: float = 3.0
     output: Path = Path("models/starter")
 
 
-def make_objective(config: IdentityConfig, vae: AutoencoderKL | None) -> DenoisingObjective:
+def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -> DenoisingObjective:
     """The parts to be trained, and the loss over them."""
+    channels = int(vae.config["latent_channels"])
     if config.start == "bundle":
         bundle = Bundle(config.bundle)
         unet, encoder, tokenizer = bundle.unet(), bundle.encoder(), bundle.tokenizer()
     else:
-        unet, encoder = new_unet(config.unet), new_encoder(config.encoder)
+        unet, encoder = new_unet(config.unet, channels), new_encoder(config.encoder)
         with tempfile.TemporaryDirectory() as folder:
             write_tokenizer(Path(folder), config.encoder.context)
             tokenizer = CLIPTokenizer.from_pretrained(folder)
-    controlnet = new_controlnet(config.unet) if config.joint else None
+    controlnet = new_controlnet(config.unet, channels) if config.joint else None
     branch = ExpressionBranch(unet) if config.joint else None
     prompts = Prompts(encoder.requires_grad_(True), tokenizer)
+    if config.start == "random" and config.encoder.components:
+        whiten(encoder, prompts.place, _several_of_each(source), config.encoder.components)
     unet.requires_grad_(True).train()
     return DenoisingObjective(config.loss, unet, prompts, controlnet, branch, vae, config.encoder_rate)
 
@@ -82,25 +87,52 @@ def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, f
     source = open_source(config.data)
     vae = Bundle(config.bundle).vae()
     torch.manual_seed(config.loop.seed)
-    objective = make_objective(config, vae)
+    objective = make_objective(config, vae, source)
     loop = Loop(config.loop, objective, out, config, resume)
-    latents = cached_latents(source, vae, out, loop.device)
-    draw = drawer(source, config.loss, latents)
+    with loop.accelerator.main_process_first():
+        latents = cached_latents(source, vae, out, loop.device)
+        draw = drawer(source, config.loss, latents)
+        if config.pairs is not None and config.loss.reference_share > 0:
+            draw = with_pairs(draw, open_source(config.pairs), vae, config.loss, out / "pairs", loop.device)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     outcome = loop.run(draw, validate)
     figures = {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}
-    if outcome.finished:
+    if outcome.finished and loop.accelerator.is_main_process:
         with loop.average.applied():
             export(objective, config)
     return figures
+
+
+def _several_of_each(source: Source, most: int = 4000) -> torch.Tensor:
+    """(P, K, 512) embeddings: as many pictures of each person as the person with the fewest has."""
+    people = source.people[:most]
+    fewest = min(len(own) for own in people)
+    return torch.stack([source.identities(own[:fewest]) for own in people])
 
 
 def drawer(source: Source, config: LossConfig, latents: torch.Tensor | None):
     """The function that draws a step's batch."""
 
     def draw(rng: np.random.Generator, n: int) -> Batch:
-        with_control = rng.random() < config.control_share
+        with_control = shared(rng).random() < config.control_share
         return prepare(source.draw(rng, n, wanted(config, with_control), latents), config, rng)
+
+    return draw
+
+
+def with_pairs(
+    plain: DrawBatch, pairs: Source, vae: AutoencoderKL, config: LossConfig, out: Path, device: torch.device
+) -> DrawBatch:
+    """Steps without reference from `plain`, the others from `pairs`; rows without identity do not read."""
+    latents = cached_latents(pairs, vae, out, device)
+    keys = ("pixels", "other_pixels", "identity", "expression")
+
+    def draw(rng: np.random.Generator, n: int) -> Batch:
+        # The choice for control uses the lower end of the same number.
+        if shared(rng).random() < 1 - config.reference_share:
+            return plain(rng, n)
+        batch = prepare(pairs.draw(rng, n, keys, latents), config, rng)
+        return {**batch, "blind": batch["dropped"].clone()}
 
     return draw
 

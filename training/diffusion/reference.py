@@ -1,17 +1,14 @@
 """The reference adapter: LoRA on self-attention, reading what the frozen UNet saw of a reference picture at t = 0.
 
-arXiv 2510.04706: the plain UNet runs once over the reference's clean latents at t = 0 with the same identity; the
-normalised input of each self-attention is appended to keys and values of the denoiser's. Trained on pairs of frames of
-one person: photos of one folder, or avatars rendered twice with the same light, background and nearly the same pose,
-but another expression. Rows without identity do not read, as at inference.
+How it reads: `training.diffusion.reading`. Trained on pairs of frames of one person: photos of one folder, or avatars
+rendered twice (`--pairs` of the dataset, else while training) with the same light, background and nearly the same
+pose, but another expression. Rows without identity do not read, as at inference.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +16,16 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
-from arc2face.attention import RecordSelfAttention, processors, self_attention_names
+from training.avatars.state import same_moment
 from training.common.loop import Batch, Loop, LoopConfig, Objective
 from training.common.sources import AvatarSource, DataConfig, Source, open_source
 from training.diffusion.denoising_loss import LossConfig, latents_of, prepare
 from training.diffusion.expression_module import ExpressionBranch
+from training.diffusion.latents import cached_latents
 from training.diffusion.lora import LoraLayer, diffusers_state, is_self_attention, switch, wrap
 from training.diffusion.noise import alphas_cumprod, amounts, target
 from training.diffusion.parts import Bundle, save_tensors
+from training.diffusion.reading import ReferenceReading
 from training.diffusion.text import Prompts
 
 
@@ -47,26 +46,6 @@ class ReferenceConfig:
     output: Path = Path("models/starter")
 
 
-class ReadingAttention:
-    """Self-attention over its own tokens and the recorded ones; rows marked in `blind` see only their own."""
-
-    def __init__(self) -> None:
-        self.bank: Tensor | None = None
-        self.blind: Tensor | None = None
-
-    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        assert self.bank is not None and self.blind is not None
-        batch, tokens, _ = hidden_states.shape
-        seen = torch.cat([hidden_states, self.bank], dim=1)
-        query, key, value = attn.to_q(hidden_states), attn.to_k(seen), attn.to_v(seen)
-        shape = (batch, -1, attn.heads, query.shape[-1] // attn.heads)
-        q, k, v = (x.view(shape).transpose(1, 2) for x in (query, key, value))
-        mask = torch.ones(batch, 1, 1, seen.shape[1], dtype=torch.bool, device=seen.device)
-        mask[self.blind, :, :, tokens:] = False
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return attn.to_out[0](out.transpose(1, 2).reshape(batch, tokens, -1))
-
-
 class ReferenceObjective(Objective):
     """Noise prediction with a reference picture; only the LoRA learns."""
 
@@ -77,9 +56,8 @@ class ReferenceObjective(Objective):
         super().__init__()
         self.config, self.vae, self.prompts, self.branch = config, vae, prompts, branch
         self.unet = unet.requires_grad_(False)
-        self.names = self_attention_names(unet)
+        self.banks = ReferenceReading(unet)
         self.layers = wrap(unet, is_self_attention, rank)
-        self.readers = {name: ReadingAttention() for name in self.names}
         self.register_buffer("abar", alphas_cumprod(), persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -90,12 +68,10 @@ class ReferenceObjective(Objective):
         with torch.no_grad():
             prompt = self.prompts(batch["identity"], batch["dropped"])
             self.record(reference, self.prompts(batch["identity"]))
-        for reader in self.readers.values():
-            reader.blind = batch["blind"]
         if self.branch is not None and "expression" in batch:
             self.branch.begin(batch["expression"], batch["expression_weights"])
         try:
-            with processors(self.unet, self.readers):
+            with self.banks.reading(self.unet, batch["blind"]):
                 output = self.unet(a * clean + s * noise, batch["timesteps"], prompt).sample
         finally:
             if self.branch is not None:
@@ -103,16 +79,12 @@ class ReferenceObjective(Objective):
         return {"loss": functional.mse_loss(output.float(), target(self.config.prediction, clean, noise, a, s))}
 
     def record(self, reference: Tensor, prompt: Tensor) -> None:
-        """Fill the readers' banks from one pass of the plain UNet at t = 0."""
-        recorders = {name: RecordSelfAttention() for name in self.names}
+        """Fill the banks from one pass of the plain UNet at t = 0."""
         switch(self.layers, False)
         try:
-            with processors(self.unet, recorders):
-                self.unet(reference, torch.zeros(len(reference), dtype=torch.long, device=reference.device), prompt)
+            self.banks.record(self.unet, reference, prompt)
         finally:
             switch(self.layers, True)
-        for name, recorder in recorders.items():
-            self.readers[name].bank = recorder.recorded
 
 
 class PairRenderer:
@@ -131,12 +103,7 @@ class PairRenderer:
             seed = int(self.source.data.seeds[number // self.source.data.config.per_person])
             person = self.world.identity(seed)
             before = self.world.sample_state(rng)
-            after, other = copy.deepcopy(before), self.world.sample_state(rng)
-            after.expression, after.eyelids, after.jaw = other.expression, other.eyelids, other.jaw
-            after.gaze = other.gaze
-            after.yaw, after.pitch, after.roll = (
-                angle + float(rng.normal(0, self.turn)) for angle in (before.yaw, before.pitch, before.roll)
-            )
+            after = same_moment(before, rng, self.turn)
             for key, state in (("other_pixels", before), ("pixels", after)):
                 rows[key].append(self.world.render(person, state, self.size, ("rgb",)).rgb_u8)  # type: ignore[arg-type]
             rows["expression"].append(after.expression55)
@@ -155,7 +122,9 @@ def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, 
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
     loop = Loop(config.loop, objective, out, config, resume)
-    outcome = loop.run(_drawer(config, source))
+    paired = isinstance(source, AvatarSource) and source.data.config.pairs
+    latents = cached_latents(source, objective.vae, out, loop.device) if paired else None
+    outcome = loop.run(_drawer(config, source, latents))
     if outcome.finished:
         with loop.average.applied():
             export(objective.layers, config.output)
@@ -180,12 +149,13 @@ def export(layers: dict[str, LoraLayer], root: Path) -> None:
     save_tensors(diffusers_state(layers), root / "ref_adapter" / "pytorch_lora_weights.safetensors")
 
 
-def _drawer(config: ReferenceConfig, source: Source):
-    pairs = PairRenderer(source, config.turn, config.data.size) if isinstance(source, AvatarSource) else None
+def _drawer(config: ReferenceConfig, source: Source, latents: Tensor | None):
+    live = isinstance(source, AvatarSource) and not source.data.config.pairs
+    pairs = PairRenderer(source, config.turn, config.data.size) if live else None
 
     def draw(rng: np.random.Generator, n: int) -> Batch:
         keys = ("pixels", "other_pixels", "identity", "expression")
-        batch = source.draw(rng, n, keys) if pairs is None else pairs.draw(rng, n)
+        batch = source.draw(rng, n, keys, latents) if pairs is None else pairs.draw(rng, n)
         batch = prepare(batch, config.loss, rng)
         batch["blind"] = batch["dropped"] | torch.from_numpy(rng.random(n) < config.drop_reference)
         return batch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,38 @@ def make_encoder(width: int, layers: int, heads: int, inner: int, context: int =
         pad_token_id=size - 1,
     )
     return CLIPTextModel(config)
+
+
+def whiten(encoder: CLIPTextModel, place: int, people: Tensor, components: int) -> None:
+    """Start the first layer's MLP as a whitening of the identity embedding at position `place`.
+
+    `people`: (P, K, 512) embeddings of length 1, K pictures of each of P people. A recogniser spends most of its
+    512 numbers on a few directions; the others tell people apart just as well, and a random start hears them late.
+    Direction i is scaled by b / (b + w), its variance between and within people, over sqrt(b). quick_gelu(z) -
+    quick_gelu(-z) = z makes the MLP linear, pairs of units at a time. Attention starts silent.
+    """
+    layer: Any = encoder.encoder.layers[0]
+    embeddings: Any = encoder.embeddings
+    with torch.no_grad():
+        nn.init.zeros_(layer.self_attn.out_proj.weight)
+        nn.init.zeros_(layer.self_attn.out_proj.bias)
+        rows = functional.pad(people, (0, encoder.config.hidden_size - people.shape[-1]))
+        seen = layer.layer_norm2(rows + embeddings.position_embedding.weight[place])
+        middle = seen.mean(1)
+        centre = middle.mean(0)
+        within = (seen - middle[:, None]).flatten(0, 1)
+        _, _, directions = torch.linalg.svd(middle - centre, full_matrices=False)
+        directions = directions[:components]
+        b = ((middle - centre) @ directions.T).square().mean(0)
+        w = (within @ directions.T).square().mean(0)
+        rows = directions * (b / (b + w) / b.sqrt())[:, None]
+        shift = -(rows @ centre)
+        nn.init.zeros_(layer.mlp.fc2.bias)
+        targets, _ = torch.linalg.qr(torch.randn(rows.shape[1], len(rows)))
+        for sign, units in ((1.0, slice(0, len(rows))), (-1.0, slice(len(rows), 2 * len(rows)))):
+            layer.mlp.fc1.weight[units] = sign * rows
+            layer.mlp.fc1.bias[units] = sign * shift
+            layer.mlp.fc2.weight[:, units] = sign * targets
 
 
 class Prompts(nn.Module):

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 class VaeConfig:
     """`latent_noise`: most noise added to latents before decoding, in their standard deviation.
 
+    `latent_channels`: at most 16 for the closed form; fewer are easier to generate and harder to decode.
     `channels`: widths from the full resolution down (closed-form start: 16, 16, 48, 96 only).
     `fit_pictures`: pictures for the closed-form encoder. `kl`: weight of the KL term.
     """
@@ -41,6 +42,7 @@ class VaeConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     channels: tuple[int, int, int, int] = (16, 16, 48, 96)
+    latent_channels: int = 16
     train_encoder: bool = False
     latent_noise: float = 0.12
     fit_pictures: int = 512
@@ -98,7 +100,7 @@ def make_vae(config: VaeConfig, source: Source) -> AutoencoderKL:
     """The VAE a run starts from."""
     if config.start == "bundle":
         return Bundle(config.bundle).vae().requires_grad_(True)
-    vae = block_vae(config.data.size, config.channels)
+    vae = block_vae(config.data.size, config.channels, config.latent_channels)
     if config.start == "blocks":
         numbers = np.random.default_rng(0).permutation(np.concatenate(source.people))[: config.fit_pictures]
         pictures = ((source.pixels(np.sort(numbers)) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

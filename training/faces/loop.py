@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from training.common.checkpoint import CHECKPOINT, write_atomically
 from training.common.errors import TrainingError
+from training.common.muon import MuonAdamW, split_groups
 
 _log = logging.getLogger(__name__)
 LossFunction = Callable[[int, np.random.Generator], Mapping[str, Tensor]]
@@ -31,13 +32,14 @@ class LoopConfig:
     """Hyper-parameters of a run.
 
     `average`: decay of the weight average used for evaluation and export. `seconds`: length of this piece of the run,
-    0 for no limit. `device`: auto, cpu, cuda ...
+    0 for no limit. `optimiser`: adamw, or muon for the matrices. `device`: auto, cpu, cuda ...
     """
 
     steps: int = 1000
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup: int = 50
+    optimiser: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 5e-3
     clip: float = 5.0
     average: float = 0.99
@@ -63,9 +65,17 @@ class Loop:
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         parameters = [*self.model.parameters(), *self.extra.parameters()]
         self._parameters = [p for p in parameters if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimiser = self._make_optimiser()
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        config = self.config
+        if config.optimiser == "adamw":
+            return torch.optim.AdamW(self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        names = {id(p): name for part in (self.model, self.extra) for name, p in part.named_parameters()}
+        groups = split_groups([{"params": self._parameters, "lr": config.learning_rate}], names)
+        return MuonAdamW(groups, (0.9, 0.99), config.weight_decay)
 
     def run(self, losses: LossFunction, *, resume: bool = True, until: int | None = None) -> nn.Module:
         """Train to the end (or to step `until`) and return the averaged model in evaluation mode."""
