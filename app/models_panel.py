@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,10 +45,7 @@ def _report(engine: Engine) -> str:
     where = f"{runtime.device}, {runtime.dtype}, {runtime.vram}"
     root = html.escape(str(engine.models.root))
     head = f'<p class="hint">Folder <strong>{root}</strong> · {html.escape(where)}</p>'
-    rows = engine.status()
-    if engine.models.kind != "full":  # our own files, whatever the table of the original weights says
-        rows = [replace(row, licence="mit") for row in rows]
-    return head + models_table(rows, engine.models.places)
+    return head + models_table(engine.status(), engine.models.places)
 
 
 def models_table(rows: Sequence[ComponentStatus], places: Sequence[Path] = ()) -> str:

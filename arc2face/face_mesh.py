@@ -103,7 +103,7 @@ def _import_mediapipe() -> tuple[Any, Any, Any]:
         )
     except (ImportError, OSError) as error:  # OSError: a system library such as libGL is missing
         raise MissingWeightsError(
-            f"MediaPipe cannot be used here ({error}). Install it with: pip install mediapipe"
+            f"MediaPipe cannot be used here ({error}). Install it with: ARC2FACE_MEDIAPIPE=1 ./run install"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from arc2face.perception import FACE_FOLDER, Perception
@@ -29,7 +30,10 @@ def rows(registry: ModelRegistry, perception: Perception) -> list[ComponentStatu
         state = "on disk" if source is not None else "missing"
         state = "cpu" if name in busy and source is not None else state
         table.append(_row(name, title, state, source, path, feature, "fp32"))
-    return table
+    if registry.models.kind == "full":
+        return table
+    # Our own files, whatever the table of the original weights says.
+    return [replace(row, licence="" if row.state == "missing" else "mit") for row in table]
 
 
 def missing(registry: ModelRegistry, feature: str) -> list[str]:

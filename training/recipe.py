@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ORDER = ("vae", "unet", "controlnet", "expression", "reference", "lcm")
 LEAST_SECONDS = 45.0
 JOINT_PARTS = ("controlnet", "expression")
+DATA, PAIRS = "data", "pairs"
 
 
 def run_recipe(
@@ -43,8 +44,8 @@ def run_recipe(
     `seconds`: time limit of this call, 0 for none. `steps`: overrides the length of every run (for a trial).
     """
     started = time.monotonic()
-    data = work / "data"
-    write_dataset(data, DatasetConfig(people=people, per_person=8), processes=max(1, os.cpu_count() or 1))
+    for folder, pictures in pictures_of(people).items():
+        write_dataset(work / folder, pictures, processes=max(1, os.cpu_count() or 1))
     finished: dict[str, Any] = _read(work / "finished.json")
     for component in _parts(recipe):
         if component in finished:
@@ -52,7 +53,7 @@ def run_recipe(
         left = seconds - (time.monotonic() - started) if seconds else 0.0
         if seconds and left < LEAST_SECONDS:
             break
-        overrides = _overrides(component, data, bundle, recogniser, steps)
+        overrides = _overrides(component, work, bundle, recogniser, steps)
         figures = train(
             component, recipe, work / component, seconds=max(left - 30, 10.0) if seconds else 0.0, overrides=overrides
         )
@@ -63,6 +64,14 @@ def run_recipe(
     return finished
 
 
+def pictures_of(people: int) -> dict[str, DatasetConfig]:
+    """The datasets of a recipe by folder: single pictures, and pairs for reading a reference."""
+    return {
+        DATA: DatasetConfig(people=people, per_person=5, studio=True),
+        PAIRS: DatasetConfig(people=max(1, people * 2 // 3), per_person=4, studio=True, pairs=True),
+    }
+
+
 def _parts(recipe: str) -> tuple[str, ...]:
     """The order, without the parts that the recipe's UNet run trains jointly."""
     entry = COMPONENTS["unet"]
@@ -71,10 +80,14 @@ def _parts(recipe: str) -> tuple[str, ...]:
     return tuple(part for part in ORDER if not (joint and part in JOINT_PARTS))
 
 
-def _overrides(component: str, data: Path, bundle: Path, recogniser: Path | None, steps: int | None) -> dict[str, Any]:
+def _overrides(component: str, work: Path, bundle: Path, recogniser: Path | None, steps: int | None) -> dict[str, Any]:
+    data = work / (PAIRS if component == "reference" else DATA)
     changes: dict[str, Any] = {"data.path": str(data), "bundle": str(bundle), "output": str(bundle)}
     if component != "vae":
         changes["data.recogniser"] = None if recogniser is None else str(recogniser)
+    if component == "unet":
+        changes["pairs.path"] = str(work / PAIRS)
+        changes["pairs.recogniser"] = changes["data.recogniser"]
     if steps is not None:
         changes["loop.steps"] = steps
     return changes

@@ -40,8 +40,10 @@ def check_files(models: Path | None, quick: bool) -> Iterator[Check]:
 
 
 def _check_file(folder: ModelsFolder, file: WeightFile, quick: bool) -> Check:
-    data: dict[str, Any] = {"key": file.key, "path": file.path, "licence": LICENCES[file.licence].title}
     found = locate(folder.root, file)
+    ours = folder.kind != "full" and found is not None
+    licence = LICENCES["mit" if ours else file.licence].title
+    data: dict[str, Any] = {"key": file.key, "path": file.path, "licence": licence}
     if found is None:
         return _absent(folder, file, data)
     size = found.stat().st_size

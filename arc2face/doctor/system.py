@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from arc2face.doctor.report import Check
+from arc2face.doctor.report import Check, Status
 from arc2face.store import cache_folder
 
 __all__ = ["check_machine", "check_software", "clashes", "installed_versions"]
@@ -28,9 +28,13 @@ NEEDED: dict[str, str] = {
     "pillow": "11.3",
     "gradio": "6.20",
 }
-OPTIONAL: dict[str, str] = {
-    "mediapipe": "reads expressions from the same landmarks as the original; without it 68 points are used",
-    "pillow-heif": "opens HEIC photos",
+OPTIONAL: dict[str, tuple[str, str]] = {
+    "mediapipe": (
+        "reads expressions from the same landmarks as the original; without it 68 points are used",
+        # Plain pip would bring a second OpenCV over the first.
+        "ARC2FACE_MEDIAPIPE=1 ./run install",
+    ),
+    "pillow-heif": ("opens HEIC photos", "pip install pillow-heif"),
 }
 _ONNX = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-silicon")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -60,10 +64,10 @@ def check_software(quick: bool) -> Iterator[Check]:
     versions = installed_versions()
     for name, least in NEEDED.items():
         yield _package(name, least, versions.get(name))
-    for name, purpose in OPTIONAL.items():
+    for name, (purpose, remedy) in OPTIONAL.items():
         have = versions.get(name)
-        remedy = "" if have else f"pip install {name}"
-        yield Check("software", name, "ok" if have else "note", have or f"not installed; it {purpose}", remedy)
+        status: Status = "ok" if have else "note"
+        yield Check("software", name, status, have or f"not installed; it {purpose}", "" if have else remedy)
     yield from clashes(versions)
 
 
