@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from arc2face.alignment import align_rgb_u8
 from arc2face.bundle import ModelsFolder
+from arc2face.errors import NoFaceError
 from arc2face.face_types import Face
 from arc2face.faces import FaceAnalyser, choose_face
 from arc2face.identities import IdentityReport, combine
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from arc2face.pose import PoseReader, PoseReading
 
 FACE_FOLDER = "antelopev2"
+AVATARS_ONLY = (
+    "The small models in use know drawn avatars only; for photos of people, fetch the full ones: "
+    "arc2face download identity"
+)
 
 
 class Perception:
@@ -59,7 +64,10 @@ class Perception:
 
     def face(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> Face:
         """One detected face, the largest or number `pick` (0-based). Raises NoFaceError naming the picture."""
-        return choose_face(self.faces.detect(picture), pick, name)
+        found = self.faces.detect(picture)
+        if not found and self.models.kind != "full":
+            raise NoFaceError(f"No face was found in {name}. {AVATARS_ONLY}")
+        return choose_face(found, pick, name)
 
     def embed(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> IdentityEmbedding:
         """Identity embedding of one face of a picture."""

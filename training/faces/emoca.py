@@ -24,7 +24,7 @@ from training.avatars.dataset import AvatarDataset, open_dataset
 from training.avatars.head import HeadModel, head_model
 from training.avatars.state import rotation
 from training.faces import augment
-from training.faces.loop import Loop, LoopConfig, put_into_bundle, save_atomically
+from training.faces.loop import Loop, LoopConfig, deflate, put_into_bundle, save_atomically
 from training.faces.smirk import correlation
 
 Float32 = NDArray[np.float32]
@@ -186,6 +186,7 @@ def export_pose(model: TwoHeads, config: EmocaConfig, path: Path) -> None:
             small[name] = (value if "running" in name else value.half()).contiguous().clone()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_atomically({"state_dict": small, "epoch": 0, "global_step": config.loop.steps}, path)
+    deflate(path)  # most shape directions of the avatar head are zero
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -177,6 +178,17 @@ def pick_device(name: str) -> str:
 def save_atomically(state: Mapping[str, Any], path: Path) -> None:
     """torch.save that leaves the old file when it is cut off; StorageError when the disk is full."""
     write_atomically(path, lambda part: torch.save(dict(state), part))
+
+
+def deflate(path: Path) -> None:
+    """Compress the zip that torch.save wrote; torch.load reads both. Worth it where most of a tensor is zero."""
+
+    def write(part: Path) -> None:
+        with zipfile.ZipFile(path) as plain, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as small:
+            for entry in plain.infolist():
+                small.writestr(entry.filename, plain.read(entry.filename))
+
+    write_atomically(path, write)
 
 
 def put_into_bundle(file: Path, bundle: str, place: str) -> None:
