@@ -38,7 +38,8 @@ def rows(registry: ModelRegistry, perception: Perception) -> list[ComponentStatu
 
 def missing(registry: ModelRegistry, feature: str) -> list[str]:
     """Relative paths a feature still lacks. Raises KeyError for an unknown feature."""
-    return [file.path for file in files_of(feature) if registry.models.find(file.path, *file.alternatives) is None]
+    needed = (file for file in files_of(feature) if file.needed)
+    return [file.path for file in needed if registry.models.find(file.path, *file.alternatives) is None]
 
 
 def hashes(registry: ModelRegistry, adapters: Iterable[str]) -> dict[str, str]:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from arc2face import Engine
 from arc2face.alignment import align_rgb_u8
 from arc2face.bundle import ModelsFolder
+from arc2face.presets import PRESETS_FILE, load_presets
 from arc2face.types import Expression, ExpressionCondition, PoseCondition, ReferenceCondition
 from tests.conftest import PROJECT
+from training.avatars.presets import PRESETS, lines
 from training.evaluate import figures
 from training.evaluate.figures import Bench
 
@@ -118,3 +120,10 @@ def _border_error(picture: U8, aligned: U8) -> float:
     side = picture.shape[0] // 6
     parts = (np.s_[:side, :side], np.s_[:side, -side:])
     return float(np.mean([np.abs(picture[p].astype(float) - aligned[p]).mean() for p in parts]))
+
+
+def test_presets_are_those_of_the_avatar_head() -> None:
+    assert (STARTER / PRESETS_FILE).read_text(encoding="utf-8") == lines()
+    shipped = load_presets(STARTER)
+    for name, wanted in PRESETS.items():
+        np.testing.assert_allclose(shipped[name].values, wanted.values, atol=1e-3)

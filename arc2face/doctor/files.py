@@ -67,9 +67,7 @@ def _absent(folder: ModelsFolder, file: WeightFile, data: dict[str, Any]) -> Che
         remedy += f" --accept-licence {licence.key} (register first at {licence.pages[0]})"
     if folder.kind != "full":
         return Check("models", file.title, "note", f"not in {_TITLES[folder.kind]}", remedy, data)
-    status: Status = "error" if feature == "identity" else "note"
-    if file.key in ("sd15-model-index", "sd15-feature-extractor-preprocessor-config"):
-        status = "note"  # the original snippets read them, this program does not
+    status: Status = "error" if feature == "identity" and file.needed else "note"
     return Check("models", file.title, status, f"missing; {feature} needs it", remedy, data)
 
 
