@@ -20,30 +20,11 @@ if TYPE_CHECKING:
     from app.results import ResultsPanel, Updates
 
 GAP = 6
-FRAME_SECONDS = 0.22
-HOLD_SECONDS = 0.6
 
 
 def contact_sheet(pictures: Sequence[RgbU8], columns: int = 0) -> RgbU8:
     """Pictures of one size side by side on white; `columns` 0 chooses at most five."""
     return sheets.contact_sheet(pictures, columns or min(5, len(pictures)), GAP)
-
-
-def save_animation(pictures: Sequence[RgbU8], target: Path) -> Path:
-    """An endless there-and-back WebP that rests at both ends. Raises StorageError."""
-    frames = [Image.fromarray(picture) for picture in pictures]
-    back = frames[-2:0:-1]
-    seconds = [FRAME_SECONDS] * (len(frames) + len(back))
-    seconds[0] = seconds[len(frames) - 1] = HOLD_SECONDS
-    durations = [round(1000 * each) for each in seconds]
-    try:
-        frames[0].save(
-            target, save_all=True, append_images=[*frames[1:], *back], duration=durations, loop=0, quality=88, method=2
-        )
-    except OSError as error:
-        target.unlink(missing_ok=True)
-        raise StorageError(f"The animation could not be saved ({error.strerror or error}).") from error
-    return target
 
 
 def save_series(pictures: Sequence[Picture]) -> tuple[Path, Path]:
@@ -56,7 +37,7 @@ def save_series(pictures: Sequence[Picture]) -> tuple[Path, Path]:
     except OSError as error:
         sheet.unlink(missing_ok=True)
         raise StorageError(f"The contact sheet could not be saved ({error.strerror or error}).") from error
-    return sheet, save_animation(frames, folder / "animation.webp")
+    return sheet, sheets.save_animation(frames, folder / "animation.webp")
 
 
 def updates(panel: ResultsPanel, pictures: Sequence[Picture]) -> Updates:

@@ -9,7 +9,6 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from arc2face.errors import EmbeddingError, SettingsError
 from arc2face.face_types import Face
+from arc2face.recipes import app_version
 from arc2face.store import replace_with
 from arc2face.types import EMBEDDING_SIZE, Float32Array, IdentityEmbedding
 
@@ -101,7 +101,7 @@ def save_identity(path: Path, identity: IdentityEmbedding) -> Path:
             embedding=identity.vector,
             recogniser_sha256=np.array(identity.recogniser_sha256 or ""),
             photos=np.array(identity.photos, np.int64),
-            app_version=np.array(_app_version()),
+            app_version=np.array(app_version()),
         )
     return target
 
@@ -260,10 +260,3 @@ def _warnings(identity: IdentityEmbedding, recogniser_sha256: str | None) -> lis
             f"({recogniser_sha256[:12]}); the pictures will show somebody else. Make it again from the photos."
         )
     return found
-
-
-def _app_version() -> str:
-    try:
-        return metadata.version("arc2face-studio")
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -16,6 +16,7 @@ from arc2face.types import RgbU8
 __all__ = ["animation_bytes", "contact_sheet", "save_animation"]
 
 _GAP = 4
+REST = 3
 
 
 def contact_sheet(images: Sequence[RgbU8], columns: int | None = None, gap: int = _GAP) -> RgbU8:
@@ -40,8 +41,8 @@ def contact_sheet(images: Sequence[RgbU8], columns: int | None = None, gap: int 
     return sheet
 
 
-def animation_bytes(images: Sequence[RgbU8], kind: str = "webp", milliseconds: int = 120, bounce: bool = True) -> bytes:
-    """An endless animation. `kind`: webp or gif. `bounce`: run back again, so that there is no jump at the end.
+def animation_bytes(images: Sequence[RgbU8], kind: str = "webp", milliseconds: int = 220, bounce: bool = True) -> bytes:
+    """An endless animation. `kind`: webp or gif. `bounce`: run back again, resting at both ends, so that nothing jumps.
 
     Raises SettingsError for an unknown kind or no pictures.
     """
@@ -49,15 +50,18 @@ def animation_bytes(images: Sequence[RgbU8], kind: str = "webp", milliseconds: i
         raise SettingsError("An animation needs pictures and is saved as .webp or .gif.")
     order = list(images) + (list(images[-2:0:-1]) if bounce else [])
     frames = [Image.fromarray(image) for image in order]
+    durations = [milliseconds] * len(frames)
+    if bounce:
+        durations[0] = durations[len(images) - 1] = REST * milliseconds
     buffer = io.BytesIO()
     options: dict[str, int] = {"quality": 88, "method": 4} if kind == "webp" else {"optimize": 1}
     frames[0].save(
-        buffer, kind.upper(), save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, **options
+        buffer, kind.upper(), save_all=True, append_images=frames[1:], duration=durations, loop=0, **options
     )
     return buffer.getvalue()
 
 
-def save_animation(images: Sequence[RgbU8], path: Path, milliseconds: int = 120, bounce: bool = True) -> Path:
+def save_animation(images: Sequence[RgbU8], path: Path, milliseconds: int = 220, bounce: bool = True) -> Path:
     """Writes an animation, whole or not at all; the suffix decides between WebP and GIF."""
     data = animation_bytes(images, path.suffix.lower().lstrip("."), milliseconds, bounce)
     with replace_with(path) as temporary:

@@ -34,6 +34,12 @@ def test_animations_run_there_and_back_for_ever(tmp_path: Path, kind: str) -> No
     path = save_animation(PICTURES[:4], tmp_path / f"a.{kind}")
     with Image.open(path) as movie:
         assert getattr(movie, "n_frames", 1) == 6 and movie.info.get("loop") == 0
+        durations = []
+        for frame in range(6):
+            movie.seek(frame)
+            movie.load()
+            durations.append(movie.info["duration"])
+        assert durations == [660, 220, 220, 660, 220, 220]
     with Image.open(io.BytesIO(animation_bytes(PICTURES[:4], kind, bounce=False))) as movie:
         assert getattr(movie, "n_frames", 1) == 4
 
