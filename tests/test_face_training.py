@@ -9,12 +9,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 from training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
 from training.common.errors import TrainingError
 from training.faces import detector, landmarks, recogniser, smirk
 from training.faces import emoca as pose
 from training.faces.loop import CHECKPOINT, Loop, LoopConfig
+from training.faces.people import PhotoPeople
 from training.faces.sprites import compose, make_sprites
 
 TINY = LoopConfig(steps=2, batch_size=3, checkpoint_every=1, log_every=1, device="cpu")
@@ -43,6 +45,35 @@ def test_recogniser_trains_and_loads_through_insightface(data: Path, tmp_path: P
     model = recogniser.Recogniser(config.widths, config.blocks)
     model.load_state_dict(torch.load(tmp_path / CHECKPOINT, weights_only=True)["averaged"])
     np.testing.assert_allclose(vector, recogniser.embed_all(model, crop[None])[0].numpy(), rtol=0.02, atol=0.05)
+
+
+def photos(folder: Path, people: int, side: int = 112) -> Path:
+    rng = np.random.default_rng(0)
+    for person in range(people):
+        (folder / f"{person:03d}").mkdir(parents=True)
+        tone = rng.integers(0, 255, 3)
+        for number in range(2):
+            crop = np.clip(tone + rng.normal(0, 20, (side, side, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(crop).save(folder / f"{person:03d}" / f"{number}.png")
+    return folder
+
+
+def test_recogniser_trains_on_photos_and_holds_people_out(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 40)
+    config = recogniser.RecogniserConfig(photos=str(folder), widths=(8, 8, 8, 8), attribute_weight=0.0, loop=TINY)
+    figures = recogniser.train(config, tmp_path / "run")
+    assert figures["people"] == 2
+    assert len(PhotoPeople(str(folder))) == 38
+    assert (tmp_path / "run" / "arcface.onnx").exists()
+
+
+def test_unfit_photos_are_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="one person only"):
+        PhotoPeople(str(photos(tmp_path / "one", 1)))
+    with pytest.raises(TrainingError, match="at least 40 people"):
+        recogniser.train(recogniser.RecogniserConfig(photos=str(photos(tmp_path / "few", 3)), loop=TINY), tmp_path)
+    with pytest.raises(TrainingError, match="112 x 112"):
+        PhotoPeople(str(photos(tmp_path / "large", 2, 128))).sample(np.random.default_rng(0), 2)
 
 
 def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:

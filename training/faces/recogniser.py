@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.avatars.dataset import AvatarDataset, open_dataset
 from training.avatars.looks import N_ATTRIBUTES
 from training.faces import augment
 from training.faces.loop import Loop, LoopConfig, put_into_bundle
 from training.faces.onnx_export import export
+from training.faces.people import AvatarPeople, PhotoPeople
 
 EMBEDDING = 512
 CROP = 112
@@ -29,12 +29,19 @@ CROP = 112
 
 @dataclass(frozen=True)
 class RecogniserConfig:
-    """Data folders written by `training.avatars.dataset`, network widths, the loss; `output`: a models folder."""
+    """Data folders written by `training.avatars.dataset`, network widths, the loss; `output`: a models folder.
+
+    `photos`: a folder tree (one folder per person) or WebDataset tar files of 112-pixel crops aligned on the ArcFace
+    template, in place of the avatars; every twentieth person is kept for evaluation. `stem_stride`: 4 for pictures that
+    were small before the crop, 2 for photos.
+    """
 
     data: tuple[str, ...] = ("data/avatars_train",)
     evaluation: str = "data/avatars_eval"
     widths: tuple[int, ...] = (24, 48, 96, 160)
     blocks: tuple[int, ...] = (1, 1, 2, 1)
+    stem_stride: int = 4
+    photos: str = ""
     scale: float = 24.0
     margin: float = 0.3
     attribute_weight: float = 2.0
@@ -67,14 +74,19 @@ class Block(nn.Module):
 class Recogniser(nn.Module):
     """(B, 3, 112, 112) in -1..1 to (B, 512); the last batch norm has no scale, so norms are near sqrt(512) = 22.6."""
 
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 160), blocks: tuple[int, ...] = (1, 1, 2, 1)) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (24, 48, 96, 160),
+        blocks: tuple[int, ...] = (1, 1, 2, 1),
+        stem_stride: int = 4,
+    ) -> None:
         super().__init__()
-        # A stride of 4 at once: the crops come from pictures of 128 pixels, finer detail is not to be relied on.
+        # The avatars' crops come from pictures of 128 pixels: finer detail is not to be relied on, hence 4 at once.
         self.stem = nn.Sequential(
-            nn.Conv2d(3, widths[0], 7, 4, 3, bias=False), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
+            nn.Conv2d(3, widths[0], 7, stem_stride, 3, bias=False), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
         )
         layers: list[nn.Module] = []
-        before, side = widths[0], CROP // 4
+        before, side = widths[0], CROP // stem_stride
         for index, (after, count) in enumerate(zip(widths, blocks, strict=True)):
             layers.append(Block(before, after, 1 if index == 0 else 2))
             layers += [Block(after, after, 1) for _ in range(count - 1)]
@@ -113,41 +125,12 @@ def to_batch(pictures: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-class People:
-    """All people of several data folders, one class each."""
-
-    def __init__(self, folders: tuple[str, ...]) -> None:
-        self.sets = [open_dataset(Path(folder)) for folder in folders]
-        self.starts = np.cumsum([0, *(len(data.done) for data in self.sets)])
-        first = self.sets[0]
-        known = first.attributes[np.flatnonzero(np.asarray(first.done))[:1000]]
-        self._mean, self._spread = known.mean(0), known.std(0) + 0.1
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def sample(
-        self, rng: np.random.Generator, n: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
-        """Crops (n, 112, 112, 3), classes (n,), whitened attributes (n, N_ATTRIBUTES); only people already written."""
-        ready = [np.flatnonzero(np.asarray(data.done)) for data in self.sets]
-        classes = np.concatenate([r + start for r, start in zip(ready, self.starts, strict=False)])
-        chosen = rng.choice(classes, n)
-        crops: list[NDArray[np.uint8]] = []
-        attributes: list[NDArray[np.float32]] = []
-        for one in chosen:
-            which = int(np.searchsorted(self.starts, one, side="right")) - 1
-            data, person = self.sets[which], int(one - self.starts[which])
-            crops.append(data.crops[data.rows(person)][rng.integers(data.config.per_person)])
-            attributes.append(data.attributes[person])
-        whitened = (np.stack(attributes) - self._mean) / self._spread
-        return np.stack(crops), chosen.astype(np.int64), whitened.astype(np.float32)
-
-
 def train(config: RecogniserConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
     """Train, evaluate on unseen people and export `arcface.onnx` into `out`; returns the figures."""
-    people = People(config.data)
-    model, heads = Recogniser(config.widths, config.blocks), Heads(len(people), N_ATTRIBUTES)
+    people = PhotoPeople(config.photos) if config.photos else AvatarPeople(config.data)
+    held_out = people.held_out(config.evaluation)  # before the work: it may not be usable
+    model = Recogniser(config.widths, config.blocks, config.stem_stride)
+    heads = Heads(len(people), N_ATTRIBUTES)
     model = model.to(memory_format=torch.channels_last)
     loop = Loop(config.loop, model, out, heads)
     device = loop.device
@@ -166,7 +149,7 @@ def train(config: RecogniserConfig, out: Path, resume: bool = True, until: int |
         return {"identity": identity, "attributes": config.attribute_weight * attribute, "_accuracy": accuracy}
 
     averaged = loop.run(losses, resume=resume, until=until)
-    figures = evaluate(averaged, open_dataset(Path(config.evaluation)))
+    figures = evaluate(averaged, held_out)
     (out / "figures.json").write_text(json.dumps(figures, indent=2))
     export_recogniser(averaged, out / "arcface.onnx")
     put_into_bundle(out / "arcface.onnx", config.output, "antelopev2/arcface.onnx")
@@ -188,13 +171,13 @@ def embed_all(model: nn.Module, crops: NDArray[np.uint8], batch: int = 128) -> T
     return torch.cat(parts)
 
 
-def evaluate(model: nn.Module, data: AvatarDataset) -> dict[str, float]:
-    """Verification and retrieval on people never trained on."""
-    people = np.flatnonzero(np.asarray(data.done))
-    rows = np.concatenate([np.arange(data.rows(p).start, data.rows(p).stop) for p in people])
-    raw = embed_all(model, data.crops[rows])
-    labels = torch.from_numpy(np.repeat(people, data.config.per_person))
-    return {"norm": float(raw.norm(dim=1).mean()), **verification(F.normalize(raw), labels)}
+def evaluate(model: nn.Module, held_out: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> dict[str, float]:
+    """Verification and retrieval on crops (n, 112, 112, 3) and numbers (n,) of people never trained on."""
+    raw = embed_all(model, held_out[0])
+    return {
+        "norm": float(raw.norm(dim=1).mean()),
+        **verification(F.normalize(raw), torch.from_numpy(held_out[1])),
+    }
 
 
 def verification(embeddings: Tensor, labels: Tensor) -> dict[str, float]:

@@ -1,0 +1,102 @@
+"""The people a recogniser learns to tell apart: rendered avatars, or photos."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.avatars.dataset import open_dataset
+from training.avatars.looks import N_ATTRIBUTES
+from training.common.errors import TrainingError
+from training.common.stores import open_store
+
+Sample = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
+CROP = 112
+HELD_OUT = 20
+
+
+class AvatarPeople:
+    """All people of several data folders, one class each."""
+
+    def __init__(self, folders: tuple[str, ...]) -> None:
+        self.sets = [open_dataset(Path(folder)) for folder in folders]
+        self.starts = np.cumsum([0, *(len(data.done) for data in self.sets)])
+        first = self.sets[0]
+        known = first.attributes[np.flatnonzero(np.asarray(first.done))[:1000]]
+        self._mean, self._spread = known.mean(0), known.std(0) + 0.1
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def sample(self, rng: np.random.Generator, n: int) -> Sample:
+        """Crops (n, 112, 112, 3), classes (n,), whitened attributes (n, N_ATTRIBUTES); only people already written."""
+        ready = [np.flatnonzero(np.asarray(data.done)) for data in self.sets]
+        classes = np.concatenate([r + start for r, start in zip(ready, self.starts, strict=False)])
+        chosen = rng.choice(classes, n)
+        crops: list[NDArray[np.uint8]] = []
+        attributes: list[NDArray[np.float32]] = []
+        for one in chosen:
+            which = int(np.searchsorted(self.starts, one, side="right")) - 1
+            data, person = self.sets[which], int(one - self.starts[which])
+            crops.append(data.crops[data.rows(person)][rng.integers(data.config.per_person)])
+            attributes.append(data.attributes[person])
+        whitened = (np.stack(attributes) - self._mean) / self._spread
+        return np.stack(crops), chosen.astype(np.int64), whitened.astype(np.float32)
+
+    def held_out(self, folder: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Crops and person numbers of an evaluation dataset."""
+        data = open_dataset(Path(folder))
+        people = np.flatnonzero(np.asarray(data.done))
+        rows = np.concatenate([np.arange(data.rows(p).start, data.rows(p).stop) for p in people])
+        return np.asarray(data.crops[rows]), np.repeat(people, data.config.per_person)
+
+
+class PhotoPeople:
+    """Aligned 112-pixel crops, one folder per person; every twentieth person is held out."""
+
+    def __init__(self, path: str) -> None:
+        self.store = open_store(Path(path))
+        people = [np.array(own, np.int64) for own in self.store.people.values()]
+        self.trained = [own for k, own in enumerate(people) if k % HELD_OUT != HELD_OUT - 1]
+        self.kept = [own for k, own in enumerate(people) if k % HELD_OUT == HELD_OUT - 1 and len(own) > 1]
+        if len(self.trained) < 2:
+            raise TrainingError(
+                f"{path} shows one person only; a recogniser needs many, each in a folder of their own."
+            )
+
+    def __len__(self) -> int:
+        return len(self.trained)
+
+    def sample(self, rng: np.random.Generator, n: int) -> Sample:
+        """Crops (n, 112, 112, 3), half of them mirrored, classes (n,), and zeros in place of attributes."""
+        classes = rng.integers(0, len(self.trained), n)
+        crops = np.stack([self._crop(int(rng.choice(self.trained[one]))) for one in classes])
+        mirrored = rng.random(n) < 0.5
+        crops[mirrored] = crops[mirrored, :, ::-1]
+        return crops, classes.astype(np.int64), np.zeros((n, N_ATTRIBUTES), np.float32)
+
+    def held_out(self, folder: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Crops and person numbers of the people kept back. Raises TrainingError when there are fewer than two."""
+        del folder
+        if len(self.kept) < 2:
+            raise TrainingError(f"Evaluation needs at least {2 * HELD_OUT} people with two photos each.")
+        numbers = np.concatenate(self.kept)
+        owners = np.repeat(np.arange(len(self.kept)), [len(own) for own in self.kept])
+        return np.stack([self._crop(int(number)) for number in numbers]), owners
+
+    def _crop(self, number: int) -> NDArray[np.uint8]:
+        stem = self.store.stems[number]
+        try:
+            with Image.open(io.BytesIO(self.store.photo(number))) as picture:
+                crop = np.array(picture.convert("RGB"), np.uint8)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise TrainingError(f"{stem} is not a readable photo ({error}); remove it.") from error
+        if crop.shape[:2] != (CROP, CROP):
+            raise TrainingError(
+                f"{stem} has {crop.shape[1]} x {crop.shape[0]} pixels; crops must have {CROP} x {CROP}."
+            )
+        return crop
