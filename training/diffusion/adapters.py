@@ -64,7 +64,7 @@ def train_controlnet(config: ControlNetConfig, out: Path, resume: bool = True) -
     controlnet.requires_grad_(True).train()
     objective = DenoisingObjective(config.loss, unet, _prompts(bundle), controlnet, None, vae)
     loop, outcome = _run(config, objective, vae, out, resume)
-    if outcome.finished:
+    if outcome.finished and loop.accelerator.is_main_process:
         with loop.average.applied():
             save_model(controlnet, config.output / "controlnet")
     return _figures(outcome)
@@ -78,7 +78,7 @@ def train_expression(config: ExpressionConfig, out: Path, resume: bool = True) -
     branch = ExpressionBranch(unet, config.tokens)
     objective = DenoisingObjective(config.loss, unet, _prompts(bundle), None, branch, vae)
     loop, outcome = _run(config, objective, vae, out, resume)
-    if outcome.finished:
+    if outcome.finished and loop.accelerator.is_main_process:
         with loop.average.applied():
             state = branch.export()
         write_atomically(config.output / "exp_adapter" / "exp_adapter.bin", lambda path: torch.save(state, path))
@@ -98,7 +98,8 @@ def _run(
 ) -> tuple[Loop, Outcome]:
     source = open_source(config.data)
     loop = Loop(config.loop, objective, out, config, resume)
-    latents = cached_latents(source, vae, out, loop.device)
+    with loop.accelerator.main_process_first():
+        latents = cached_latents(source, vae, out, loop.device)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     return loop, loop.run(drawer(source, config.loss, latents), validate)
 

@@ -115,9 +115,10 @@ def train(config: LcmConfig, out: Path, resume: bool = True) -> dict[str, float]
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
     loop = Loop(config.loop, objective, out, config, resume)
-    latents = cached_latents(source, objective.vae, out, loop.device)
+    with loop.accelerator.main_process_first():
+        latents = cached_latents(source, objective.vae, out, loop.device)
     outcome = loop.run(_drawer(config, source, latents))
-    if outcome.finished:
+    if outcome.finished and loop.accelerator.is_main_process:
         with loop.average.applied():
             export(objective.layers, config.output)
     return {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}

@@ -123,9 +123,10 @@ def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, 
     objective = make_objective(config, bundle)
     loop = Loop(config.loop, objective, out, config, resume)
     paired = isinstance(source, AvatarSource) and source.data.config.pairs
-    latents = cached_latents(source, objective.vae, out, loop.device) if paired else None
+    with loop.accelerator.main_process_first():
+        latents = cached_latents(source, objective.vae, out, loop.device) if paired else None
     outcome = loop.run(_drawer(config, source, latents))
-    if outcome.finished:
+    if outcome.finished and loop.accelerator.is_main_process:
         with loop.average.applied():
             export(objective.layers, config.output)
     return {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}

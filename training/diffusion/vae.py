@@ -127,7 +127,7 @@ def train(config: VaeConfig, out: Path, resume: bool = True) -> dict[str, float]
             "step": float(outcome.step),
             "images_per_second": outcome.images_per_second,
         }
-        if outcome.finished:
+        if outcome.finished and loop.accelerator.is_main_process:
             save_model(vae, config.output / BASE / "vae")
     return figures
 
