@@ -176,12 +176,20 @@ def save_model(model: Any, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         copy.deepcopy(model).cpu().half().save_pretrained(partial, safe_serialization=True)
+        _forget_origin(partial / "config.json")
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(f"{folder} could not be written: {error}. Free some space and export again.") from error
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial.rename(folder)
+
+
+def _forget_origin(path: Path) -> None:
+    """Take the folder that a model was loaded from out of its config; it means nothing elsewhere."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def save_tensors(state: dict[str, Tensor], path: Path) -> None:

@@ -48,9 +48,9 @@ def _introduction(figures: dict[str, Any]) -> str:
     suite, people = figures.get("suite"), figures.get("people")
     return (
         f"Suite `{suite}`, {people} avatars of odd seeds, which no training saw. Repeat with\n"
-        f"`arc2face evaluate --suite {suite} --models models/starter`. Pose and expression are judged by a regression\n"
-        "from found landmarks; its own error or correlation on real renders stands beside each figure and bounds what\n"
-        "can be measured."
+        f"`arc2face evaluate --suite {suite} --models models/starter`. Pose is judged by a regression from\n"
+        "found landmarks, expression by the expression encoder; the judge's own error or correlation on real renders\n"
+        "stands beside each figure and bounds what can be measured."
     )
 
 

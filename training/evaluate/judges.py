@@ -1,7 +1,8 @@
 """What measures the pictures, and how far each judge can be trusted.
 
-Identity: the bundle's own detector and recogniser, as the product uses them. Pose and expression: ridge regression from
-the 68 landmarks that the bundle's landmark network finds, fitted on renders of other people; its own error on renders
+Identity: the bundle's own detector and recogniser, as the product uses them. Pose: ridge regression from the 68
+landmarks that the bundle's landmark network finds, fitted on renders of other people. Expression: the bundle's
+expression encoder, which the generator never learned from (it saw the true numbers). Each judge's own error on renders
 of unseen people is reported beside every figure, because no judge is better than that.
 """
 
@@ -22,6 +23,7 @@ Float64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 TRAITS = ("yaw", "pitch", "roll", "jaw", "left_lid", "right_lid", "smile")
 RIDGE = 1e-3
+ANGLES = 3
 
 
 def traits_of(pose: NDArray[Any], expression55: NDArray[Any]) -> Float64:
@@ -40,7 +42,10 @@ def embedding(engine: Engine, picture: U8) -> NDArray[np.float32] | None:
 
 @dataclass(frozen=True)
 class Judge:
-    """A fitted landmark regression. `error`: mean absolute error per trait; `correlation` on unseen renders."""
+    """A fitted landmark regression, and the expression encoder.
+
+    `error`: mean absolute error per trait; `correlation` with the truth, both on renders of unseen people.
+    """
 
     engine: Engine
     weights: Float64
@@ -50,13 +55,14 @@ class Judge:
     def traits(self, picture: U8) -> Float64 | None:
         """(7,) in the order of TRAITS, or None when no face is found."""
         row = _features(self.engine, picture)
-        return None if row is None else row @ self.weights
+        return None if row is None else _with_expression(self.engine, picture, row @ self.weights)
 
     @classmethod
     def fit(cls, engine: Engine, cast: Cast, count: int) -> Judge:
         """Fit on `count` renders of people from another range of odd seeds, test on a third as many."""
         rows: list[Float64] = []
         targets: list[Float64] = []
+        pictures: list[U8] = []
         for k in range(count + count // 3):
             person = cast.world.identity(cast.first + 200_000 + 2 * (k // 2))
             drawn = cast.render(person, cast.moment(5_000_000 + k))
@@ -64,11 +70,15 @@ class Judge:
             if row is not None:
                 rows.append(row)
                 targets.append(traits_of(drawn.pose, drawn.expression55))
+                pictures.append(drawn.rgb_u8)
         x, y = np.array(rows), np.array(targets)
         cut = len(x) * 3 // 4
         gram = x[:cut].T @ x[:cut] + RIDGE * cut * np.eye(x.shape[1])
-        weights = np.linalg.solve(gram, x[:cut].T @ y[:cut])
-        guess, truth = x[cut:] @ weights, y[cut:]
+        weights = np.linalg.solve(gram, x[:cut].T @ y[:cut, :ANGLES])
+        guess = np.stack(
+            [_with_expression(engine, p, r @ weights) for p, r in zip(pictures[cut:], x[cut:], strict=True)]
+        )
+        truth = y[cut:]
         error = np.abs(guess - truth).mean(0)
         correlation = [pearson(guess[:, k], truth[:, k]) for k in range(len(TRAITS))]
         return cls(
@@ -77,6 +87,12 @@ class Judge:
             dict(zip(TRAITS, map(float, error), strict=True)),
             dict(zip(TRAITS, correlation, strict=True)),
         )
+
+
+def _with_expression(engine: Engine, picture: U8, angles: Float64) -> Float64:
+    """The angles, then jaw, lids and smile as the expression encoder reads them."""
+    numbers = engine.read_expression(picture).values.astype(np.float64)
+    return traits_of(np.radians(angles), numbers)
 
 
 def pearson(a: NDArray[Any], b: NDArray[Any]) -> float:
