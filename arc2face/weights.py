@@ -34,9 +34,6 @@ __all__ = [
 Origin = Literal["huggingface", "https", "drive", "archive"]
 
 
-_FOR_ORIGINAL_SNIPPETS = ("sd15-model-index", "sd15-feature-extractor-preprocessor-config")
-
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """Another form of the same file: `path` in the models folder, `remote` in the repository, size and hash."""
@@ -76,7 +73,7 @@ class WeightFile:
     @property
     def needed(self) -> bool:
         """False for files that only the original snippets read (they are fetched for those)."""
-        return self.key not in _FOR_ORIGINAL_SNIPPETS
+        return self.key not in ("sd15-model-index", "sd15-feature-extractor-preprocessor-config")
 
     @property
     def known_hashes(self) -> tuple[str, ...]:
