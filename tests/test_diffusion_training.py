@@ -37,7 +37,6 @@ from training.diffusion.noise import alphas_cumprod, amounts, target, to_clean, 
 from training.diffusion.parts import EncoderShape, UNetShape
 from training.diffusion.sampling import fixed_noise, sample
 from training.diffusion.text import Prompts, make_encoder, whiten, write_tokenizer
-from training.faces.recogniser import RecogniserConfig
 from training.train import COMPONENTS, RECIPES, config_path, train
 
 SIZE = 64
@@ -250,7 +249,7 @@ def test_every_recipe_reads() -> None:
     for name, entry in COMPONENTS.items():
         module = __import__(entry.module, fromlist=[entry.config])
         load_config(getattr(module, entry.config), config_path(name, "starter"))
-    load_config(RecogniserConfig, config_path("recogniser", "full"))
+        load_config(getattr(module, entry.config), config_path(name, "full"))
 
 
 @pytest.mark.parametrize(

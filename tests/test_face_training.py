@@ -64,6 +64,7 @@ def test_recogniser_trains_on_photos_and_holds_people_out(tmp_path: Path) -> Non
     figures = recogniser.train(config, tmp_path / "run")
     assert figures["people"] == 2
     assert len(PhotoPeople(str(folder))) == 38
+    assert list((tmp_path / "run" / "curves").glob("events.*"))
     assert (tmp_path / "run" / "arcface.onnx").exists()
 
 

@@ -136,7 +136,7 @@ class Loop:
         """Train until the last step, the end of the piece, or an interrupt (Ctrl-C, SIGTERM); always saves."""
         config, started, saved = self.config, time.monotonic(), time.monotonic()
         first, running = self.step, dict[str, float]()
-        writer = _writer(self.out) if self.accelerator.is_main_process else None
+        writer = curve_writer(self.out) if self.accelerator.is_main_process else None
         with _interrupts() as interrupted, self._batches(draw) as batches:
             while self.step < config.steps:
                 losses = self._one_step(*next(batches))
@@ -296,7 +296,8 @@ def _experiment(identity: Any) -> dict[str, Any]:
     return mapping
 
 
-def _writer(out: Path) -> Any:
+def curve_writer(out: Path) -> Any:
+    """TensorBoard writer for `out`/curves. Raises TrainingError where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

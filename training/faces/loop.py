@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from training.common.checkpoint import CHECKPOINT, write_atomically
 from training.common.errors import TrainingError
+from training.common.loop import curve_writer
 from training.common.muon import MuonAdamW, split_groups
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Loop:
         self.optimiser = self._make_optimiser()
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
+        self.curves = curve_writer(out)
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
         config = self.config
@@ -93,6 +95,7 @@ class Loop:
             if 0 < self.config.seconds < time.monotonic() - started:
                 break
         self._save()
+        self.curves.flush()
         return self.averaged
 
     def _one_step(self, losses: LossFunction) -> Mapping[str, Tensor]:
@@ -132,6 +135,8 @@ class Loop:
         line = {"step": self.step, "lr": round(self._rate(), 6), "seconds": round(seconds, 1), **values}
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+        for name, value in values.items():
+            self.curves.add_scalar(f"train/{name}", value, self.step)
         _log.info("%s", line)
 
     def _save(self) -> None:
