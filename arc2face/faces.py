@@ -46,6 +46,7 @@ CANVAS_PICTURE = 1280
 """Longest side in pixels of a picture that is laid on a canvas; larger ones are scaled down for the search."""
 MAX_SHARED = 0.6
 """Share of the smaller box that may lie inside another face's box."""
+ONE_CLEAR_FACE = "Use a photo that shows one face clearly, upright and not too small."
 MAX_ASPECT = 16.0
 """Beyond this ratio of sides the short side is padded, so that scaling down leaves it some pixels."""
 
@@ -180,17 +181,17 @@ class FaceAnalyser:
         return self._nets[name]
 
 
-def choose_face(faces: Sequence[Face], pick: int | None = None, picture: str = "the picture") -> Face:
+def choose_face(
+    faces: Sequence[Face], pick: int | None = None, picture: str = "the picture", advice: str = ONE_CLEAR_FACE
+) -> Face:
     """The face with number `pick` (0-based, as on the preview minus one), or the largest.
 
     Raises:
-        NoFaceError: `faces` is empty; the message names `picture`.
+        NoFaceError: `faces` is empty; the message names `picture` and ends with `advice`.
         SettingsError: no face with that number.
     """
     if not faces:
-        raise NoFaceError(
-            f"No face was found in {picture}. Use a photo that shows one face clearly, upright and not too small."
-        )
+        raise NoFaceError(f"No face was found in {picture}. {advice}")
     if pick is None:
         return faces[0]
     if isinstance(pick, bool) or not 0 <= pick < len(faces):

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from arc2face.alignment import align_rgb_u8
 from arc2face.bundle import ModelsFolder
-from arc2face.errors import NoFaceError
 from arc2face.face_types import Face
-from arc2face.faces import FaceAnalyser, choose_face
+from arc2face.faces import ONE_CLEAR_FACE, FaceAnalyser, choose_face
 from arc2face.identities import IdentityReport, combine
 from arc2face.jobs import DeviceWorker
 from arc2face.recogniser import check_recogniser
@@ -64,10 +63,8 @@ class Perception:
 
     def face(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> Face:
         """One detected face, the largest or number `pick` (0-based). Raises NoFaceError naming the picture."""
-        found = self.faces.detect(picture)
-        if not found and self.models.kind != "full":
-            raise NoFaceError(f"No face was found in {name}. {AVATARS_ONLY}")
-        return choose_face(found, pick, name)
+        advice = ONE_CLEAR_FACE if self.models.kind == "full" else AVATARS_ONLY
+        return choose_face(self.faces.detect(picture), pick, name, advice)
 
     def embed(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> IdentityEmbedding:
         """Identity embedding of one face of a picture."""

@@ -114,6 +114,7 @@ class AvatarSource(Source):
             )
         per = self.data.config.per_person
         self.people = [np.arange(p * per, (p + 1) * per) for p in done]
+        self.numbers = np.concatenate(self.people)
         self.count = len(self.data.rgb)
         self.embeddings = dataset_embeddings(self.data, config.path, config.recogniser)
 
@@ -121,7 +122,7 @@ class AvatarSource(Source):
         """As in Source; in a dataset of pairs, the other picture is the partner."""
         if not self.data.config.pairs:
             return super().choose(rng, n)
-        first = np.concatenate(self.people)[rng.integers(0, sum(map(len, self.people)), n)]
+        first = self.numbers[rng.integers(0, len(self.numbers), n)]
         return first, first ^ 1
 
     def pixels(self, numbers: NDArray[np.int64]) -> Tensor:

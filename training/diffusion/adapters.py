@@ -98,8 +98,7 @@ def _run(
 ) -> tuple[Loop, Outcome]:
     source = open_source(config.data)
     loop = Loop(config.loop, objective, out, config, resume)
-    with loop.accelerator.main_process_first():
-        latents = cached_latents(source, vae, out, loop.device)
+    latents = cached_latents(source, vae, out, loop.device)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     return loop, loop.run(drawer(source, config.loss, latents), validate)
 

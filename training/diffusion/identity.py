@@ -89,11 +89,10 @@ def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, f
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, vae, source)
     loop = Loop(config.loop, objective, out, config, resume)
-    with loop.accelerator.main_process_first():
-        latents = cached_latents(source, vae, out, loop.device)
-        draw = drawer(source, config.loss, latents)
-        if config.pairs is not None and config.loss.reference_share > 0:
-            draw = with_pairs(draw, open_source(config.pairs), vae, config.loss, out / "pairs", loop.device)
+    latents = cached_latents(source, vae, out, loop.device)
+    draw = drawer(source, config.loss, latents)
+    if config.pairs is not None and config.loss.reference_share > 0:
+        draw = with_pairs(draw, open_source(config.pairs), vae, config.loss, out / "pairs", loop.device)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     outcome = loop.run(draw, validate)
     figures = {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}

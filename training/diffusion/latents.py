@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import AutoencoderKL
 from torch import Tensor
 
@@ -40,6 +41,12 @@ def cached_latents(
     """
     if not isinstance(source, AvatarSource):
         return None
+    # One process writes, the others find it done.
+    with PartialState().main_process_first():
+        return _cached(source, vae, folder, device, batch)
+
+
+def _cached(source: AvatarSource, vae: AutoencoderKL, folder: Path, device: torch.device, batch: int) -> Tensor:
     path = folder / f"latents-{vae_digest(vae)}.npy"
     finished = path.with_suffix(".people.npy")
     side = source.data.config.size // 2 ** (len(vae.config["block_out_channels"]) - 1)

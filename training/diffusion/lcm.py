@@ -131,8 +131,7 @@ def train(config: LcmConfig, out: Path, resume: bool = True) -> dict[str, float]
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
     loop = Loop(config.loop, objective, out, config, resume)
-    with loop.accelerator.main_process_first():
-        latents = cached_latents(source, objective.vae, out, loop.device)
+    latents = cached_latents(source, objective.vae, out, loop.device)
     outcome = loop.run(_drawer(config, source, latents))
     if outcome.finished and loop.accelerator.is_main_process:
         with loop.average.applied():

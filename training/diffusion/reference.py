@@ -123,8 +123,7 @@ def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, 
     objective = make_objective(config, bundle)
     loop = Loop(config.loop, objective, out, config, resume)
     paired = isinstance(source, AvatarSource) and source.data.config.pairs
-    with loop.accelerator.main_process_first():
-        latents = cached_latents(source, objective.vae, out, loop.device) if paired else None
+    latents = cached_latents(source, objective.vae, out, loop.device) if paired else None
     outcome = loop.run(_drawer(config, source, latents))
     if outcome.finished and loop.accelerator.is_main_process:
         with loop.average.applied():

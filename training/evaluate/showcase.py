@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 
 from arc2face.engine import Engine
 from arc2face.sheets import contact_sheet
-from arc2face.types import Expression, ExpressionCondition, GenerationRequest, PoseCondition, ReferenceCondition
-from training.avatars.columns import EXPRESSION_COLUMNS
+from arc2face.types import ExpressionCondition, GenerationRequest, PoseCondition, ReferenceCondition
+from training.avatars.presets import expression
 from training.evaluate.subjects import Cast
 
 U8 = NDArray[np.uint8]
@@ -33,15 +33,15 @@ def row(engine: Engine, cast: Cast, seed: int) -> list[U8]:
     photo = cast.subject(number).rgb_u8
     plain = GenerationRequest(identity=engine.perception.embed(photo), num_images=3, seed=7, score=False)
     one = plain.with_(num_images=1)
-    smile, opened, wink = (ExpressionCondition(numbers) for numbers in expressions())
+    smile = ExpressionCondition(expression(smile=1.0))
     aligned = engine.align(photo)
     requests = [
         plain,
         one.with_(pose=PoseCondition(engine.normal_map(-40, 0, 0))),
         one.with_(pose=PoseCondition(engine.normal_map(40, 0, 0))),
         one.with_(expression=smile),
-        one.with_(expression=opened),
-        one.with_(expression=wink),
+        one.with_(expression=ExpressionCondition(expression(jaw=0.3))),
+        one.with_(expression=ExpressionCondition(expression(left_lid=1.0))),
         one.with_(expression=smile, reference=ReferenceCondition(aligned)),
     ]
     made = [image.rgb_u8 for request in requests for image in engine.generate(request).images]
@@ -50,15 +50,6 @@ def row(engine: Engine, cast: Cast, seed: int) -> list[U8]:
 
 def _resized(picture: U8) -> U8:
     return np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
-
-
-def expressions() -> list[Expression]:
-    """A smile, an open mouth and a wink."""
-    smile, opened, wink = (np.zeros(55, np.float32) for _ in range(3))
-    smile[EXPRESSION_COLUMNS.index("smile")] = 1.0
-    opened[52] = 0.3
-    wink[50] = 1.0
-    return [Expression(numbers) for numbers in (smile, opened, wink)]
 
 
 def captioned(sheet: U8, columns: tuple[str, ...], gap: int) -> U8:

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.avatars.dataset import open_dataset
+from training.avatars.dataset import CROP_SIZE, open_dataset
 from training.avatars.looks import N_ATTRIBUTES
 from training.common.errors import TrainingError
 from training.common.stores import open_store
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
-CROP = 112
 HELD_OUT = 20
 
 
@@ -95,8 +94,8 @@ class PhotoPeople:
                 crop = np.array(picture.convert("RGB"), np.uint8)
         except (OSError, ValueError, SyntaxError) as error:
             raise TrainingError(f"{stem} is not a readable photo ({error}); remove it.") from error
-        if crop.shape[:2] != (CROP, CROP):
+        if crop.shape[:2] != (CROP_SIZE, CROP_SIZE):
             raise TrainingError(
-                f"{stem} has {crop.shape[1]} x {crop.shape[0]} pixels; crops must have {CROP} x {CROP}."
+                f"{stem} has {crop.shape[1]} x {crop.shape[0]} pixels; crops must have {CROP_SIZE} x {CROP_SIZE}."
             )
         return crop
