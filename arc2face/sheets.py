@@ -55,9 +55,7 @@ def animation_bytes(images: Sequence[RgbU8], kind: str = "webp", milliseconds: i
         durations[0] = durations[len(images) - 1] = REST * milliseconds
     buffer = io.BytesIO()
     options: dict[str, int] = {"quality": 88, "method": 4} if kind == "webp" else {"optimize": 1}
-    frames[0].save(
-        buffer, kind.upper(), save_all=True, append_images=frames[1:], duration=durations, loop=0, **options
-    )
+    frames[0].save(buffer, kind.upper(), save_all=True, append_images=frames[1:], duration=durations, loop=0, **options)
     return buffer.getvalue()
 
 

@@ -41,7 +41,12 @@ from training.train import COMPONENTS, RECIPES, config_path, train
 
 SIZE = 64
 SHAPE = UNetShape(
-    channels=(16, 16), attention=(True, False), heads=2, groups=8, latent_size=8, hint_channels=(8, 8, 8, 8),
+    channels=(16, 16),
+    attention=(True, False),
+    heads=2,
+    groups=8,
+    latent_size=8,
+    hint_channels=(8, 8, 8, 8),
     pooled=True,
 )
 LOOP = LoopConfig(steps=3, batch_size=2, learning_rate=1e-3, warmup=1, log_every=1, device="cpu", threads=1)
