@@ -22,9 +22,9 @@ from app import runner
 from app.backend import Backend
 from app.server import launch
 from app.settings import ServerSettings
-from arc2face.download.command import DownloadRequest, run
 from arc2face.engine import Engine
 from arc2face.errors import Arc2FaceError
+from arc2face.weights.download.command import DownloadRequest, run
 
 logger = logging.getLogger("arc2face.space")
 DEFAULT_FEATURES = "identity fast"

@@ -12,8 +12,8 @@ import gradio as gr
 from app import snippets
 from app.errors import errors_shown
 from app.shell import LIGHT, Shell
-from arc2face.licences import LICENCES
 from arc2face.types import ComponentStatus
+from arc2face.weights.licences import LICENCES
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine

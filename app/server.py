@@ -88,7 +88,7 @@ def open_backend(settings: ServerSettings) -> Backend:
     """A backend for these settings; it starts opening its engine once the page is up."""
     from app import zerogpu
     from app.backend import Backend
-    from arc2face.bundle import best_bundle
+    from arc2face.weights.folder import best_bundle
 
     def open_engine() -> Engine:
         from arc2face.engine import Engine

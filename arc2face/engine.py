@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arc2face import status
-from arc2face.bundle import ModelsFolder, best_bundle
 from arc2face.device import pick_runtime
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, WeightsError
 from arc2face.generation import Generated, generate
@@ -42,6 +41,7 @@ from arc2face.types import (
     Runtime,
     VramPolicy,
 )
+from arc2face.weights.folder import ModelsFolder, best_bundle
 
 if TYPE_CHECKING:
     from arc2face.pose import PoseReading
@@ -74,7 +74,7 @@ class Engine:
         preload: bool = False,
         inline: bool = False,
     ) -> Engine:
-        """Open a models folder, or the best one found (see `arc2face.bundle.best_bundle`).
+        """Open a models folder, or the best one found (see `arc2face.weights.folder.best_bundle`).
 
         Cheap: parts load when first used, or now with `preload`. Raises MissingWeightsError or DeviceError.
         """

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from arc2face.errors import ExpressionError
-from arc2face.store import replace_with
 from arc2face.types import EXPRESSION_SIZE, Expression
+from arc2face.weights.store import replace_with
 
 COMPONENTS = 50
 COMPONENT_LIMIT = 10.0

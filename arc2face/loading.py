@@ -17,9 +17,9 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from arc2face.bundle import BASE_MODEL, SAFETENSORS, ModelsFolder
 from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError
-from arc2face.store import load_state_dict
+from arc2face.weights.folder import BASE_MODEL, SAFETENSORS, ModelsFolder
+from arc2face.weights.store import load_state_dict
 
 FP16 = "diffusion_pytorch_model.fp16.safetensors"
 Rename = Callable[[str], str | None]

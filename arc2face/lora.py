@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from arc2face.errors import IncompatibleWeightsError
-from arc2face.store import load_state_dict
+from arc2face.weights.store import load_state_dict
 
 _ROLES = {
     "lora_down.weight": "down",

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arc2face.alignment import align_rgb_u8
-from arc2face.bundle import ModelsFolder
 from arc2face.face_types import Face
 from arc2face.faces import ONE_CLEAR_FACE, FaceAnalyser, choose_face
 from arc2face.identities import IdentityReport, combine
 from arc2face.jobs import DeviceWorker
 from arc2face.recogniser import check_recogniser
 from arc2face.types import Float32Array, IdentityEmbedding, RgbU8, Runtime
+from arc2face.weights.folder import ModelsFolder
 
 if TYPE_CHECKING:
     from arc2face.expression_reader import ExpressionReader, ExpressionReading

@@ -40,8 +40,8 @@ from arc2face.types import Expression, Float32Array, RgbU8
 
 if TYPE_CHECKING:
     import emoca
-    from arc2face.bundle import ModelsFolder
     from arc2face.pose_geometry import FacePoints
+    from arc2face.weights.folder import ModelsFolder
 
 __all__ = [
     "JAW_LIMIT",
@@ -205,7 +205,7 @@ class PoseReader:
         return FacePoints.of(model.geometry)
 
     def _cache(self) -> Path:
-        from arc2face.store import cache_folder
+        from arc2face.weights.store import cache_folder
 
         return self._cache_dir or cache_folder() / "emoca"
 

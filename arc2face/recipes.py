@@ -21,7 +21,6 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from arc2face.errors import ImageError, SettingsError
-from arc2face.store import replace_with
 from arc2face.types import (
     Expression,
     ExpressionCondition,
@@ -30,6 +29,7 @@ from arc2face.types import (
     GenerationResult,
     IdentityEmbedding,
 )
+from arc2face.weights.store import replace_with
 
 CHUNK = "arc2face"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from arc2face.errors import MissingWeightsError, WrongRecogniserError
-from arc2face.store import sha256_of
-from arc2face.weights import FOREIGN_RECOGNISERS
+from arc2face.weights.store import sha256_of
+from arc2face.weights.table import FOREIGN_RECOGNISERS
 
 RECOGNISER = "arcface.onnx"
 _WHY = "Arc2Face needs arcface.onnx (trained on WebFace42M); embeddings of another network give other people."

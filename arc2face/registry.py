@@ -20,13 +20,13 @@ from torch import nn
 
 from arc2face import loading
 from arc2face.adapters import ADAPTERS, Adapter
-from arc2face.bundle import ModelsFolder
 from arc2face.denoising import Denoiser
 from arc2face.device import free_device_memory, torch_dtype
 from arc2face.errors import DeviceError, SettingsError
 from arc2face.lora import lora_bytes
 from arc2face.preview import PreviewMap
 from arc2face.types import GenerationRequest, Runtime
+from arc2face.weights.folder import ModelsFolder
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from arc2face.errors import SettingsError
-from arc2face.store import replace_with
 from arc2face.types import RgbU8
+from arc2face.weights.store import replace_with
 
 __all__ = ["animation_bytes", "contact_sheet", "save_animation"]
 

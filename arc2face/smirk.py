@@ -158,7 +158,7 @@ def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
         raise MissingWeightsError(
             f"The expression encoder {path.name} is missing. Fetch it with: arc2face download expression"
         )
-    from arc2face.store import load_state_dict
+    from arc2face.weights.store import load_state_dict
 
     return load_state_dict(path)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from arc2face.perception import FACE_FOLDER, Perception
 from arc2face.registry import BASE_PARTS, ModelRegistry
-from arc2face.store import sha256_of
 from arc2face.types import ComponentStatus
-from arc2face.weights import WEIGHTS, WeightFile, files_of
+from arc2face.weights.store import sha256_of
+from arc2face.weights.table import WEIGHTS, WeightFile, files_of
 
 _READERS = {
     "detector": ("Face detector (SCRFD)", f"{FACE_FOLDER}/scrfd_10g_bnkps.onnx", "identity"),

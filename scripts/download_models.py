@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from arc2face.download.command import DownloadRequest, run
 from arc2face.errors import Arc2FaceError
-from arc2face.weights import FEATURES
+from arc2face.weights.download.command import DownloadRequest, run
+from arc2face.weights.table import FEATURES
 
 
 def _parser() -> argparse.ArgumentParser:

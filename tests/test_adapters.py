@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from arc2face.adapters import ADAPTERS, Adapter
-from arc2face.bundle import ModelsFolder
 from arc2face.denoising import Denoiser
 from arc2face.device import pick_runtime
 from arc2face.errors import CancelledError, IncompatibleWeightsError
@@ -25,6 +24,7 @@ from arc2face.types import (
     PoseCondition,
     ReferenceCondition,
 )
+from arc2face.weights.folder import ModelsFolder
 
 RNG = np.random.default_rng(3)
 PICTURE = RNG.integers(0, 255, (128, 128, 3), dtype=np.uint8)

@@ -52,7 +52,7 @@ def test_import_contracts_hold() -> None:
     ("module", "absent"),
     [
         ("arc2face", ("torch", "diffusers", "numpy")),
-        ("arc2face.download", ("torch", "numpy", "gradio")),
+        ("arc2face.weights.download", ("torch", "numpy", "gradio")),
         ("arc2face.doctor", ("torch", "diffusers", "gradio")),
         ("arc2face.types", ("torch", "gradio")),
         ("app.cli", ("torch", "gradio", "diffusers")),

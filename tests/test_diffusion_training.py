@@ -20,8 +20,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from arc2face.adapters.expression_control import ExpressionAdapter
 from arc2face.adapters.lcm import LcmAdapter
 from arc2face.adapters.reference import ReferenceAdapter
-from arc2face.bundle import ModelsFolder
 from arc2face.errors import StorageError
+from arc2face.weights.folder import ModelsFolder
 from training.avatars.dataset import DatasetConfig, write_dataset
 from training.common.checkpoint import CHECKPOINT, write_atomically
 from training.common.config import from_mapping, load_config

@@ -12,8 +12,8 @@ import pytest
 from arc2face.doctor import Check, Report, diagnose
 from arc2face.doctor.files import check_files
 from arc2face.doctor.system import check_machine, check_software, clashes, installed_versions
-from arc2face.download.ledger import Entry, Ledger
-from arc2face.store import hash_file
+from arc2face.weights.download.ledger import Entry, Ledger
+from arc2face.weights.store import hash_file
 from tests.recipe3d import PICKLE, TEMPLATE, write_flame_pickle, write_template
 from tests.tiny_faces import write_antelopev2
 

@@ -86,7 +86,7 @@ def test_readme_commands_use_options_that_exist() -> None:
 
 
 def test_readme_names_every_feature() -> None:
-    from arc2face.weights import FEATURES
+    from arc2face.weights.table import FEATURES
 
     line = next(line for line in README.splitlines() if "features:" in line)
     for feature in FEATURES:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from arc2face.download import Event, Options, Plan, fetch, plan_files
-from arc2face.download.command import DownloadRequest, run
-from arc2face.download.http import Patience
-from arc2face.download.ledger import Ledger
-from arc2face.download.sources import Address, Remote, resolve_drive
-from arc2face.download.text import LineProgress, ask_licences, size
 from arc2face.errors import Arc2FaceError, DownloadError, SettingsError, StorageError
-from arc2face.weights import Archive, Variant, WeightFile
+from arc2face.weights.download import Event, Options, Plan, fetch, plan_files
+from arc2face.weights.download.command import DownloadRequest, run
+from arc2face.weights.download.http import Patience
+from arc2face.weights.download.ledger import Ledger
+from arc2face.weights.download.sources import Address, Remote, resolve_drive
+from arc2face.weights.download.text import LineProgress, ask_licences, size
+from arc2face.weights.table import Archive, Variant, WeightFile
 from tests.hub_server import Hub, corrupt, drop, page, redirect
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from arc2face.download.http import Fetched, NotThereError, Patience, VerificationError, fetch_url
 from arc2face.errors import DownloadError
+from arc2face.weights.download.http import Fetched, NotThereError, Patience, VerificationError, fetch_url
 from tests.hub_server import Hub, busy, corrupt, drop, ok, page, redirect, slow, truncated
 
 DATA = os.urandom(3_000_001)
@@ -196,7 +196,7 @@ def test_a_complete_part_needs_no_second_transfer(hub: Hub, tmp_path: Path, pati
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from arc2face.download.http import fetch_url
+from arc2face.weights.download.http import fetch_url
 from arc2face.errors import StorageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 try:
@@ -218,7 +218,7 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_finishes(hub: Hub, tmp
     gate = threading.Event()
     hub.script("f.bin", slow(2_000_000, gate))
     code = (
-        "import sys; from pathlib import Path; from arc2face.download.http import fetch_url\n"
+        "import sys; from pathlib import Path; from arc2face.weights.download.http import fetch_url\n"
         "fetch_url(sys.argv[1], Path(sys.argv[2]), on_bytes=lambda n: print(n, flush=True))\n"
     )
     command = [sys.executable, "-c", code, hub.url("f.bin"), str(tmp_path / "f.bin")]

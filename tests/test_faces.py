@@ -22,8 +22,8 @@ from arc2face.errors import (
 )
 from arc2face.faces import DETECTION_LADDER, Face, FaceAnalyser, check_recogniser, choose_face, draw_boxes
 from arc2face.onnx_models import CPU, open_session, usable_providers
-from arc2face.store import hash_file
 from arc2face.types import IdentityEmbedding
+from arc2face.weights.store import hash_file
 from tests.tiny_faces import (
     FIVE_POINTS,
     blank,

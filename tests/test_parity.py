@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from arc2face import compat, identity
-from arc2face.bundle import ModelsFolder
 from arc2face.device import pick_runtime
 from arc2face.generation import generate
 from arc2face.registry import ModelRegistry
+from arc2face.weights.folder import ModelsFolder
 
 FILES = ("b_id", "c_lcm", "d_controlnet", "e_exp", "f_ref", "h_combo")
 ALL = [(file, case) for file in FILES for case in goldens.cases(file) if not case.startswith("variant_")]

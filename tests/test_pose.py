@@ -12,7 +12,6 @@ import torch
 
 import emoca
 from arc2face.alignment import align_rgb_u8
-from arc2face.bundle import ModelsFolder
 from arc2face.errors import (
     CorruptWeightsError,
     IncompatibleWeightsError,
@@ -33,6 +32,7 @@ from arc2face.pose import (
 )
 from arc2face.pose_geometry import FacePoints, angles_of, axis_angle, five_points, framing
 from arc2face.types import Expression
+from arc2face.weights.folder import ModelsFolder
 from tests.recipe3d import CHECKPOINT, PICKLE, geometry, golden, small_encoder, write_checkpoint, write_flame_pickle
 
 POSES = ((0.0, 0.0, 0.0), (30.0, -10.0, 5.0), (-60.0, 20.0, -15.0))

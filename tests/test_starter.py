@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from arc2face import Engine
 from arc2face.alignment import align_rgb_u8
-from arc2face.bundle import ModelsFolder
 from arc2face.presets import PRESETS_FILE, load_presets
 from arc2face.types import Expression, ExpressionCondition, PoseCondition, ReferenceCondition
+from arc2face.weights.folder import ModelsFolder
 from tests.conftest import PROJECT
 from training.avatars.presets import PRESETS, lines
 from training.evaluate import figures

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from arc2face.errors import CorruptWeightsError, MissingWeightsError, StorageError
-from arc2face.sniff import read_safetensors_header, what_is_wrong
-from arc2face.store import cache_folder, load_state_dict, replace_with, sha256_of
+from arc2face.weights.sniff import read_safetensors_header, what_is_wrong
+from arc2face.weights.store import cache_folder, load_state_dict, replace_with, sha256_of
 
 
 @pytest.fixture(autouse=True)

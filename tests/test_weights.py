@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from arc2face.licences import LICENCES
-from arc2face.weights import ARCHIVES, FEATURES, FOREIGN_RECOGNISERS, WEIGHTS, by_key, files_of, locate
+from arc2face.weights.licences import LICENCES
+from arc2face.weights.table import ARCHIVES, FEATURES, FOREIGN_RECOGNISERS, WEIGHTS, by_key, files_of, locate
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -95,7 +95,7 @@ def test_locate_accepts_alternatives_and_the_best_checkpoint(tmp_path: Path) -> 
 
 def test_the_table_and_the_downloader_import_nothing_heavy() -> None:
     code = (
-        "import sys, json, arc2face.weights, arc2face.download.command, arc2face.doctor\n"
+        "import sys, json, arc2face.weights.table, arc2face.weights.download.command, arc2face.doctor\n"
         "print(json.dumps([m for m in ('torch', 'numpy', 'gradio', 'diffusers', 'PIL', 'typer') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)

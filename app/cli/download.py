@@ -14,7 +14,7 @@ from app.cli.options import AsJson
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from arc2face.download import Event
+    from arc2face.weights.download import Event
 
 HELP = (
     "Fetch model files by feature: identity, fast, pose, expression, reference or all. Resumes after an interruption, "
@@ -55,8 +55,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Plans, asks, fetches and reports."""
-    from arc2face.download.command import DownloadRequest
-    from arc2face.download.command import run as fetch
+    from arc2face.weights.download.command import DownloadRequest
+    from arc2face.weights.download.command import run as fetch
 
     request = DownloadRequest(
         features=tuple(features or ("identity",)),

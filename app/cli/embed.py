@@ -63,7 +63,7 @@ def _save(path: Path, identity: IdentityEmbedding) -> str:
     if path.suffix.lower() == ".npy":
         import numpy as np
 
-        from arc2face.store import replace_with
+        from arc2face.weights.store import replace_with
 
         with replace_with(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, identity.vector)

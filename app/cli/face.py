@@ -77,8 +77,8 @@ class ExpressionChoice:
 
 def preset_names(models: Path | None) -> list[str]:
     """Names of the built-in presets and those of the models folder."""
-    from arc2face.bundle import best_bundle
     from arc2face.presets import load_presets
+    from arc2face.weights.folder import best_bundle
 
     return list(load_presets(best_bundle(models).root))
 

@@ -223,7 +223,7 @@ def save(result: GenerationResult, folder: Path, name: str, embedding: bool = Fa
 def save_picture(picture: RgbU8, path: Path) -> Path:
     """Saves a picture that is not a result of its own (normal map, sheet, paste-back) as PNG."""
     from arc2face.imaging import to_png_bytes
-    from arc2face.store import replace_with
+    from arc2face.weights.store import replace_with
 
     with replace_with(path) as temporary:
         temporary.write_bytes(to_png_bytes(picture))

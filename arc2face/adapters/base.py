@@ -1,6 +1,6 @@
 """The contract of an adapter: loading changes nothing, applying changes the run, leaving leaves no trace.
 
-To add one: a new file here with a class like this, its entry in `ADAPTERS`, and its files in `arc2face/weights.py`.
+To add one: a new file here with a class like this, its entry in `ADAPTERS`, and its files in `arc2face/weights/table.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from diffusers import UNet2DConditionModel
 
-from arc2face.bundle import ModelsFolder
 from arc2face.denoising import Denoiser
 from arc2face.types import GenerationRequest
+from arc2face.weights.folder import ModelsFolder
 
 
 class Adapter(Protocol):

@@ -12,11 +12,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from arc2face.attention import ExpressionCrossAttention, cross_attention_names, processors
-from arc2face.bundle import ModelsFolder
 from arc2face.denoising import Denoiser
 from arc2face.errors import IncompatibleWeightsError
-from arc2face.store import load_state_dict
 from arc2face.types import EXPRESSION_SIZE, GenerationRequest
+from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.store import load_state_dict
 
 _FORMAT_HELP = "It is not an expression adapter of this UNet."
 

@@ -12,11 +12,11 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from arc2face.bundle import ModelsFolder
 from arc2face.denoising import Denoiser, Residuals
 from arc2face.errors import IncompatibleWeightsError
 from arc2face.loading import load_controlnet
 from arc2face.types import GenerationRequest, PoseCondition, RgbU8
+from arc2face.weights.folder import ModelsFolder
 
 
 class PoseAdapter:

@@ -16,12 +16,12 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from arc2face.attention import ReadSelfAttention, RecordSelfAttention, processors, self_attention_names
-from arc2face.bundle import ModelsFolder
 from arc2face.denoising import Denoiser
 from arc2face.errors import IncompatibleWeightsError, SettingsError
 from arc2face.lora import LoraWeights, load_lora, merged
 from arc2face.preview import encode
 from arc2face.types import GenerationRequest, ReferenceCondition
+from arc2face.weights.folder import ModelsFolder
 
 # The posterior is narrow, so one fixed sample serves every request; picture k of a batch thus equals seed + k alone.
 _POSTERIOR_SEED = 0x5EED

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arc2face.bundle import ModelsFolder, best_bundle
 from arc2face.doctor.report import Check, Status
-from arc2face.download.ledger import Ledger
-from arc2face.download.text import size as shown
 from arc2face.errors import Arc2FaceError, MissingWeightsError, WrongRecogniserError
-from arc2face.licences import LICENCES
-from arc2face.sniff import what_is_wrong
-from arc2face.store import load_state_dict, sha256_of
-from arc2face.weights import FEATURES, WEIGHTS, WeightFile, by_key, locate
+from arc2face.weights.download.ledger import Ledger
+from arc2face.weights.download.text import size as shown
+from arc2face.weights.folder import ModelsFolder, best_bundle
+from arc2face.weights.licences import LICENCES
+from arc2face.weights.sniff import what_is_wrong
+from arc2face.weights.store import load_state_dict, sha256_of
+from arc2face.weights.table import FEATURES, WEIGHTS, WeightFile, by_key, locate
 
 __all__ = ["check_files"]
 

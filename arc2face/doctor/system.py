@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from arc2face.doctor.report import Check, Status
-from arc2face.store import cache_folder
+from arc2face.weights.store import cache_folder
 
 __all__ = ["check_machine", "check_software", "clashes", "installed_versions"]
 

@@ -85,7 +85,7 @@ class ModelsFolder:
 
 def project_root() -> Path:
     """The checkout (or site-packages) that holds this package."""
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parents[2]
 
 
 def best_bundle(explicit: Path | str | None = None) -> ModelsFolder:

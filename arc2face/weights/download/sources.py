@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arc2face.download.http import open_url
 from arc2face.errors import DownloadError
-from arc2face.weights import Archive, Variant, WeightFile
+from arc2face.weights.download.http import open_url
+from arc2face.weights.table import Archive, Variant, WeightFile
 
 __all__ = ["Address", "Remote", "addresses_of", "archive_addresses", "is_url", "resolve_drive"]
 

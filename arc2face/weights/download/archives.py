@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from arc2face.errors import DownloadError
-from arc2face.sniff import what_is_wrong
-from arc2face.store import replace_with
+from arc2face.weights.sniff import what_is_wrong
+from arc2face.weights.store import replace_with
 
 __all__ = ["extract", "members_matching"]
 

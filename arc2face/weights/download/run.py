@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from arc2face.download.archives import extract
-from arc2face.download.http import Fetched, NotThereError, Patience, VerificationError, fetch_url
-from arc2face.download.ledger import Entry, Ledger
-from arc2face.download.plan import Job, Plan
-from arc2face.download.sources import Address, addresses_of, archive_addresses, is_url, resolve_drive
 from arc2face.errors import DownloadError, StorageError
-from arc2face.sniff import what_is_wrong
-from arc2face.store import hash_file, replace_with
-from arc2face.weights import WeightFile, locate
+from arc2face.weights.download.archives import extract
+from arc2face.weights.download.http import Fetched, NotThereError, Patience, VerificationError, fetch_url
+from arc2face.weights.download.ledger import Entry, Ledger
+from arc2face.weights.download.plan import Job, Plan
+from arc2face.weights.download.sources import Address, addresses_of, archive_addresses, is_url, resolve_drive
+from arc2face.weights.sniff import what_is_wrong
+from arc2face.weights.store import hash_file, replace_with
+from arc2face.weights.table import WeightFile, locate
 
 __all__ = ["Event", "Outcome", "fetch"]
 

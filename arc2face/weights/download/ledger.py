@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from arc2face.store import replace_with
+from arc2face.weights.store import replace_with
 
 __all__ = ["Entry", "Ledger"]
 

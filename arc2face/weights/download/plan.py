@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from arc2face.download.http import head
-from arc2face.download.ledger import Ledger
-from arc2face.download.sources import Address, Remote, addresses_of, archive_addresses, is_url
 from arc2face.errors import SettingsError, StorageError
-from arc2face.licences import LICENCES, Licence
-from arc2face.sniff import what_is_wrong
-from arc2face.store import sha256_of
-from arc2face.weights import ARCHIVES, FEATURES, Archive, Variant, WeightFile, files_of, locate
+from arc2face.weights.download.http import head
+from arc2face.weights.download.ledger import Ledger
+from arc2face.weights.download.sources import Address, Remote, addresses_of, archive_addresses, is_url
+from arc2face.weights.licences import LICENCES, Licence
+from arc2face.weights.sniff import what_is_wrong
+from arc2face.weights.store import sha256_of
+from arc2face.weights.table import ARCHIVES, FEATURES, Archive, Variant, WeightFile, files_of, locate
 
 __all__ = ["Job", "Options", "Plan", "Precision", "make_plan", "plan_files"]
 

@@ -1,7 +1,7 @@
 """The table: every checkpoint the project knows, where it comes from and what it needs to be.
 
 Nothing else knows a URL. A value that nobody has published stays None: the size is then asked from the server, and
-the hash is recorded at the first verified download (`arc2face.download.ledger`, trust on first use).
+the hash is recorded at the first verified download (`arc2face.weights.download.ledger`, trust on first use).
 
 Where the hashes come from: those of Stable Diffusion 1.5, LCM-LoRA, antelopev2 and MediaPipe are stated alike by
 several independent public projects. Revision `321709b2` of the Arc2Face repository is pinned by a public project;
@@ -371,7 +371,7 @@ def locate(root: Path, file: WeightFile) -> Path | None:
 
     The EMOCA and FLAME files are also looked up in `external/emoca/assets`, where the original project puts them.
     """
-    assets = Path(__file__).resolve().parent.parent / "external" / "emoca" / "assets"
+    assets = Path(__file__).resolve().parents[2] / "external" / "emoca" / "assets"
     for name in (file.path, *file.alternatives):
         places = [(folder, name) for folder in search_roots(root)]
         if name.startswith("emoca/"):

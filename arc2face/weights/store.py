@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from arc2face.errors import CorruptWeightsError, MissingWeightsError, StorageError
-from arc2face.sniff import what_is_wrong
+from arc2face.weights.sniff import what_is_wrong
 
 if TYPE_CHECKING:
     from torch import Tensor

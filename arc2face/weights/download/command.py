@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from arc2face.download.plan import Options, Plan, Precision, make_plan
-from arc2face.download.run import Event, fetch
-from arc2face.download.sources import Remote
-from arc2face.download.text import LineProgress, ask_licences, size, table, tell_outcome, tell_plan
 from arc2face.errors import SettingsError
-from arc2face.licences import LICENCES
-from arc2face.weights import FEATURES
+from arc2face.weights.download.plan import Options, Plan, Precision, make_plan
+from arc2face.weights.download.run import Event, fetch
+from arc2face.weights.download.sources import Remote
+from arc2face.weights.download.text import LineProgress, ask_licences, size, table, tell_outcome, tell_plan
+from arc2face.weights.licences import LICENCES
+from arc2face.weights.table import FEATURES
 
 __all__ = ["DownloadRequest", "run"]
 

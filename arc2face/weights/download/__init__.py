@@ -11,7 +11,7 @@ Needs the standard library only, so that `scripts/download_models.py` runs befor
 
 from __future__ import annotations
 
-from arc2face.download.plan import Job, Options, Plan, make_plan, plan_files
-from arc2face.download.run import Event, Outcome, fetch
+from arc2face.weights.download.plan import Job, Options, Plan, make_plan, plan_files
+from arc2face.weights.download.run import Event, Outcome, fetch
 
 __all__ = ["Event", "Job", "Options", "Outcome", "Plan", "fetch", "make_plan", "plan_files"]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from arc2face.download.plan import Plan
-from arc2face.download.run import Event, Outcome
-from arc2face.licences import LICENCES, Licence
-from arc2face.weights import FEATURES, WEIGHTS, by_key
+from arc2face.weights.download.plan import Plan
+from arc2face.weights.download.run import Event, Outcome
+from arc2face.weights.licences import LICENCES, Licence
+from arc2face.weights.table import FEATURES, WEIGHTS, by_key
 
 __all__ = ["LineProgress", "ask_licences", "size", "table", "tell_outcome", "tell_plan"]
 
