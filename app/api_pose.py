@@ -12,7 +12,7 @@ from app import api
 from app.errors import shows_errors
 from app.pose_controls import Posed, read_pose, square_map
 from app.shell import FACES, GPU, GPU_WAITING, Shell, session_of
-from arc2face.imaging import load_rgb_u8
+from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import GenerationRequest, PoseCondition
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from app.photos import Photos
 from app.results import Updates
 from app.shell import INSTANT
 from arc2face.errors import InputError
-from arc2face.imaging import load_rgb_u8
+from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import ReferenceCondition, RgbU8
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def paste_all(
 ) -> list[Path]:
     """One full-size PNG per picture, beside it, with the picture's recipe."""
     from arc2face.pasteback import paste_back
-    from arc2face.recipes import save_png
+    from arc2face.pictures.recipes import save_png
 
     photo, pick = _photo(person)
     faces = engine.faces

@@ -13,7 +13,7 @@ from app.errors import shows_errors
 from app.photos import Line, PhotoPicker, Photos
 from app.shell import LIGHT, Shell, session_of
 from arc2face.errors import InputError, NoFaceError
-from arc2face.imaging import load_rgb_u8
+from arc2face.pictures.loading import load_rgb_u8
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine

@@ -10,7 +10,7 @@ import gradio as gr
 from app import snippets
 from app.shell import LIGHT, Shell
 from arc2face.errors import Arc2FaceError, InputError
-from arc2face.imaging import load_rgb_u8
+from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import RgbU8
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ class RecipeDrop:
 
     @shows_errors
     def _restore(self, path: str) -> dict[Any, Any]:
-        from arc2face.recipes import read_recipe
+        from arc2face.pictures.recipes import read_recipe
 
         recipe = read_recipe(Path(path))
         updates = self._controls.restored(recipe.get("settings", recipe))

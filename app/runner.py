@@ -95,7 +95,7 @@ def save_pictures(
     Raises:
         StorageError: the disk is full or not writable.
     """
-    from arc2face.recipes import save_png
+    from arc2face.pictures.recipes import save_png
 
     folder = shell.files.new_run(session)
     pictures: list[Picture] = []

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from app.runner import pack
-from arc2face import sheets
 from arc2face.errors import StorageError
+from arc2face.pictures import sheets
 from arc2face.types import RgbU8
 
 if TYPE_CHECKING:

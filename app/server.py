@@ -54,7 +54,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     _quiet_environment()
     from app.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
     from app.ui import build_app
-    from arc2face.imaging import MAX_FILE_BYTES
+    from arc2face.pictures.loading import MAX_FILE_BYTES
 
     page = build_app(backend)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=4)

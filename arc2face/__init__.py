@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from arc2face.engine import Engine
     from arc2face.errors import Arc2FaceError
     from arc2face.identities import IdentityReport, load_identity, save_identity
-    from arc2face.imaging import load_rgb_u8
     from arc2face.pasteback import paste_back
-    from arc2face.recipes import read_recipe, request_from_recipe, save_png
+    from arc2face.pictures.loading import load_rgb_u8
+    from arc2face.pictures.recipes import read_recipe, request_from_recipe, save_png
     from arc2face.types import (
         Expression,
         ExpressionCondition,

@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter
 
 from arc2face.errors import InputError, SettingsError
 from arc2face.ffhq import AlignmentQuad, alignment_quad
-from arc2face.imaging import open_picture
 from arc2face.pasteback import paste_back
+from arc2face.pictures.loading import open_picture
 from arc2face.types import RgbU8
 
 __all__ = ["AlignmentQuad", "align_rgb_u8", "alignment_quad", "image_align", "paste_back"]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, features
 
-from arc2face import imaging
 from arc2face.errors import ImageError
-from arc2face.imaging import load_rgb_u8, resize_square, to_png_bytes
+from arc2face.pictures import loading as imaging
+from arc2face.pictures.loading import load_rgb_u8, resize_square, to_png_bytes
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from arc2face.errors import ImageError, SettingsError, StorageError
-from arc2face.recipes import SOURCE_TYPE, describe, png_bytes, read_recipe, request_from_recipe, save_png
+from arc2face.pictures.recipes import SOURCE_TYPE, describe, png_bytes, read_recipe, request_from_recipe, save_png
 from arc2face.types import (
     Expression,
     ExpressionCondition,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from arc2face.errors import SettingsError
-from arc2face.sheets import animation_bytes, contact_sheet, save_animation
+from arc2face.pictures.sheets import animation_bytes, contact_sheet, save_animation
 
 PICTURES = [np.full((10, 12, 3), 20 * k, np.uint8) for k in range(7)]
 

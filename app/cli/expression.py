@@ -205,7 +205,7 @@ def _request(
 def _strip(engine: Engine, request: GenerationRequest, amounts: int, output: Path) -> dict[str, Any]:
     """One seed, n amounts from 0 to 1 of the expression; the sheet and the animation lie beside the pictures."""
     from arc2face.expression import amplify
-    from arc2face.sheets import contact_sheet, save_animation
+    from arc2face.pictures.sheets import contact_sheet, save_animation
     from arc2face.types import ExpressionCondition
 
     if not 2 <= amounts <= 64:

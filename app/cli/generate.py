@@ -122,7 +122,7 @@ def _request(person: Person | None, settings: Settings, recipe: Path | None) -> 
     from arc2face.types import GenerationRequest
 
     if recipe is not None:
-        from arc2face.recipes import read_recipe, request_from_recipe
+        from arc2face.pictures.recipes import read_recipe, request_from_recipe
 
         stored: dict[str, Any] = read_recipe(recipe)
         return request_from_recipe(stored, person.identity if person is not None else None)

@@ -17,6 +17,6 @@ Picture = Annotated[Path, typer.Argument(help="A PNG saved by this program.", sh
 
 def run(picture: Picture, as_json: AsJson = False) -> None:
     """Prints the recipe as JSON; `--json` is accepted because every command has it."""
-    from arc2face.recipes import read_recipe
+    from arc2face.pictures.recipes import read_recipe
 
     console.answer(read_recipe(picture))

@@ -143,7 +143,7 @@ def _vram(text: str) -> Any:
 
 def photo(path: Path) -> RgbU8:
     """A photo as upright RGB. Raises ImageError."""
-    from arc2face.imaging import load_rgb_u8
+    from arc2face.pictures.loading import load_rgb_u8
 
     return load_rgb_u8(path)
 
@@ -208,7 +208,7 @@ def generate(engine: Engine, request: GenerationRequest, title: str = "") -> Gen
 
 def save(result: GenerationResult, folder: Path, name: str, embedding: bool = False) -> list[dict[str, Any]]:
     """Saves the pictures as PNG with their recipes, never over an existing file; returns one row per picture."""
-    from arc2face.recipes import save_png
+    from arc2face.pictures.recipes import save_png
 
     rows: list[dict[str, Any]] = []
     for image in result.images:
@@ -222,7 +222,7 @@ def save(result: GenerationResult, folder: Path, name: str, embedding: bool = Fa
 
 def save_picture(picture: RgbU8, path: Path) -> Path:
     """Saves a picture that is not a result of its own (normal map, sheet, paste-back) as PNG."""
-    from arc2face.imaging import to_png_bytes
+    from arc2face.pictures.loading import to_png_bytes
     from arc2face.weights.store import replace_with
 
     with replace_with(path) as temporary:

@@ -22,7 +22,7 @@ from app.pose_controls import OFF, PoseControls
 from app.recipe_drop import RecipeDrop
 from app.results import ResultsPanel, RunButtons, Updates
 from app.workbench import Plan, Workbench
-from arc2face.imaging import load_rgb_u8
+from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import Expression, ExpressionCondition, GenerationRequest
 
 if TYPE_CHECKING:

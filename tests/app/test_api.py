@@ -14,7 +14,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from arc2face.recipes import read_recipe
+from arc2face.pictures.recipes import read_recipe
 
 pytestmark = pytest.mark.server
 Upload = Callable[[str], Any]

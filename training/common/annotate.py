@@ -20,7 +20,7 @@ from PIL import Image
 
 from arc2face.engine import Engine
 from arc2face.errors import Arc2FaceError, InputError
-from arc2face.imaging import load_rgb_u8
+from arc2face.pictures.loading import load_rgb_u8
 from training.common.checkpoint import write_atomically
 from training.common.errors import TrainingError
 from training.common.stores import LABELS, NORMALS, PHOTO_SUFFIXES

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from arc2face.engine import Engine
-from arc2face.sheets import contact_sheet
+from arc2face.pictures.sheets import contact_sheet
 from arc2face.types import ExpressionCondition, GenerationRequest, PoseCondition, ReferenceCondition
 from training.avatars.presets import expression
 from training.evaluate.subjects import Cast

@@ -1,0 +1,1 @@
+"""Pictures in and out: decoding and encoding, the recipe a saved picture carries, contact sheets and animations."""
