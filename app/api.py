@@ -241,7 +241,7 @@ def _identify(shell: Shell) -> None:
         Returns:
             A small file of numbers (no picture in it), and how well the photos agree: cosine of each to the group.
         """
-        from arc2face.identities import save_identity
+        from arc2face.faces.identities import save_identity
 
         pairs = [(path, None) for path in photos or ()]
         identity, report, _ = resolve_identity(shell.backend.engine(), pairs, None, None, method, drop_outliers)

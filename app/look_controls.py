@@ -112,7 +112,7 @@ def paste_all(
     engine: Engine, person: tuple[Photos | None, Any], mask: str, results: runner.Results, pictures: Sequence[Picture]
 ) -> list[Path]:
     """One full-size PNG per picture, beside it, with the picture's recipe."""
-    from arc2face.pasteback import paste_back
+    from arc2face.faces.pasteback import paste_back
     from arc2face.pictures.recipes import save_png
 
     photo, pick = _photo(person)

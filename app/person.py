@@ -17,7 +17,7 @@ from arc2face.pictures.loading import load_rgb_u8
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
-    from arc2face.identities import IdentityReport
+    from arc2face.faces.identities import IdentityReport
     from arc2face.types import IdentityEmbedding
 
 MAX_PHOTOS = 12
@@ -97,7 +97,7 @@ class PersonPicker(PhotoPicker):
 
     @shows_errors
     def _save(self, request: gr.Request, *values: Any) -> Any:
-        from arc2face.identities import save_identity
+        from arc2face.faces.identities import save_identity
 
         found = self.identity(*values)
         target = self._shell.files.new_run(session_of(request)) / "identity.npz"
@@ -119,7 +119,7 @@ def resolve_identity(
         InputError: neither is given, or a photo is unreadable or shows no face.
     """
     if identity_file:
-        from arc2face.identities import load_identity
+        from arc2face.faces.identities import load_identity
 
         identity, warnings = load_identity(Path(identity_file), engine.faces.recogniser_sha256)
         return Identified(identity, None, tuple(warnings))

@@ -174,7 +174,7 @@ class PhotoPicker:
         return gr.update(visible=True), picture, gr.update(choices=names, value=names[picks[path]])
 
     def _boxed(self, path: str, picks: Mapping[str, int]) -> tuple[RgbU8, Sequence[Any]]:
-        from arc2face.face_preview import draw_boxes
+        from arc2face.faces.boxes import draw_boxes
 
         rgb = load_rgb_u8(path)
         faces = self._shell.backend.engine().faces.detect(rgb)

@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arc2face.alignment import image_align
     from arc2face.compat import CLIPTextModelWrapper, ReferenceAdapter, project_face_embs
     from arc2face.engine import Engine
     from arc2face.errors import Arc2FaceError
-    from arc2face.identities import IdentityReport, load_identity, save_identity
-    from arc2face.pasteback import paste_back
+    from arc2face.faces.alignment import image_align
+    from arc2face.faces.identities import IdentityReport, load_identity, save_identity
+    from arc2face.faces.pasteback import paste_back
     from arc2face.pictures.loading import load_rgb_u8
     from arc2face.pictures.recipes import read_recipe, request_from_recipe, save_png
     from arc2face.types import (

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from arc2face import status
 from arc2face.device import pick_runtime
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, WeightsError
+from arc2face.faces.identities import IdentityReport
 from arc2face.generation import Generated, generate
-from arc2face.identities import IdentityReport
 from arc2face.jobs import DeviceWorker, Job
 from arc2face.loading import read_json
 from arc2face.perception import Perception

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from arc2face.errors import CorruptWeightsError, MissingWeightsError
-from arc2face.face_types import Face
-from arc2face.ffhq import Float64Array
+from arc2face.faces.face import Face
+from arc2face.faces.ffhq import Float64Array
 from arc2face.types import RgbU8
 
 logger = logging.getLogger(__name__)

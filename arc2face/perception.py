@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arc2face.alignment import align_rgb_u8
-from arc2face.face_types import Face
-from arc2face.faces import ONE_CLEAR_FACE, FaceAnalyser, choose_face
-from arc2face.identities import IdentityReport, combine
+from arc2face.faces.alignment import align_rgb_u8
+from arc2face.faces.analyser import ONE_CLEAR_FACE, FaceAnalyser, choose_face
+from arc2face.faces.face import Face
+from arc2face.faces.identities import IdentityReport, combine
+from arc2face.faces.recogniser import check_recogniser
 from arc2face.jobs import DeviceWorker
-from arc2face.recogniser import check_recogniser
 from arc2face.types import Float32Array, IdentityEmbedding, RgbU8, Runtime
 from arc2face.weights.folder import ModelsFolder
 
@@ -77,7 +77,7 @@ class Perception:
         method: str = "mean",
         drop_outliers: bool = False,
     ) -> IdentityReport:
-        """One person from one or several photos; see `arc2face.identities.combine`."""
+        """One person from one or several photos; see `arc2face.faces.identities.combine`."""
         chosen = list(picks) if picks is not None else [None] * len(photos)
         chosen += [None] * (len(photos) - len(chosen))
         names = ["the photo"] if len(photos) == 1 else [f"photo {i + 1}" for i in range(len(photos))]

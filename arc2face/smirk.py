@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from arc2face.errors import ImageError, IncompatibleWeightsError, InputError, MissingWeightsError
-from arc2face.face_points import mesh_box_points
+from arc2face.faces.points import mesh_box_points
 from arc2face.smirk_net import ExpressionNet, to_adapter_order
 from arc2face.types import Expression, Float32Array, RgbU8
 
@@ -30,7 +30,7 @@ def crop_transform(points: ArrayLike) -> Float64Array:
     """Similarity from picture to crop, (3, 3) float64; integer coordinates are pixel centres on both sides.
 
     The crop is a square of int(1.4 * mean of width and height) around the bounding box of `points`, (n, 2 or more)
-    x, y in pixels: MediaPipe's mesh, or `arc2face.face_points.mesh_box_points`.
+    x, y in pixels: MediaPipe's mesh, or `arc2face.faces.points.mesh_box_points`.
 
     Raises:
         InputError: no points, NaN, or a box of less than two pixels.

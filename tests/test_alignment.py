@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arc2face.alignment import align_rgb_u8, alignment_quad, image_align
 from arc2face.errors import ImageError, InputError, SettingsError
-from arc2face.ffhq import aligned_from_picture, invert_affine, transform_points
+from arc2face.faces.alignment import align_rgb_u8, alignment_quad, image_align
+from arc2face.faces.ffhq import aligned_from_picture, invert_affine, transform_points
 from tests.tiny_faces import mean_shape68
 
 GOLDENS = Path(__file__).parent / "data" / "goldens_align"

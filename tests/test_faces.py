@@ -10,7 +10,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from arc2face import recogniser
 from arc2face.errors import (
     CorruptWeightsError,
     EmbeddingError,
@@ -20,8 +19,16 @@ from arc2face.errors import (
     SettingsError,
     WrongRecogniserError,
 )
-from arc2face.faces import DETECTION_LADDER, Face, FaceAnalyser, check_recogniser, choose_face, draw_boxes
-from arc2face.onnx_models import CPU, open_session, usable_providers
+from arc2face.faces.analyser import (
+    DETECTION_LADDER,
+    Face,
+    FaceAnalyser,
+    check_recogniser,
+    choose_face,
+    draw_boxes,
+    recogniser,
+)
+from arc2face.faces.networks import CPU, open_session, usable_providers
 from arc2face.types import IdentityEmbedding
 from arc2face.weights.store import hash_file
 from tests.tiny_faces import (
@@ -310,7 +317,7 @@ def test_landmark_file_of_the_right_format(tmp_path: Path) -> None:
 
 
 def test_boxes_nested_in_a_more_certain_face_are_dropped() -> None:
-    from arc2face.faces import _without_nested
+    from arc2face.faces.analyser import _without_nested
 
     def face(box: tuple[float, float, float, float], score: float) -> Face:
         return Face(np.array(box, np.float32), np.zeros((5, 2), np.float32), score)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arc2face.errors import EmbeddingError, SettingsError, StorageError
-from arc2face.identities import OUTLIER_COSINE, CombineMethod, combine, load_identity, save_identity
+from arc2face.faces.identities import OUTLIER_COSINE, CombineMethod, combine, load_identity, save_identity
 from arc2face.types import IdentityEmbedding
 
 HASH = "ab" * 32

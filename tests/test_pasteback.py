@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arc2face.alignment import alignment_quad, image_align
 from arc2face.errors import ImageError, InputError, SettingsError
-from arc2face.pasteback import PasteMask, paste_back
+from arc2face.faces.alignment import alignment_quad, image_align
+from arc2face.faces.pasteback import PasteMask, paste_back
 from tests.test_alignment import landmarks, smooth_photo
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import emoca
-from arc2face.alignment import align_rgb_u8
 from arc2face.errors import (
     CorruptWeightsError,
     IncompatibleWeightsError,
@@ -20,7 +19,8 @@ from arc2face.errors import (
     PoseError,
     SettingsError,
 )
-from arc2face.ffhq import aligned_from_picture, transform_points
+from arc2face.faces.alignment import align_rgb_u8
+from arc2face.faces.ffhq import aligned_from_picture, transform_points
 from arc2face.pose import (
     PITCH_LIMIT,
     ROLL_LIMIT,

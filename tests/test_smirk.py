@@ -10,8 +10,8 @@ from arc2face import expression_reader
 from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, InputError, MissingWeightsError
 from arc2face.expression_reader import ExpressionReader
 from arc2face.face_mesh import FaceMesh, mediapipe_installed
-from arc2face.face_points import forehead_points, mesh_box_points
-from arc2face.face_types import Face
+from arc2face.faces.face import Face
+from arc2face.faces.points import forehead_points, mesh_box_points
 from arc2face.smirk import (
     CROP_SIZE,
     SmirkEncoder,

@@ -51,7 +51,7 @@ def run(
 
 
 def _load(path: Path) -> IdentityEmbedding:
-    from arc2face.identities import load_identity
+    from arc2face.faces.identities import load_identity
 
     found, warnings = load_identity(path)
     for text in warnings:
@@ -68,7 +68,7 @@ def _save(path: Path, identity: IdentityEmbedding) -> str:
         with replace_with(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, identity.vector)
         return str(path)
-    from arc2face.identities import save_identity
+    from arc2face.faces.identities import save_identity
 
     return str(save_identity(path, identity))
 

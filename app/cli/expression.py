@@ -232,7 +232,7 @@ def _paste(engine: Engine, person: Person, result: GenerationResult, look: _Look
     """The results blended into the original photo, one file each."""
     if look.mask is None:
         return []
-    from arc2face.pasteback import paste_back
+    from arc2face.faces.pasteback import paste_back
 
     photo = person.photos[0]
     points = engine.perception.landmarks(photo, person.pick)

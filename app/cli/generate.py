@@ -91,7 +91,7 @@ def run(
         person = _person(engine, photos, identity, face, method, drop_outliers, recipe)
         request = _request(person, settings, recipe)
         if save_identity is not None and person is not None:
-            from arc2face.identities import save_identity as write
+            from arc2face.faces.identities import save_identity as write
 
             write(save_identity, person.identity)
         result = generate(engine, request)

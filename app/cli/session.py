@@ -15,7 +15,7 @@ from arc2face.errors import CancelledError, MissingWeightsError, SettingsError
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
-    from arc2face.identities import IdentityReport
+    from arc2face.faces.identities import IdentityReport
     from arc2face.types import GenerationRequest, GenerationResult, IdentityEmbedding, RgbU8
 
 __all__ = [
@@ -160,7 +160,7 @@ def find_person(
     if bool(photos) == bool(identity):
         raise SettingsError("Give either photos of the person or --identity FILE, not both and not neither.")
     if identity is not None:
-        from arc2face.identities import load_identity
+        from arc2face.faces.identities import load_identity
 
         found, warnings = load_identity(identity, _recogniser_in_use(engine))
         person = Person(found, warnings=warnings)

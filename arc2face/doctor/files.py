@@ -141,7 +141,7 @@ def _onnx_problem(path: Path) -> str | None:
 
 
 def _check_recogniser(folder: ModelsFolder) -> Iterator[Check]:
-    from arc2face.recogniser import check_recogniser
+    from arc2face.faces.recogniser import check_recogniser
 
     found = locate(folder.root, by_key("arcface"))
     try:

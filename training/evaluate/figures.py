@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face.alignment import align_rgb_u8
 from arc2face.engine import Engine
+from arc2face.faces.alignment import align_rgb_u8
 from arc2face.types import (
     Expression,
     ExpressionCondition,

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from arc2face.faces import Face, FaceAnalyser
+from arc2face.faces.analyser import Face, FaceAnalyser
 from training.avatars import AvatarWorld
 from training.faces.recogniser import verification
 from training.faces.sprites import Composition, Sprites, compose, make_sprites

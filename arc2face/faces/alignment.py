@@ -15,8 +15,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from arc2face.errors import InputError, SettingsError
-from arc2face.ffhq import AlignmentQuad, alignment_quad
-from arc2face.pasteback import paste_back
+from arc2face.faces.ffhq import AlignmentQuad, alignment_quad
+from arc2face.faces.pasteback import paste_back
 from arc2face.pictures.loading import open_picture
 from arc2face.types import RgbU8
 

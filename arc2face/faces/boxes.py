@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from arc2face.face_types import Face
+from arc2face.faces.face import Face
 from arc2face.types import RgbU8
 
 _CHOSEN = (255, 176, 0)

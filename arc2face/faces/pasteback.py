@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import ConvexHull
 
 from arc2face.errors import ImageError, SettingsError
-from arc2face.face_points import forehead_points
-from arc2face.ffhq import Float64Array, aligned_from_picture, alignment_quad, check_landmarks, transform_points
+from arc2face.faces.ffhq import Float64Array, aligned_from_picture, alignment_quad, check_landmarks, transform_points
+from arc2face.faces.points import forehead_points
 from arc2face.types import Float32Array, RgbU8
 
 PasteMask = Literal["face", "head"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arc2face.errors import EmbeddingError, SettingsError
-from arc2face.face_types import Face
+from arc2face.faces.face import Face
 from arc2face.pictures.recipes import app_version
 from arc2face.types import EMBEDDING_SIZE, Float32Array, IdentityEmbedding
 from arc2face.weights.store import replace_with

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from arc2face.errors import EmbeddingError, IncompatibleWeightsError, MissingWeightsError, NoFaceError, SettingsError
-from arc2face.face_preview import draw_boxes
-from arc2face.face_types import Face
-from arc2face.onnx_models import load_detector, load_landmarks, load_recogniser
-from arc2face.recogniser import check_recogniser, check_recogniser_file
+from arc2face.faces.boxes import draw_boxes
+from arc2face.faces.face import Face
+from arc2face.faces.networks import load_detector, load_landmarks, load_recogniser
+from arc2face.faces.recogniser import check_recogniser, check_recogniser_file
 from arc2face.types import Float32Array, IdentityEmbedding, RgbU8
 
 __all__ = ["Face", "FaceAnalyser", "check_recogniser", "choose_face", "draw_boxes"]

@@ -1,0 +1,1 @@
+"""Faces in photos: detection, landmarks, identity embeddings, FFHQ alignment and pasting back."""
