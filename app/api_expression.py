@@ -13,7 +13,7 @@ from app.errors import shows_errors
 from app.look_controls import KEEP, NEW, LookControls
 from app.shell import FACES, GPU, GPU_WAITING, Shell
 from arc2face.errors import InputError
-from arc2face.expression import amplify, from_dict, to_dict
+from arc2face.expression.values import amplify, from_dict, to_dict
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import Expression, ExpressionCondition, GenerationRequest, PoseCondition
 

@@ -14,7 +14,8 @@ from app.examples import picture_strip
 from app.expression_edit import Edit, clay, expression_of
 from app.photos import PhotoPicker, Photos
 from app.shell import INSTANT, LIGHT, Shell, session_of
-from arc2face.expression import (
+from arc2face.expression.presets import BUILT_IN, load_presets
+from arc2face.expression.values import (
     AMOUNT_RANGE,
     EYELID_RANGE,
     JAW_OPEN_RANGE,
@@ -22,7 +23,6 @@ from arc2face.expression import (
     load_expression,
     save_expression,
 )
-from arc2face.presets import BUILT_IN, load_presets
 from arc2face.types import Expression
 
 PREVIEW_SIZE = 256

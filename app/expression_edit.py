@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face.expression import amplify, blend, clamped, with_components, with_eyelids, with_jaw
+from arc2face.expression.values import amplify, blend, clamped, with_components, with_eyelids, with_jaw
 from arc2face.types import Expression, RgbU8
 
 Numbers = tuple[float, ...]

@@ -20,7 +20,7 @@ from arc2face.types import Float32Array, IdentityEmbedding, RgbU8, Runtime
 from arc2face.weights.folder import ModelsFolder
 
 if TYPE_CHECKING:
-    from arc2face.expression_reader import ExpressionReader, ExpressionReading
+    from arc2face.expression.reader import ExpressionReader, ExpressionReading
     from arc2face.pose import PoseReader, PoseReading
 
 FACE_FOLDER = "antelopev2"
@@ -130,7 +130,7 @@ class Perception:
         return (*places, *self.models.also)
 
     def _expression_reader(self) -> ExpressionReader:
-        from arc2face.expression_reader import ExpressionReader
+        from arc2face.expression.reader import ExpressionReader
 
         with self._lock:
             if self._expressions is None:

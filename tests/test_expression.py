@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from arc2face.errors import ExpressionError
-from arc2face.expression import (
+from arc2face.expression.presets import BUILT_IN, PRESETS_FILE, load_presets
+from arc2face.expression.values import (
     amplify,
     blend,
     check_expression,
@@ -22,7 +23,6 @@ from arc2face.expression import (
     with_eyelids,
     with_jaw,
 )
-from arc2face.presets import BUILT_IN, PRESETS_FILE, load_presets
 from arc2face.types import Expression
 
 SMILE = from_parts(np.linspace(-2, 2, 50), (0.2, 0.4), (0.3, 0.05, -0.1))

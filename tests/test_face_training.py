@@ -155,7 +155,7 @@ class _Face(dict):  # insightface's Face: attributes and items are the same
 
 
 def test_expression_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path) -> None:
-    from arc2face.smirk import SmirkEncoder
+    from arc2face.expression.smirk import SmirkEncoder
 
     config = smirk.SmirkConfig(
         data=str(data / "train"), evaluation=str(data / "eval"), small=64, loop=replace(TINY, batch_size=2)

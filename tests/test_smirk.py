@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from arc2face import expression_reader
 from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, InputError, MissingWeightsError
-from arc2face.expression_reader import ExpressionReader
-from arc2face.face_mesh import FaceMesh, mediapipe_installed
-from arc2face.faces.face import Face
-from arc2face.faces.points import forehead_points, mesh_box_points
-from arc2face.smirk import (
+from arc2face.expression.mesh import FaceMesh, mediapipe_installed
+from arc2face.expression.network import ExpressionNet, same_padding
+from arc2face.expression.reader import ExpressionReader
+from arc2face.expression.smirk import (
     CROP_SIZE,
     SmirkEncoder,
     crop_transform,
@@ -20,7 +18,9 @@ from arc2face.smirk import (
     read_expression,
     warp_crop,
 )
-from arc2face.smirk_net import ExpressionNet, same_padding
+from arc2face.expression.values import reader as expression_reader
+from arc2face.faces.face import Face
+from arc2face.faces.points import forehead_points, mesh_box_points
 from tests.smirk_weights import GOLDENS, PREFIX, original_shapes, smirk_state
 from tests.tiny_faces import mean_shape68
 

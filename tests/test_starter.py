@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arc2face import Engine
+from arc2face.expression.presets import PRESETS_FILE, load_presets
 from arc2face.faces.alignment import align_rgb_u8
-from arc2face.presets import PRESETS_FILE, load_presets
 from arc2face.types import Expression, ExpressionCondition, PoseCondition, ReferenceCondition
 from arc2face.weights.folder import ModelsFolder
 from tests.conftest import PROJECT

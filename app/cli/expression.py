@@ -204,7 +204,7 @@ def _request(
 
 def _strip(engine: Engine, request: GenerationRequest, amounts: int, output: Path) -> dict[str, Any]:
     """One seed, n amounts from 0 to 1 of the expression; the sheet and the animation lie beside the pictures."""
-    from arc2face.expression import amplify
+    from arc2face.expression.values import amplify
     from arc2face.pictures.sheets import contact_sheet, save_animation
     from arc2face.types import ExpressionCondition
 
@@ -246,7 +246,7 @@ def _paste(engine: Engine, person: Person, result: GenerationResult, look: _Look
 def _save_expression(path: Path | None, expression: Expression) -> str | None:
     if path is None:
         return None
-    from arc2face.expression import save_expression
+    from arc2face.expression.values import save_expression
 
     return str(save_expression(path, expression))
 

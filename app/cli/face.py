@@ -77,7 +77,7 @@ class ExpressionChoice:
 
 def preset_names(models: Path | None) -> list[str]:
     """Names of the built-in presets and those of the models folder."""
-    from arc2face.presets import load_presets
+    from arc2face.expression.presets import load_presets
     from arc2face.weights.folder import best_bundle
 
     return list(load_presets(best_bundle(models).root))
@@ -85,7 +85,7 @@ def preset_names(models: Path | None) -> list[str]:
 
 def find_expression(engine: Engine, choice: ExpressionChoice) -> tuple[Expression, dict[str, Any]]:
     """The expression and where it came from. Without any source it is neutral. Raises Arc2FaceError."""
-    from arc2face.expression import amplify, with_eyelids, with_jaw
+    from arc2face.expression.values import amplify, with_eyelids, with_jaw
 
     if sum([bool(choice.targets), choice.file is not None, choice.preset is not None]) > 1:
         raise SettingsError("Give one source of the expression: --target, --expression or --preset.")
@@ -96,8 +96,8 @@ def find_expression(engine: Engine, choice: ExpressionChoice) -> tuple[Expressio
 
 
 def _source(engine: Engine, choice: ExpressionChoice) -> tuple[Expression, str]:
-    from arc2face.expression import blend, load_expression
-    from arc2face.presets import load_presets
+    from arc2face.expression.presets import load_presets
+    from arc2face.expression.values import blend, load_expression
     from arc2face.types import Expression
 
     if choice.file is not None:

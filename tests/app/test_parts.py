@@ -21,7 +21,7 @@ from app.jobs import JobBook
 from app.models_panel import models_table
 from app.runner import overall
 from arc2face.errors import CancelledError, NoFaceError, StorageError
-from arc2face.expression import from_parts
+from arc2face.expression.values import from_parts
 from arc2face.types import ComponentStatus, GenerationRequest, IdentityEmbedding, Progress
 
 REQUEST = GenerationRequest(identity=IdentityEmbedding(np.ones(512, np.float32)))

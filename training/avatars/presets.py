@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arc2face.expression import from_parts, to_dict
+from arc2face.expression.values import from_parts, to_dict
 from arc2face.types import Expression
 from training.avatars.columns import EXPRESSION_COLUMNS
 

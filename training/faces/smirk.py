@@ -1,6 +1,6 @@
 """The expression encoder in SMIRK's architecture: trained to read the avatar's 55 numbers off a face crop.
 
-Crops and channel order are those of the product (`arc2face.smirk`): 1.4 times the face box, B, G, R. Most steps run at
+Crops and channel order are those of the product (`arc2face.expression.smirk`): 1.4 times the face box, B, G, R. Most steps run at
 112 pixels, which costs a quarter; the last ones at the 224 pixels of use, so that the features settle there.
 """
 
@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from arc2face.smirk import CROP_SIZE, KEY_PREFIX, crop_points, crop_transform
-from arc2face.smirk_net import ExpressionNet, to_adapter_order
+from arc2face.expression.network import ExpressionNet, to_adapter_order
+from arc2face.expression.smirk import CROP_SIZE, KEY_PREFIX, crop_points, crop_transform
 from training.avatars.columns import EXPRESSION_COLUMNS
 from training.avatars.dataset import AvatarDataset, open_dataset
 from training.faces import augment

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from arc2face.errors import WeightsError
-from arc2face.face_mesh import FaceMesh, mediapipe_installed
+from arc2face.expression.mesh import FaceMesh, mediapipe_installed
+from arc2face.expression.smirk import SmirkEncoder
 from arc2face.faces.face import Face
-from arc2face.smirk import SmirkEncoder
 from arc2face.types import Expression, RgbU8
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from arc2face.errors import ImageError, IncompatibleWeightsError, InputError, MissingWeightsError
+from arc2face.expression.network import ExpressionNet, to_adapter_order
 from arc2face.faces.points import mesh_box_points
-from arc2face.smirk_net import ExpressionNet, to_adapter_order
 from arc2face.types import Expression, Float32Array, RgbU8
 
 CROP_SIZE = 224

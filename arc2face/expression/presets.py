@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from arc2face.errors import ExpressionError
-from arc2face.expression import from_dict, from_parts, read_json
+from arc2face.expression.values import from_dict, from_parts, read_json
 from arc2face.types import Expression
 
 PRESETS_FILE = "expression_presets.json"
