@@ -15,7 +15,7 @@ from app.photos import PhotoPicker, Photos
 from app.shell import INSTANT, LIGHT, Shell
 from arc2face.errors import InputError
 from arc2face.pictures.loading import load_rgb_u8, resize_square
-from arc2face.pose_values import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
+from arc2face.pose.values import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
 from arc2face.types import PoseCondition, RgbU8
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from arc2face.types import (
 from arc2face.weights.folder import ModelsFolder, best_bundle
 
 if TYPE_CHECKING:
-    from arc2face.pose import PoseReading
+    from arc2face.pose.reader import PoseReading
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Engine:
         return replace(reading, normal_map=resize_square(reading.normal_map, size)) if size != 512 else reading
 
     def normal_map(self, yaw: float, pitch: float, roll: float, **options: Any) -> RgbU8:
-        """Normal map for a head turned by angles in degrees; see `arc2face.pose.PoseReader.from_angles`."""
+        """Normal map for a head turned by angles in degrees; see `arc2face.pose.reader.PoseReader.from_angles`."""
         options.setdefault("size", self.native_size)
         return self.worker.call(lambda: self.perception.pose_reader.from_angles(yaw, pitch, roll, **options))
 

@@ -21,7 +21,7 @@ from arc2face.weights.folder import ModelsFolder
 
 if TYPE_CHECKING:
     from arc2face.expression.reader import ExpressionReader, ExpressionReading
-    from arc2face.pose import PoseReader, PoseReading
+    from arc2face.pose.reader import PoseReader, PoseReading
 
 FACE_FOLDER = "antelopev2"
 AVATARS_ONLY = (
@@ -117,7 +117,7 @@ class Perception:
     @property
     def pose_reader(self) -> PoseReader:
         """The head reconstruction. Raises MissingWeightsError with the registration pages."""
-        from arc2face.pose import PoseReader
+        from arc2face.pose.reader import PoseReader
 
         with self._lock:
             if self._pose is None:

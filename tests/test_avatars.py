@@ -83,7 +83,7 @@ def test_normal_map_is_emocas(world: AvatarWorld) -> None:
     assert ours.normal_map_u8 is not None
     shape = np.zeros(100, np.float32)
     shape[: len(IDENTITY_COLUMNS)] = person.look.shape
-    from arc2face.pose_geometry import axis_angle
+    from arc2face.pose.geometry import axis_angle
 
     pose = np.concatenate([axis_angle(*np.degrees([state.yaw, state.pitch, state.roll])), state.jaw])
     model = emoca.Emoca(emoca.FlameGeometry.from_arrays(world.head.flame_arrays()))

@@ -21,7 +21,8 @@ from arc2face.errors import (
 )
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.faces.ffhq import aligned_from_picture, transform_points
-from arc2face.pose import (
+from arc2face.pose.geometry import FacePoints, angles_of, axis_angle, five_points, framing
+from arc2face.pose.reader import (
     PITCH_LIMIT,
     ROLL_LIMIT,
     YAW_LIMIT,
@@ -30,7 +31,6 @@ from arc2face.pose import (
     clamp_angles,
     turntable_angles,
 )
-from arc2face.pose_geometry import FacePoints, angles_of, axis_angle, five_points, framing
 from arc2face.types import Expression
 from arc2face.weights.folder import ModelsFolder
 from tests.recipe3d import CHECKPOINT, PICKLE, geometry, golden, small_encoder, write_checkpoint, write_flame_pickle

@@ -140,7 +140,7 @@ def _turn(
 ) -> dict[str, Any]:
     """One seed, n angles; the sheet and the animation lie beside the pictures."""
     from arc2face.pictures.sheets import contact_sheet, save_animation
-    from arc2face.pose_values import turntable_angles
+    from arc2face.pose.values import turntable_angles
     from arc2face.types import GenerationRequest
 
     if choice.photo is not None or choice.normal_map is not None:

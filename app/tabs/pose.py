@@ -17,7 +17,7 @@ from app.pose_controls import PoseControls, Posed
 from app.recipe_drop import RecipeDrop
 from app.results import ResultsPanel, RunButtons, Updates
 from app.workbench import Plan, Workbench
-from arc2face.pose_values import YAW_LIMIT, turntable_angles
+from arc2face.pose.values import YAW_LIMIT, turntable_angles
 from arc2face.types import GenerationRequest, PoseCondition
 
 if TYPE_CHECKING:

@@ -156,7 +156,7 @@ def _check_recogniser(folder: ModelsFolder) -> Iterator[Check]:
 
 def _check_pose_reader(folder: ModelsFolder) -> Iterator[Check]:
     """Opens the EMOCA and FLAME files as the Pose tab would; their formats are not those of the other files."""
-    from arc2face.pose import PoseReader
+    from arc2face.pose.reader import PoseReader
 
     reader = PoseReader.of_models(folder)
     photos, angles = reader.available()

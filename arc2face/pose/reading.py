@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 import emoca
-from arc2face import pose_values as settings
 from arc2face.errors import PoseError
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.faces.ffhq import aligned_from_picture, transform_points
-from arc2face.pose_geometry import FacePoints, angles_of, axis_angle, five_points, framing
-from arc2face.pose_values import Landmarks, PoseReading
+from arc2face.pose.geometry import FacePoints, angles_of, axis_angle, five_points, framing
+from arc2face.pose.reader import values as settings
+from arc2face.pose.values import Landmarks, PoseReading
 from arc2face.types import Expression, Float32Array, RgbU8
 
 __all__ = ["draw_angles", "read_pose"]

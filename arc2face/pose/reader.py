@@ -24,7 +24,7 @@ from arc2face.errors import (
     PoseError,
     SettingsError,
 )
-from arc2face.pose_values import (
+from arc2face.pose.values import (
     ALIGNED_SIZE,
     JAW_LIMIT,
     PITCH_LIMIT,
@@ -40,7 +40,7 @@ from arc2face.types import Expression, Float32Array, RgbU8
 
 if TYPE_CHECKING:
     import emoca
-    from arc2face.pose_geometry import FacePoints
+    from arc2face.pose.geometry import FacePoints
     from arc2face.weights.folder import ModelsFolder
 
 __all__ = [
@@ -131,7 +131,7 @@ class PoseReader:
             PoseError: the reconstruction failed.
             WeightsError: as for `load`.
         """
-        from arc2face.pose_reading import read_pose
+        from arc2face.pose.reading import read_pose
 
         source = _need_face(source_lm68, "source")
         reference = _need_face(reference_lm68, "reference")
@@ -170,7 +170,7 @@ class PoseReader:
             SettingsError: the size is outside its range.
             WeightsError: as for `load`.
         """
-        from arc2face.pose_reading import draw_angles
+        from arc2face.pose.reading import draw_angles
 
         if isinstance(size, bool) or not 32 <= size <= 2048:
             raise SettingsError(f"The normal map's size must lie between 32 and 2048, not {size}.")
@@ -200,7 +200,7 @@ class PoseReader:
             return self._head
 
     def _points(self, model: emoca.Emoca) -> FacePoints:
-        from arc2face.pose_geometry import FacePoints
+        from arc2face.pose.geometry import FacePoints
 
         return FacePoints.of(model.geometry)
 
