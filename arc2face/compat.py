@@ -17,10 +17,10 @@ from torch import Tensor
 from transformers import CLIPTextModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from arc2face.adapters.reference import record
-from arc2face.attention import ReadSelfAttention, processors
+from arc2face.diffusion.adapters.reference import record
+from arc2face.diffusion.attention import ReadSelfAttention, processors
+from arc2face.diffusion.prompt import encode_identities, injected
 from arc2face.errors import IncompatibleWeightsError, SettingsError
-from arc2face.identity import encode_identities, injected
 
 
 class CLIPTextModelWrapper(CLIPTextModel):

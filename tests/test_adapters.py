@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from arc2face.adapters import ADAPTERS, Adapter
-from arc2face.denoising import Denoiser
-from arc2face.device import pick_runtime
+from arc2face.diffusion.adapters import ADAPTERS, Adapter
+from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.device import pick_runtime
+from arc2face.diffusion.generation import generate
+from arc2face.diffusion.loading import load_scheduler_config
+from arc2face.diffusion.registry import ModelRegistry
 from arc2face.errors import CancelledError, IncompatibleWeightsError
-from arc2face.generation import generate
-from arc2face.loading import load_scheduler_config
-from arc2face.registry import ModelRegistry
 from arc2face.types import (
     Expression,
     ExpressionCondition,

@@ -17,9 +17,9 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from arc2face.adapters.expression_control import ExpressionAdapter
-from arc2face.adapters.lcm import LcmAdapter
-from arc2face.adapters.reference import ReferenceAdapter
+from arc2face.diffusion.adapters.expression_control import ExpressionAdapter
+from arc2face.diffusion.adapters.lcm import LcmAdapter
+from arc2face.diffusion.adapters.reference import ReferenceAdapter
 from arc2face.errors import StorageError
 from arc2face.weights.folder import ModelsFolder
 from training.avatars.dataset import DatasetConfig, write_dataset

@@ -45,7 +45,7 @@ def project_dependencies() -> list[Requirement]:
 
 
 def test_readme_names_every_adapter() -> None:
-    from arc2face.adapters import ADAPTERS
+    from arc2face.diffusion.adapters import ADAPTERS
 
     folder = next(line for line in README.splitlines() if line.strip().startswith("adapters/"))
     for adapter in ADAPTERS:

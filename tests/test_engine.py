@@ -141,7 +141,7 @@ def test_placement_policies_do_not_change_the_result(engine: Engine, tiny_tree: 
 def test_out_of_memory_is_retried_in_smaller_groups(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from arc2face import denoising
+    from arc2face.diffusion import denoising
 
     expected = pixels(engine, QUICK.with_(num_images=4, seed=70))
     real = denoising.Denoiser.run

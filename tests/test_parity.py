@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from arc2face import compat, identity
-from arc2face.device import pick_runtime
-from arc2face.generation import generate
-from arc2face.registry import ModelRegistry
+from arc2face import compat
+from arc2face.diffusion import prompt as identity
+from arc2face.diffusion.device import pick_runtime
+from arc2face.diffusion.generation import generate
+from arc2face.diffusion.registry import ModelRegistry
 from arc2face.weights.folder import ModelsFolder
 
 FILES = ("b_id", "c_lcm", "d_controlnet", "e_exp", "f_ref", "h_combo")

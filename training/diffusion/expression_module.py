@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from arc2face.attention import attend, cross_attention_names, project_out
+from arc2face.diffusion.attention import attend, cross_attention_names, project_out
 
 EXPRESSION_SIZE = 55
 

@@ -1,7 +1,7 @@
 """Trainable low-rank updates (arXiv 2106.09685) on a frozen UNet, and the two file formats we write.
 
 `wrap` replaces the chosen linear and convolution layers by a `LoraLayer` that holds the original. Exported files are
-what arc2face.lora reads: diffusers' naming without alpha, or the kohya naming of LCM-LoRA with alpha.
+what arc2face.diffusion.lora reads: diffusers' naming without alpha, or the kohya naming of LCM-LoRA with alpha.
 """
 
 from __future__ import annotations

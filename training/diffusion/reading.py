@@ -15,7 +15,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
-from arc2face.attention import RecordSelfAttention, processors, self_attention_names
+from arc2face.diffusion.attention import RecordSelfAttention, processors, self_attention_names
 
 
 class ReadingAttention:

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from diffusers import UNet2DConditionModel
 
-from arc2face.denoising import Denoiser
-from arc2face.lora import LoraWeights, load_lora, merged
+from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.lora import LoraWeights, load_lora, merged
 from arc2face.types import GenerationRequest
 from arc2face.weights.folder import ModelsFolder
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from diffusers import UNet2DConditionModel
 
-from arc2face.denoising import Denoiser
+from arc2face.diffusion.denoising import Denoiser
 from arc2face.types import GenerationRequest
 from arc2face.weights.folder import ModelsFolder
 

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from arc2face import loading
-from arc2face.adapters import ADAPTERS, Adapter
-from arc2face.denoising import Denoiser
-from arc2face.device import free_device_memory, torch_dtype
+from arc2face.diffusion import loading
+from arc2face.diffusion.adapters import ADAPTERS, Adapter
+from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.device import free_device_memory, torch_dtype
+from arc2face.diffusion.lora import lora_bytes
+from arc2face.diffusion.pixels import PreviewMap
 from arc2face.errors import DeviceError, SettingsError
-from arc2face.lora import lora_bytes
-from arc2face.preview import PreviewMap
 from arc2face.types import GenerationRequest, Runtime
 from arc2face.weights.folder import ModelsFolder
 

@@ -14,8 +14,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
+from arc2face.diffusion.schedulers import make_scheduler
 from arc2face.errors import CancelledError, SettingsError
-from arc2face.schedulers import make_scheduler
 
 Residuals = tuple[Sequence[Tensor], Tensor]
 ResidualSource = Callable[[Tensor, Tensor, Tensor, int, int], Residuals | None]

@@ -15,11 +15,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from arc2face.attention import ReadSelfAttention, RecordSelfAttention, processors, self_attention_names
-from arc2face.denoising import Denoiser
+from arc2face.diffusion.attention import ReadSelfAttention, RecordSelfAttention, processors, self_attention_names
+from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.lora import LoraWeights, load_lora, merged
+from arc2face.diffusion.pixels import encode
 from arc2face.errors import IncompatibleWeightsError, SettingsError
-from arc2face.lora import LoraWeights, load_lora, merged
-from arc2face.preview import encode
 from arc2face.types import GenerationRequest, ReferenceCondition
 from arc2face.weights.folder import ModelsFolder
 

@@ -12,9 +12,9 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from arc2face.denoising import Denoiser, Residuals
+from arc2face.diffusion.denoising import Denoiser, Residuals
+from arc2face.diffusion.loading import load_controlnet
 from arc2face.errors import IncompatibleWeightsError
-from arc2face.loading import load_controlnet
 from arc2face.types import GenerationRequest, PoseCondition, RgbU8
 from arc2face.weights.folder import ModelsFolder
 

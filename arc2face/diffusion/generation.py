@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arc2face.adapters.pose_control import output_size
-from arc2face.denoising import Denoiser
-from arc2face.device import free_device_memory
+from arc2face.diffusion.adapters.pose_control import output_size
+from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.device import free_device_memory
+from arc2face.diffusion.loading import load_scheduler_config
+from arc2face.diffusion.pixels import PreviewMap, decode
+from arc2face.diffusion.prompt import encode_identities, encode_text
+from arc2face.diffusion.registry import ModelRegistry
 from arc2face.errors import DeviceError, SettingsError
-from arc2face.identity import encode_identities, encode_text
-from arc2face.loading import load_scheduler_config
-from arc2face.preview import PreviewMap, decode
-from arc2face.registry import ModelRegistry
 from arc2face.types import GeneratedImage, GenerationRequest, Progress, ProgressCallback
 
 log = logging.getLogger(__name__)

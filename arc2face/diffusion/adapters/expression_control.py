@@ -11,8 +11,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from arc2face.attention import ExpressionCrossAttention, cross_attention_names, processors
-from arc2face.denoising import Denoiser
+from arc2face.diffusion.attention import ExpressionCrossAttention, cross_attention_names, processors
+from arc2face.diffusion.denoising import Denoiser
 from arc2face.errors import IncompatibleWeightsError
 from arc2face.types import EXPRESSION_SIZE, GenerationRequest
 from arc2face.weights.folder import ModelsFolder
