@@ -17,17 +17,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arc2face import status
 from arc2face.diffusion.device import pick_runtime
 from arc2face.diffusion.generation import Generated, generate
 from arc2face.diffusion.loading import read_json
 from arc2face.diffusion.registry import ModelRegistry
+from arc2face.doctor import status
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, WeightsError
 from arc2face.faces.identities import IdentityReport
 from arc2face.jobs import DeviceWorker, Job
-from arc2face.perception import Perception
 from arc2face.pictures.loading import resize_square
 from arc2face.pictures.recipes import describe
+from arc2face.readers import Perception
 from arc2face.types import (
     ComponentStatus,
     Expression,

@@ -17,7 +17,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from arc2face.diffusion.adapters.expression_control import ExpressionAdapter
+from arc2face.diffusion.adapters.expression import ExpressionAdapter
 from arc2face.diffusion.adapters.lcm import LcmAdapter
 from arc2face.diffusion.adapters.reference import ReferenceAdapter
 from arc2face.errors import StorageError

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arc2face.diffusion.adapters.pose_control import output_size
+from arc2face.diffusion.adapters.pose import output_size
 from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.device import free_device_memory
 from arc2face.diffusion.loading import load_scheduler_config

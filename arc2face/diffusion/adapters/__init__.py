@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from arc2face.diffusion.adapters.base import Adapter
-from arc2face.diffusion.adapters.expression_control import ExpressionAdapter
+from arc2face.diffusion.adapters.expression import ExpressionAdapter
 from arc2face.diffusion.adapters.lcm import LcmAdapter
-from arc2face.diffusion.adapters.pose_control import PoseAdapter
+from arc2face.diffusion.adapters.pose import PoseAdapter
 from arc2face.diffusion.adapters.reference import ReferenceAdapter
 
 ADAPTERS: tuple[Adapter, ...] = (ReferenceAdapter(), LcmAdapter(), PoseAdapter(), ExpressionAdapter())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arc2face.diffusion.registry import BASE_PARTS, ModelRegistry
-from arc2face.perception import FACE_FOLDER, Perception
+from arc2face.readers import FACE_FOLDER, Perception
 from arc2face.types import ComponentStatus
 from arc2face.weights.store import sha256_of
 from arc2face.weights.table import WEIGHTS, WeightFile, files_of
