@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "alignment": ("image_align",),
+    "faces.alignment": ("image_align",),
     "compat": ("CLIPTextModelWrapper", "ReferenceAdapter", "project_face_embs"),
     "engine": ("Engine",),
     "errors": ("Arc2FaceError",),
-    "identities": ("IdentityReport", "load_identity", "save_identity"),
-    "imaging": ("load_rgb_u8",),
-    "pasteback": ("paste_back",),
-    "recipes": ("read_recipe", "request_from_recipe", "save_png"),
+    "faces.identities": ("IdentityReport", "load_identity", "save_identity"),
+    "pictures.loading": ("load_rgb_u8",),
+    "faces.pasteback": ("paste_back",),
+    "pictures.recipes": ("read_recipe", "request_from_recipe", "save_png"),
     "types": (
         "Expression",
         "ExpressionCondition",
