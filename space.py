@@ -12,14 +12,14 @@ import os
 import sys
 from pathlib import Path
 
-from app import zerogpu
+from app.runs import zerogpu
 
 if zerogpu.available():
     # It replaces parts of torch, so it has to come first.
     importlib.import_module("spaces")
 
-from app import runner
-from app.backend import Backend
+from app.runs import runner
+from app.runs.backend import Backend
 from app.server import launch
 from app.settings import ServerSettings
 from arc2face.engine import Engine

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from app import runner, snippets
-from app.errors import as_gradio_error, shows_errors
+from app import snippets
 from app.person import Identified, resolve_identity
-from app.shell import FACES, GPU, GPU_WAITING, Shell, session_of
+from app.runs import runner
+from app.runs.errors import as_gradio_error, shows_errors
+from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of
 from arc2face.errors import Arc2FaceError, SettingsError
 from arc2face.types import EMBEDDING_SIZE, GenerationRequest, GenerationResult, IdentityEmbedding, Progress
 

@@ -9,9 +9,9 @@ import gradio as gr
 
 from app import api
 from app.api_pose import PoseFields, posed
-from app.errors import shows_errors
 from app.look_controls import KEEP, NEW, LookControls
-from app.shell import FACES, GPU, GPU_WAITING, Shell
+from app.runs.errors import shows_errors
+from app.runs.shell import FACES, GPU, GPU_WAITING, Shell
 from arc2face.errors import InputError
 from arc2face.expression.values import amplify, from_dict, to_dict
 from arc2face.pictures.loading import load_rgb_u8

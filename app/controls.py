@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.shell import INSTANT, QUIET
+from app.runs.shell import INSTANT, QUIET
 from arc2face.types import FAST_STEPS_RANGE, GUIDANCE_RANGE, MAX_IMAGES, MAX_SEED, SCHEDULERS, STEPS_RANGE
 
 ROLLED_SEEDS = 1_000_000

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 
 from app import snippets
-from app.errors import shows_errors
 from app.person import PersonPicker
 from app.photos import PhotoPicker
-from app.shell import INSTANT, Shell, session_of
+from app.runs.errors import shows_errors
+from app.runs.shell import INSTANT, Shell, session_of
 from app.theme import EXAMPLES
 from arc2face.errors import InputError
 

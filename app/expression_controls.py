@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from app import snippets
-from app.errors import explain, shows_errors
 from app.examples import picture_strip
 from app.expression_edit import Edit, clay, expression_of
 from app.photos import PhotoPicker, Photos
-from app.shell import INSTANT, LIGHT, Shell, session_of
+from app.runs.errors import explain, shows_errors
+from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face.expression.presets import BUILT_IN, load_presets
 from arc2face.expression.values import (
     AMOUNT_RANGE,

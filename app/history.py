@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 
 from app import snippets
-from app.errors import shows_errors
-from app.files import zip_files
-from app.shell import INSTANT, QUIET, Shell, session_of
+from app.runs.errors import shows_errors
+from app.runs.files import zip_files
+from app.runs.shell import INSTANT, QUIET, Shell, session_of
 from arc2face.errors import InputError
 
 MAX_RUNS = 50

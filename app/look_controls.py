@@ -12,14 +12,14 @@ import gradio as gr
 from app import snippets
 from app.photos import Photos
 from app.results import Updates
-from app.shell import INSTANT
+from app.runs.shell import INSTANT
 from arc2face.errors import InputError
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import ReferenceCondition, RgbU8
 
 if TYPE_CHECKING:
-    from app import runner
     from app.history import Picture
+    from app.runs import runner
     from arc2face.engine import Engine
 
 NEW, KEEP = "A new picture", "Keep the photo's look"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from app import snippets
-from app.errors import errors_shown
-from app.shell import LIGHT, Shell
+from app.runs.errors import errors_shown
+from app.runs.shell import LIGHT, Shell
 from arc2face.types import ComponentStatus
 from arc2face.weights.licences import LICENCES
 

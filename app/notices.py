@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from app import snippets
-from app.shell import LIGHT, Shell
+from app.runs.shell import LIGHT, Shell
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from app import snippets
-from app.errors import shows_errors
 from app.photos import Line, PhotoPicker, Photos
-from app.shell import LIGHT, Shell, session_of
+from app.runs.errors import shows_errors
+from app.runs.shell import LIGHT, Shell, session_of
 from arc2face.errors import InputError, NoFaceError
 from arc2face.pictures.loading import load_rgb_u8
 

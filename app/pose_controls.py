@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app import snippets
-from app.errors import explain
 from app.examples import picture_strip
 from app.photos import PhotoPicker, Photos
-from app.shell import INSTANT, LIGHT, Shell
+from app.runs.errors import explain
+from app.runs.shell import INSTANT, LIGHT, Shell
 from arc2face.errors import InputError
 from arc2face.pictures.loading import load_rgb_u8, resize_square
 from arc2face.pose.values import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT

@@ -10,8 +10,8 @@ import gradio as gr
 
 from app import snippets
 from app.controls import GenerationControls
-from app.errors import shows_errors
-from app.shell import LIGHT
+from app.runs.errors import shows_errors
+from app.runs.shell import LIGHT
 
 Restore = Callable[[Mapping[str, Any]], dict[Any, Any]]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from app import runner, snippets
+from app import snippets
 from app.history import Picture
-from app.shell import INSTANT, Shell, session_of
+from app.runs import runner
+from app.runs.shell import INSTANT, Shell, session_of
 from arc2face.types import Progress
 
 Updates = dict[Any, Any]

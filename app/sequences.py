@@ -10,7 +10,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from app.runner import pack
+from app.runs.runner import pack
 from arc2face.errors import StorageError
 from arc2face.pictures import sheets
 from arc2face.types import RgbU8

@@ -18,7 +18,7 @@ from arc2face.errors import Arc2FaceError
 if TYPE_CHECKING:
     import gradio as gr
 
-    from app.backend import Backend
+    from app.runs.backend import Backend
     from app.settings import ServerSettings
     from arc2face.engine import Engine
 
@@ -86,8 +86,8 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
 
 def open_backend(settings: ServerSettings) -> Backend:
     """A backend for these settings; it starts opening its engine once the page is up."""
-    from app import zerogpu
-    from app.backend import Backend
+    from app.runs import zerogpu
+    from app.runs.backend import Backend
     from arc2face.weights.folder import best_bundle
 
     def open_engine() -> Engine:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import gradio as gr
 
 from app import api, api_expression, api_pose, history, models_panel, snippets
-from app.backend import Backend
-from app.files import SessionFiles
-from app.shell import QUIET, Shell, session_of
+from app.runs.backend import Backend
+from app.runs.files import SessionFiles
+from app.runs.shell import QUIET, Shell, session_of
 from app.tabs import TABS
 
 TITLE = "Arc2Face Studio"

@@ -8,15 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from app import runner
 from app.controls import GenerationControls, Settings
-from app.errors import as_gradio_error
 from app.examples import ExampleStrip
 from app.history import Picture, Run, remember
 from app.person import PersonPicker
 from app.recipe_drop import RecipeDrop
 from app.results import ResultsPanel, RunButtons, Updates
-from app.shell import HEAVY, Shell, session_of
+from app.runs import runner
+from app.runs.errors import as_gradio_error
+from app.runs.shell import HEAVY, Shell, session_of
 from arc2face.errors import CancelledError
 from arc2face.types import Progress
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from app import runner, sequences, snippets
+from app import sequences, snippets
 from app.controls import GenerationControls, Settings
 from app.examples import ExampleStrip
 from app.expression_controls import ExpressionControls
@@ -21,13 +21,14 @@ from app.photos import PhotoPicker, Photos
 from app.pose_controls import OFF, PoseControls
 from app.recipe_drop import RecipeDrop
 from app.results import ResultsPanel, RunButtons, Updates
+from app.runs import runner
 from app.workbench import Plan, Workbench
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import Expression, ExpressionCondition, GenerationRequest
 
 if TYPE_CHECKING:
-    from app.backend import Backend
-    from app.shell import Shell
+    from app.runs.backend import Backend
+    from app.runs.shell import Shell
     from arc2face.engine import Engine
 
 TITLE = "Expression"

@@ -17,8 +17,8 @@ from app.workbench import Plan, Workbench
 from arc2face.types import GenerationRequest
 
 if TYPE_CHECKING:
-    from app.backend import Backend
-    from app.shell import Shell
+    from app.runs.backend import Backend
+    from app.runs.shell import Shell
     from arc2face.engine import Engine
 
 TITLE = "Identity"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app import runner, sequences, snippets
+from app import sequences, snippets
 from app.controls import GenerationControls, Settings
 from app.examples import ExampleStrip
 from app.history import Picture
@@ -16,13 +16,14 @@ from app.person import PersonPicker
 from app.pose_controls import PoseControls, Posed
 from app.recipe_drop import RecipeDrop
 from app.results import ResultsPanel, RunButtons, Updates
+from app.runs import runner
 from app.workbench import Plan, Workbench
 from arc2face.pose.values import YAW_LIMIT, turntable_angles
 from arc2face.types import GenerationRequest, PoseCondition
 
 if TYPE_CHECKING:
-    from app.backend import Backend
-    from app.shell import Shell
+    from app.runs.backend import Backend
+    from app.runs.shell import Shell
     from arc2face.engine import Engine
 
 TITLE = "Pose"

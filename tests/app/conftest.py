@@ -12,7 +12,7 @@ import pytest
 from gradio_client import Client
 
 from app import server
-from app.backend import Backend
+from app.runs.backend import Backend
 from app.settings import ServerSettings
 from arc2face.engine import Engine
 from tests.app import bundle

@@ -11,15 +11,16 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app import sequences, snippets, zerogpu
+from app import sequences, snippets
 from app.controls import Settings
-from app.errors import errors_shown, explain
 from app.expression_edit import Edit, clay, expression_of, numbers
-from app.files import SessionFiles, zip_files
 from app.history import Picture, Run, remember
-from app.jobs import JobBook
 from app.models_panel import models_table
-from app.runner import overall
+from app.runs import zerogpu
+from app.runs.errors import errors_shown, explain
+from app.runs.files import SessionFiles, zip_files
+from app.runs.runner import overall
+from app.runs.tickets import JobBook
 from arc2face.errors import CancelledError, NoFaceError, StorageError
 from arc2face.expression.values import from_parts
 from arc2face.types import ComponentStatus, GenerationRequest, IdentityEmbedding, Progress

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from app import server
-from app.backend import Backend
-from app.files import LIFETIME, SessionFiles
+from app.runs.backend import Backend
+from app.runs.files import LIFETIME, SessionFiles
 from app.settings import ServerSettings
 from arc2face.engine import Engine
 from arc2face.errors import MissingWeightsError
@@ -38,7 +38,7 @@ def test_a_taken_port_is_named_with_a_way_out() -> None:
 
 def test_building_the_page_imports_nothing_heavy(project_root: Path) -> None:
     code = (
-        "import sys, json; from app.backend import Backend; from app.ui import build_app;"
+        "import sys, json; from app.runs.backend import Backend; from app.ui import build_app;"
         "build_app(Backend(lambda: None, kind='starter'));"
         "print(json.dumps([m for m in ('torch', 'diffusers', 'transformers', 'onnxruntime') if m in sys.modules]))"
     )

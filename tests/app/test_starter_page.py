@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from app import server
-from app.backend import Backend
+from app.runs.backend import Backend
 from app.settings import ServerSettings
 from arc2face.engine import Engine
 from tests.app.conftest import free_port

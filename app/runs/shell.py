@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.backend import Backend
-from app.files import SessionFiles
-from app.jobs import JobBook
+from app.runs.backend import Backend
+from app.runs.files import SessionFiles
+from app.runs.tickets import JobBook
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Options of every event of the page itself: no spinner over the widgets, not part of the public API."""

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app import zerogpu
-from app.files import zip_files
 from app.history import Picture
-from app.jobs import Ticket
-from app.shell import Shell
+from app.runs import zerogpu
+from app.runs.files import zip_files
+from app.runs.shell import Shell
+from app.runs.tickets import Ticket
 from arc2face.types import GenerationRequest, GenerationResult, Progress
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from app.errors import explain
+from app.runs.errors import explain
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
