@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from app import snippets
-from app.person import Identified, resolve_identity
+from app.page import markup as snippets
+from app.page.parts.person import Identified, resolve_identity
 from app.runs import runner
 from app.runs.errors import as_gradio_error, shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of
@@ -205,7 +205,7 @@ def _generate_identity(shell: Shell) -> None:
 def resolve(
     engine: Engine, photos: Sequence[str] | None, identity_file: str | None, faces: Sequence[int] | None
 ) -> Identified:
-    """Identity, report and warnings for API values; see `app.person.resolve_identity`."""
+    """Identity, report and warnings for API values; see `app.page.parts.person.resolve_identity`."""
     return resolve_identity(engine, [(path, None) for path in photos or ()], picks_of(photos, faces), identity_file)
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import api
 from app.api_pose import PoseFields, posed
-from app.look_controls import KEEP, NEW, LookControls
+from app.page.parts.look import KEEP, NEW, LookControls
 from app.runs.errors import shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell
 from arc2face.errors import InputError

@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from app import api
-from app.pose_controls import Posed, read_pose, square_map
+from app.page.parts.pose import Posed, read_pose, square_map
 from app.runs.errors import shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of
 from arc2face.pictures.loading import load_rgb_u8

@@ -52,7 +52,7 @@ def serve(settings: ServerSettings) -> None:
 def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.Blocks:
     """Build the page and start its server without blocking; returns the running page."""
     _quiet_environment()
-    from app.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
+    from app.page.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
     from app.ui import build_app
     from arc2face.pictures.loading import MAX_FILE_BYTES
 

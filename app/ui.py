@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from app import api, api_expression, api_pose, history, models_panel, snippets
+from app import api, api_expression, api_pose
+from app.page import markup as snippets
+from app.page.tabs import TABS, history
+from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
 from app.runs.shell import QUIET, Shell, session_of
-from app.tabs import TABS
 
 TITLE = "Arc2Face Studio"
 CACHE_LIFETIME = (900, 6 * 3600)

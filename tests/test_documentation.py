@@ -53,7 +53,7 @@ def test_readme_names_every_adapter() -> None:
 
 
 def test_readme_names_every_tab() -> None:
-    from app.tabs import TABS
+    from app.page.tabs import TABS
 
     tabs = next(line for line in README.splitlines() if line.strip().startswith("tabs/"))
     for tab in TABS:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.history import Picture
+from app.page.tabs.history import Picture
 from app.runs import zerogpu
 from app.runs.files import zip_files
 from app.runs.shell import Shell

@@ -11,11 +11,12 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app import sequences, snippets
-from app.controls import Settings
-from app.expression_edit import Edit, clay, expression_of, numbers
-from app.history import Picture, Run, remember
-from app.models_panel import models_table
+from app.page import markup as snippets
+from app.page.parts import sequences
+from app.page.parts.expression_edit import Edit, clay, expression_of, numbers
+from app.page.parts.settings import Settings
+from app.page.tabs.history import Picture, Run, remember
+from app.page.tabs.models import models_table
 from app.runs import zerogpu
 from app.runs.errors import errors_shown, explain
 from app.runs.files import SessionFiles, zip_files

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import snippets
+from app.page import markup as snippets
 from app.runs.shell import LIGHT, Shell
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from app.theme import FAVICON
+from app.page.theme import FAVICON
 from arc2face.types import Progress, RgbU8
 
 STAGES = {

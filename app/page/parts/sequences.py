@@ -16,8 +16,8 @@ from arc2face.pictures import sheets
 from arc2face.types import RgbU8
 
 if TYPE_CHECKING:
-    from app.history import Picture
-    from app.results import ResultsPanel, Updates
+    from app.page.parts.results import ResultsPanel, Updates
+    from app.page.tabs.history import Picture
 
 GAP = 6
 

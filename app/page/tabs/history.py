@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import snippets
+from app.page import markup as snippets
 from app.runs.errors import shows_errors
 from app.runs.files import zip_files
 from app.runs.shell import INSTANT, QUIET, Shell, session_of

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app import sequences, snippets
-from app.controls import GenerationControls, Settings
-from app.examples import ExampleStrip
-from app.history import Picture
-from app.notices import missing_notice
-from app.person import PersonPicker
-from app.pose_controls import PoseControls, Posed
-from app.recipe_drop import RecipeDrop
-from app.results import ResultsPanel, RunButtons, Updates
+from app.page import markup as snippets
+from app.page.parts import sequences
+from app.page.parts.examples import ExampleStrip
+from app.page.parts.notices import missing_notice
+from app.page.parts.person import PersonPicker
+from app.page.parts.pose import PoseControls, Posed
+from app.page.parts.recipe import RecipeDrop
+from app.page.parts.results import ResultsPanel, RunButtons, Updates
+from app.page.parts.settings import GenerationControls, Settings
+from app.page.parts.workbench import Plan, Workbench
+from app.page.tabs.history import Picture
 from app.runs import runner
-from app.workbench import Plan, Workbench
 from arc2face.pose.values import YAW_LIMIT, turntable_angles
 from arc2face.types import GenerationRequest, PoseCondition
 

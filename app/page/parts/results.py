@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import snippets
-from app.history import Picture
+from app.page import markup as snippets
+from app.page.tabs.history import Picture
 from app.runs import runner
 from app.runs.shell import INSTANT, Shell, session_of
 from arc2face.types import Progress

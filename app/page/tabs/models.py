@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import snippets
+from app.page import markup as snippets
 from app.runs.errors import errors_shown
 from app.runs.shell import LIGHT, Shell
 from arc2face.types import ComponentStatus

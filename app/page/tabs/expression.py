@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from app import sequences, snippets
-from app.controls import GenerationControls, Settings
-from app.examples import ExampleStrip
-from app.expression_controls import ExpressionControls
-from app.expression_edit import expression_of
-from app.history import Picture
-from app.look_controls import LookControls
-from app.notices import missing_notice
-from app.person import PersonPicker
-from app.photos import PhotoPicker, Photos
-from app.pose_controls import OFF, PoseControls
-from app.recipe_drop import RecipeDrop
-from app.results import ResultsPanel, RunButtons, Updates
+from app.page import markup as snippets
+from app.page.parts import sequences
+from app.page.parts.examples import ExampleStrip
+from app.page.parts.expression import ExpressionControls
+from app.page.parts.expression_edit import expression_of
+from app.page.parts.look import LookControls
+from app.page.parts.notices import missing_notice
+from app.page.parts.person import PersonPicker
+from app.page.parts.photos import PhotoPicker, Photos
+from app.page.parts.pose import OFF, PoseControls
+from app.page.parts.recipe import RecipeDrop
+from app.page.parts.results import ResultsPanel, RunButtons, Updates
+from app.page.parts.settings import GenerationControls, Settings
+from app.page.parts.workbench import Plan, Workbench
+from app.page.tabs.history import Picture
 from app.runs import runner
-from app.workbench import Plan, Workbench
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import Expression, ExpressionCondition, GenerationRequest
 

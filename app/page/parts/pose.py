@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app import snippets
-from app.examples import picture_strip
-from app.photos import PhotoPicker, Photos
+from app.page import markup as snippets
+from app.page.parts.examples import picture_strip
+from app.page.parts.photos import PhotoPicker, Photos
 from app.runs.errors import explain
 from app.runs.shell import INSTANT, LIGHT, Shell
 from arc2face.errors import InputError

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from app import snippets
-from app.person import PersonPicker
-from app.photos import PhotoPicker
+from app.page import markup as snippets
+from app.page.parts.person import PersonPicker
+from app.page.parts.photos import PhotoPicker
+from app.page.theme import EXAMPLES
 from app.runs.errors import shows_errors
 from app.runs.shell import INSTANT, Shell, session_of
-from app.theme import EXAMPLES
 from arc2face.errors import InputError
 
 SURPRISE_SIZE = 512

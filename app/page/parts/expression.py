@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from app import snippets
-from app.examples import picture_strip
-from app.expression_edit import Edit, clay, expression_of
-from app.photos import PhotoPicker, Photos
+from app.page import markup as snippets
+from app.page.parts.examples import picture_strip
+from app.page.parts.expression_edit import Edit, clay, expression_of
+from app.page.parts.photos import PhotoPicker, Photos
 from app.runs.errors import explain, shows_errors
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face.expression.presets import BUILT_IN, load_presets

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from app import snippets
+from app.page import markup as snippets
 from app.runs.shell import LIGHT, Shell
 from arc2face.errors import Arc2FaceError, InputError
 from arc2face.pictures.loading import load_rgb_u8

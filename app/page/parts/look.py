@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app import snippets
-from app.photos import Photos
-from app.results import Updates
+from app.page import markup as snippets
+from app.page.parts.photos import Photos
+from app.page.parts.results import Updates
 from app.runs.shell import INSTANT
 from arc2face.errors import InputError
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import ReferenceCondition, RgbU8
 
 if TYPE_CHECKING:
-    from app.history import Picture
+    from app.page.tabs.history import Picture
     from app.runs import runner
     from arc2face.engine import Engine
 

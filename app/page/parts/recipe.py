@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import snippets
-from app.controls import GenerationControls
+from app.page import markup as snippets
+from app.page.parts.settings import GenerationControls
 from app.runs.errors import shows_errors
 from app.runs.shell import LIGHT
 

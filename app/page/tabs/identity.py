@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app import snippets
-from app.controls import GenerationControls, Settings
-from app.examples import ExampleStrip
-from app.person import PersonPicker
-from app.recipe_drop import RecipeDrop
-from app.results import ResultsPanel, RunButtons
-from app.workbench import Plan, Workbench
+from app.page import markup as snippets
+from app.page.parts.examples import ExampleStrip
+from app.page.parts.person import PersonPicker
+from app.page.parts.recipe import RecipeDrop
+from app.page.parts.results import ResultsPanel, RunButtons
+from app.page.parts.settings import GenerationControls, Settings
+from app.page.parts.workbench import Plan, Workbench
 from arc2face.types import GenerationRequest
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from app import snippets
-from app.photos import Line, PhotoPicker, Photos
+from app.page import markup as snippets
+from app.page.parts.photos import Line, PhotoPicker, Photos
 from app.runs.errors import shows_errors
 from app.runs.shell import LIGHT, Shell, session_of
 from arc2face.errors import InputError, NoFaceError

@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.controls import GenerationControls, Settings
-from app.examples import ExampleStrip
-from app.history import Picture, Run, remember
-from app.person import PersonPicker
-from app.recipe_drop import RecipeDrop
-from app.results import ResultsPanel, RunButtons, Updates
+from app.page.parts.examples import ExampleStrip
+from app.page.parts.person import PersonPicker
+from app.page.parts.recipe import RecipeDrop
+from app.page.parts.results import ResultsPanel, RunButtons, Updates
+from app.page.parts.settings import GenerationControls, Settings
+from app.page.tabs.history import Picture, Run, remember
 from app.runs import runner
 from app.runs.errors import as_gradio_error
 from app.runs.shell import HEAVY, Shell, session_of

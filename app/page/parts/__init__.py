@@ -1,0 +1,1 @@
+"""What several tabs share: pickers, sliders, settings, results."""
