@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from app import api, api_expression, api_pose
+from app.api.common import common as api
+from app.api.common import expression as api_expression
+from app.api.common import pose as api_pose
 from app.page import markup as snippets
 from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel

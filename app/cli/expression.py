@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import console
-from app.cli import face as face_options
-from app.cli.face import ExpressionChoice, find_expression, preset_names
-from app.cli.head import Pitch, PoseChoice, PosePhoto, Roll, Yaw, find_pose
+from app.cli import expression_options as face_options
+from app.cli.expression_options import ExpressionChoice, find_expression, preset_names
 from app.cli.options import (
     AsJson,
     Count,
@@ -30,6 +29,7 @@ from app.cli.options import (
     Steps,
     Vram,
 )
+from app.cli.pose_options import Pitch, PoseChoice, PosePhoto, Roll, Yaw, find_pose
 from app.cli.session import (
     ModelChoice,
     Person,

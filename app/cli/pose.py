@@ -8,20 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import console
-from app.cli.head import (
-    End,
-    MapIn,
-    Pitch,
-    PoseChoice,
-    PoseFace,
-    PosePhoto,
-    Roll,
-    Start,
-    Strength,
-    Yaw,
-    condition_of,
-    find_pose,
-)
 from app.cli.options import (
     AsJson,
     Count,
@@ -41,6 +27,20 @@ from app.cli.options import (
     Size,
     Steps,
     Vram,
+)
+from app.cli.pose_options import (
+    End,
+    MapIn,
+    Pitch,
+    PoseChoice,
+    PoseFace,
+    PosePhoto,
+    Roll,
+    Start,
+    Strength,
+    Yaw,
+    condition_of,
+    find_pose,
 )
 from app.cli.session import (
     ModelChoice,

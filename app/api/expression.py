@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app import api
-from app.api_pose import PoseFields, posed
+from app.api.common import common as api
+from app.api.pose import PoseFields, posed
 from app.page.parts.look import KEEP, NEW, LookControls
 from app.runs.errors import shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell

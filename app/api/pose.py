@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from app import api
+from app.api.common import common as api
 from app.page.parts.pose import Posed, read_pose, square_map
 from app.runs.errors import shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of

@@ -1,0 +1,1 @@
+"""The endpoints for programs and MCP clients, one file per tab."""
