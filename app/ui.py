@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from app.api.common import common as api
-from app.api.common import expression as api_expression
-from app.api.common import pose as api_pose
-from app.page import markup as snippets
+from app.api import common
+from app.api import expression as api_expression
+from app.api import pose as api_pose
+from app.page import markup
 from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
@@ -32,7 +32,7 @@ def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Block
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         runs: gr.State = gr.State(())
-        head = gr.HTML(snippets.header(engine.kind, ready=engine.ready))
+        head = gr.HTML(markup.header(engine.kind, ready=engine.ready))
         shell = Shell(backend=engine, history=runs, files=files or SessionFiles())
         with gr.Tabs():
             for tab in TABS:
@@ -44,7 +44,7 @@ def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Block
                 models_panel.build(shell, models)
         gr.HTML(f'<footer class="foot">{FOOT}</footer>')
         with gr.Column(visible=False):
-            for endpoints in (api, api_pose, api_expression):
+            for endpoints in (common, api_pose, api_expression):
                 endpoints.build(shell)
         _follow_loading(page, shell, head)
     return page
@@ -54,9 +54,9 @@ def _follow_loading(page: gr.Blocks, shell: Shell, head: gr.HTML) -> None:
     def announce() -> Iterator[str]:
         backend = shell.backend
         while not backend.wait(0):
-            yield snippets.header(backend.kind, ready=False)
+            yield markup.header(backend.kind, ready=False)
             backend.wait(2.0)
-        yield snippets.header(backend.kind, ready=backend.ready, problem=backend.problem)
+        yield markup.header(backend.kind, ready=backend.ready, problem=backend.problem)
 
     def leave(request: gr.Request) -> None:
         shell.jobs.cancel(session_of(request))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.person import Identified, resolve_identity
 from app.runs import runner
 from app.runs.errors import as_gradio_error, shows_errors
@@ -132,7 +132,7 @@ def progress_json(event: Progress) -> dict[str, Any]:
         "total": event.total,
         "queue_position": event.queue_position,
         "seconds_left": event.seconds_left,
-        "message": snippets.progress_words(event),
+        "message": markup.progress_words(event),
     }
 
 

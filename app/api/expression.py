@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.api.common import common as api
-from app.api.pose import PoseFields, posed
+from app.api import common
+from app.common.pose import PoseFields, posed
 from app.page.parts.look import KEEP, NEW, LookControls
 from app.runs.errors import shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell
@@ -27,7 +27,7 @@ def expression_from(engine: Engine, photo: str | None, face: float, values: Any,
         return amplify(from_dict(values), amount)
     if not photo:
         raise InputError("Give an expression photo, or the numbers of an expression.")
-    return amplify(engine.read_expression(load_rgb_u8(photo), api.whole("A face number", face)), amount)
+    return amplify(engine.read_expression(load_rgb_u8(photo), common.whole("A face number", face)), amount)
 
 
 def build(shell: Shell) -> None:
@@ -37,7 +37,7 @@ def build(shell: Shell) -> None:
 
 
 def _generate_expression(shell: Shell) -> None:
-    person, pose, settings = api.PersonFields(), PoseFields(), api.SettingFields()
+    person, pose, settings = common.PersonFields(), PoseFields(), common.SettingFields()
     wanted: list[Any] = [
         gr.File(label="Photo with the expression", type="filepath"),
         gr.Number(0, label="Which face of that photo, 0 is the largest"),
@@ -73,7 +73,7 @@ def _generate_expression(shell: Shell) -> None:
         fast: bool = False,
         scheduler: str = "dpm++",
         keep_best: float = 0,
-    ) -> Iterator[api.Answer]:
+    ) -> Iterator[common.Answer]:
         """Make pictures of a person with another expression.
 
         Args:
@@ -106,10 +106,10 @@ def _generate_expression(shell: Shell) -> None:
         """
 
         def prepare(engine: Engine) -> list[GenerationRequest]:
-            identity = api.resolve(engine, photos, identity_file, faces).identity
-            fields = api.settings_of(num_images, seed, steps, guidance_scale, fast, scheduler, keep_best)
+            identity = common.resolve(engine, photos, identity_file, faces).identity
+            fields = common.settings_of(num_images, seed, steps, guidance_scale, fast, scheduler, keep_best)
             target = expression_from(engine, expression_photo, expression_face, expression, amount)
-            whom = ([(path, None) for path in photos or ()], api.picks_of(photos, faces))
+            whom = ([(path, None) for path in photos or ()], common.picks_of(photos, faces))
             look = LookControls.condition(engine, whom, (KEEP if keep_look else NEW, keep_look))
             pose = None
             if turn_head:
@@ -118,16 +118,16 @@ def _generate_expression(shell: Shell) -> None:
             condition = ExpressionCondition(target, strength)
             return [GenerationRequest(identity=identity, expression=condition, reference=look, pose=pose, **fields)]
 
-        yield from api.stream(shell, request, "expression", prepare)
+        yield from common.stream(shell, request, "expression", prepare)
 
     gr.Button(visible=False).click(
         generate_expression,
         [*person.inputs, *wanted, *pose.inputs, *settings.inputs],
-        api.picture_outputs(),
+        common.picture_outputs(),
         api_name="generate_expression",
         concurrency_id=GPU,
         concurrency_limit=GPU_WAITING,
-        validator=lambda *values: api.checked(16, *values[16:]),
+        validator=lambda *values: common.checked(16, *values[16:]),
     )
 
 
@@ -149,7 +149,7 @@ def _read_expression(shell: Shell) -> None:
         if not photo:
             raise InputError("Give a photo with a face.")
         engine = shell.backend.engine()
-        return to_dict(engine.read_expression(load_rgb_u8(photo), api.whole("A face number", face)))
+        return to_dict(engine.read_expression(load_rgb_u8(photo), common.whole("A face number", face)))
 
     gr.Button(visible=False).click(
         read_expression,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from app.api.common import common as api
+from app.api import common
 from app.page.parts.pose import Posed, read_pose, square_map
 from app.runs.errors import shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of
@@ -46,14 +46,14 @@ def posed(
     if normal_map:
         return Posed(square_map(load_rgb_u8(normal_map), engine.native_size))
     if reference:
-        person = ([(path, None) for path in photos or ()], api.picks_of(photos, faces))
-        return read_pose(engine, person, load_rgb_u8(reference), api.whole("A face number", reference_face))
+        person = ([(path, None) for path in photos or ()], common.picks_of(photos, faces))
+        return read_pose(engine, person, load_rgb_u8(reference), common.whole("A face number", reference_face))
     return Posed(engine.normal_map(*angles))
 
 
 def build(shell: Shell) -> None:
     """Add the endpoints to the page that is being built."""
-    person, pose, settings = api.PersonFields(), PoseFields(), api.SettingFields()
+    person, pose, settings = common.PersonFields(), PoseFields(), common.SettingFields()
     acting: list[Any] = [
         gr.Number(1, label="Strength, 0 to 2"),
         gr.Number(0, label="Start, as a share of the steps"),
@@ -81,7 +81,7 @@ def build(shell: Shell) -> None:
         fast: bool = False,
         scheduler: str = "dpm++",
         keep_best: float = 0,
-    ) -> Iterator[api.Answer]:
+    ) -> Iterator[common.Answer]:
         """Make pictures of a person with the head turned as a photo, a normal map or angles say.
 
         Args:
@@ -110,22 +110,22 @@ def build(shell: Shell) -> None:
         """
 
         def prepare(engine: Engine) -> list[GenerationRequest]:
-            identity = api.resolve(engine, photos, identity_file, faces).identity
-            fields = api.settings_of(num_images, seed, steps, guidance_scale, fast, scheduler, keep_best)
+            identity = common.resolve(engine, photos, identity_file, faces).identity
+            fields = common.settings_of(num_images, seed, steps, guidance_scale, fast, scheduler, keep_best)
             found = posed(engine, photos, faces, reference, reference_face, normal_map, (yaw, pitch, roll))
             condition = PoseCondition(found.normal_map, strength, start, end)
             return [GenerationRequest(identity=identity, pose=condition, **fields)]
 
-        yield from api.stream(shell, request, "pose", prepare)
+        yield from common.stream(shell, request, "pose", prepare)
 
     gr.Button(visible=False).click(
         generate_pose,
         [*person.inputs, *pose.inputs, *acting, *settings.inputs],
-        api.picture_outputs(),
+        common.picture_outputs(),
         api_name="generate_pose",
         concurrency_id=GPU,
         concurrency_limit=GPU_WAITING,
-        validator=lambda *values: api.checked(12, *values[12:]),
+        validator=lambda *values: common.checked(12, *values[12:]),
     )
     _normal_map(shell)
 

@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts import sequences
 from app.page.parts.expression_edit import Edit, clay, expression_of, numbers
 from app.page.parts.settings import Settings
@@ -133,8 +133,8 @@ def test_progress_over_a_series() -> None:
 
 
 def test_progress_is_said_in_words() -> None:
-    assert snippets.progress_words(Progress("queued", queue_position=2)) == "Waiting: 2 requests before yours"
-    text = snippets.progress(Progress("denoising", 3, 12, seconds_left=95.0))
+    assert markup.progress_words(Progress("queued", queue_position=2)) == "Waiting: 2 requests before yours"
+    text = markup.progress(Progress("denoising", 3, 12, seconds_left=95.0))
     assert "step 3 of 12" in text
     assert 'aria-valuenow="25"' in text
     assert "about 2 min left" in text
@@ -145,7 +145,7 @@ def test_text_from_outside_is_escaped() -> None:
     table = models_table([row])
     assert "<script>" not in table
     assert "arc2face download pose" in table
-    assert "<img" not in snippets.failure("<img src=x>")
+    assert "<img" not in markup.failure("<img src=x>")
 
 
 def test_contact_sheet() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.person import PersonPicker
 from app.page.parts.photos import PhotoPicker
 from app.page.theme import EXAMPLES
@@ -62,7 +62,7 @@ class ExampleStrip:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self.paths = _pictures("faces")
-        gr.HTML(snippets.hint("No photo at hand? Tap one of these people, who do not exist."))
+        gr.HTML(markup.hint("No photo at hand? Tap one of these people, who do not exist."))
         self.strip = _strip(self.paths)
         self.surprise = gr.Button("Surprise me", size="sm")
 

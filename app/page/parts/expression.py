@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.examples import picture_strip
 from app.page.parts.expression_edit import Edit, clay, expression_of
 from app.page.parts.photos import PhotoPicker, Photos
@@ -63,7 +63,7 @@ class ExpressionControls:
                     buttons=[],
                     elem_classes=["peek"],
                 )
-                self.note = gr.HTML(snippets.hint(PREVIEW))
+                self.note = gr.HTML(markup.hint(PREVIEW))
                 with gr.Row():
                     self.neutral = gr.Button("Neutral", size="sm", min_width=70)
                     self.undo = gr.Button("Step back", size="sm", min_width=70)
@@ -82,7 +82,7 @@ class ExpressionControls:
             )
             self.side = _slider(JAW_TURN_RANGE, "Jaw sideways")
             self.roll = _slider(JAW_TURN_RANGE, "Jaw tilt")
-            gr.HTML(snippets.hint("Blend with a second photo:"))
+            gr.HTML(markup.hint("Blend with a second photo:"))
             self.second = PhotoPicker(self._shell, label="Second photo", text="")
             self.share = gr.Slider(0, 1, value=0.5, step=0.05, label="Share of the second photo", buttons=[])
             self.components = gr.Dataframe(
@@ -194,8 +194,8 @@ class ExpressionControls:
                 0, 0, 0, expression=expression_of(edit.now), size=PREVIEW_SIZE
             )
         except Exception as error:
-            return None, snippets.hint(snippets.no_preview(explain(error))), edit.table
-        return clay(map_), snippets.hint(PREVIEW), edit.table
+            return None, markup.hint(markup.no_preview(explain(error))), edit.table
+        return clay(map_), markup.hint(PREVIEW), edit.table
 
     @shows_errors
     def _save(self, request: gr.Request, edit: Edit) -> Any:

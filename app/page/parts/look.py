@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.photos import Photos
 from app.page.parts.results import Updates
 from app.runs.shell import INSTANT
@@ -101,7 +101,7 @@ class LookControls:
         files = paste_all(engine, person, mask, results, pictures)
         best = max(range(len(pictures)), key=lambda k: pictures[k].similarity or -2.0)
         photos = list(person[0] or [])
-        caption = snippets.hint(f"Your photo, and picture {best + 1} pasted into it. All of them are in the zip.")
+        caption = markup.hint(f"Your photo, and picture {best + 1} pasted into it. All of them are in the zip.")
         return {
             self.slider: gr.update(value=(photos[0][0], str(files[best])), visible=True),
             self.caption: caption,

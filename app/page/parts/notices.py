@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.runs.shell import LIGHT, Shell
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def missing_notice(shell: Shell, *features: str) -> None:
     place = gr.HTML("")
 
     def look() -> str:
-        return snippets.notes([(line, True) for line in missing_lines(shell, *features)])
+        return markup.notes([(line, True) for line in missing_lines(shell, *features)])
 
     shell.here.select(look, None, place, **LIGHT)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.photos import Line, PhotoPicker, Photos
 from app.runs.errors import shows_errors
 from app.runs.shell import LIGHT, Shell, session_of
@@ -42,14 +42,14 @@ class PersonPicker(PhotoPicker):
     """How many values `inputs` stands for."""
 
     def __init__(self, shell: Shell, *, number: int = 1, title: str = "Add a photo of someone") -> None:
-        gr.HTML(snippets.step(number, title))
+        gr.HTML(markup.step(number, title))
         text = "One photo is enough; several of the same person are better."
         super().__init__(shell, label="Photos of one person", text=text, most=MAX_PHOTOS, height=200)
 
     def build_more(self) -> None:
         """The folded part, placed by the tab where it is out of the way: identity files and several photos."""
         with gr.Accordion("Saved identity, several photos", open=False):
-            gr.HTML(snippets.hint("A saved identity (.npz or .npy) replaces the photos."))
+            gr.HTML(markup.hint("A saved identity (.npz or .npy) replaces the photos."))
             self.identity_file = gr.File(
                 label="Saved identity", show_label=False, file_types=[".npz", ".npy"], height=72, elem_classes=["drop"]
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.runs.shell import LIGHT, Shell
 from arc2face.errors import Arc2FaceError, InputError
 from arc2face.pictures.loading import load_rgb_u8
@@ -57,7 +57,7 @@ class PhotoPicker:
             buttons=[],
             elem_classes=["photos"],
         )
-        self.report = gr.HTML(snippets.hint(text) if text else "")
+        self.report = gr.HTML(markup.hint(text) if text else "")
         self.picks: gr.State = gr.State({})
         self.shown: gr.State = gr.State("")
         with gr.Column(visible=False, elem_classes=["chooser"]) as self.chooser:
@@ -108,11 +108,11 @@ class PhotoPicker:
     def _inspect(self, photos: Photos | None, picks: Mapping[str, int]) -> Iterator[tuple[Any, ...]]:
         """Say what was found in each photo, and open the chooser where one is needed."""
         if not photos:
-            hint = snippets.hint(self._text) if self._text else ""
+            hint = markup.hint(self._text) if self._text else ""
             yield hint, {}, "", gr.update(visible=False), None, gr.update(choices=[])
             return
         if not self._shell.backend.ready:
-            waiting = snippets.notes([("Looking for a face as soon as the models are loaded.", False)])
+            waiting = markup.notes([("Looking for a face as soon as the models are loaded.", False)])
             yield waiting, *(gr.skip() for _ in range(5))
         lines: list[Line] = []
         kept: dict[str, int] = {}
@@ -122,7 +122,7 @@ class PhotoPicker:
         except Arc2FaceError as error:
             lines = [(str(error), True)]
         good = "1 face found." if len(photos) == 1 else f"{len(photos)} photos, a face in each."
-        yield snippets.notes(lines) or snippets.hint(good), kept, crowded, *self._chooser_views(crowded, kept)
+        yield markup.notes(lines) or markup.hint(good), kept, crowded, *self._chooser_views(crowded, kept)
 
     def _look(self, engine: Engine, photos: Photos, picks: Mapping[str, int]) -> tuple[list[Line], dict[str, int], str]:
         """What to say, the pick of every photo with a face, and the first photo that needs a choice."""

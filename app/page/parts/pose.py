@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.examples import picture_strip
 from app.page.parts.photos import PhotoPicker, Photos
 from app.runs.errors import explain
@@ -57,7 +57,7 @@ class AngleSliders:
                     min_width=150,
                     buttons=["download"],
                 )
-                self.note = gr.HTML(snippets.hint(PREVIEW))
+                self.note = gr.HTML(markup.hint(PREVIEW))
         for slider in self.inputs:
             slider.change(self._draw, self.inputs, [self.preview, self.note], trigger_mode="always_last", **LIGHT)
 
@@ -73,9 +73,9 @@ class AngleSliders:
     def _draw(self, yaw: float, pitch: float, roll: float) -> tuple[RgbU8 | None, str]:
         """The preview needs FLAME's head; without it a sentence stands in its place."""
         try:
-            return self._shell.backend.engine().normal_map(yaw, pitch, roll, size=PREVIEW_SIZE), snippets.hint(PREVIEW)
+            return self._shell.backend.engine().normal_map(yaw, pitch, roll, size=PREVIEW_SIZE), markup.hint(PREVIEW)
         except Exception as error:
-            return None, snippets.hint(snippets.no_preview(explain(error)))
+            return None, markup.hint(markup.no_preview(explain(error)))
 
 
 class PoseControls:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.settings import GenerationControls
 from app.runs.errors import shows_errors
 from app.runs.shell import LIGHT
@@ -26,7 +26,7 @@ class RecipeDrop:
         self._also = also
         self._outputs = outputs
         with gr.Accordion("Restore settings from a picture", open=False):
-            gr.HTML(snippets.hint("Pictures saved here remember their settings."))
+            gr.HTML(markup.hint("Pictures saved here remember their settings."))
             self.file = gr.File(
                 label="A picture made here", show_label=False, file_types=[".png"], height=72, elem_classes=["drop"]
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.tabs.history import Picture
 from app.runs import runner
 from app.runs.shell import INSTANT, Shell, session_of
@@ -29,7 +29,7 @@ class ResultsPanel:
     """The right half of a tab. `aside`: labels of small pictures shown under the results, such as the normal map."""
 
     def __init__(self, *, invitation: str, aside: Sequence[str] = ()) -> None:
-        self._invitation = snippets.idle("Your pictures appear here", invitation)
+        self._invitation = markup.idle("Your pictures appear here", invitation)
         self.status = gr.HTML(self._invitation)
         self.motion = gr.Image(
             label="Animation", show_label=False, visible=False, interactive=False, buttons=["download"], height=360
@@ -66,12 +66,12 @@ class ResultsPanel:
     def started(self) -> Updates:
         """The moment after the click."""
         hidden = {part: gr.update(visible=False) for part in (self.gallery, self.tools, self.motion, self.aside_row)}
-        waiting = snippets.progress(Progress("queued"))
+        waiting = markup.progress(Progress("queued"))
         return {self.status: gr.update(value=waiting, visible=True), self.summary: "", **hidden}
 
     def progress(self, event: Progress) -> Updates:
         """While it runs."""
-        return {self.status: snippets.progress(event)}
+        return {self.status: markup.progress(event)}
 
     def finished(self, pictures: Sequence[Picture], results: runner.Results) -> Updates:
         """When the pictures are there."""
@@ -99,7 +99,7 @@ class ResultsPanel:
 
     def failed(self, message: str) -> Updates:
         """When it could not be done; the message stays until the next run."""
-        return {self.status: snippets.failure(message)}
+        return {self.status: markup.failure(message)}
 
     def stopped(self) -> Updates:
         """When the visitor asked to stop."""

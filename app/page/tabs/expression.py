@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts import sequences
 from app.page.parts.examples import ExampleStrip
 from app.page.parts.expression import ExpressionControls
@@ -40,15 +40,15 @@ MAX_TARGETS = 12
 def build(engine: Backend, shell: Shell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
-    gr.HTML(snippets.lead("Change the expression", LEAD))
+    gr.HTML(markup.lead("Change the expression", LEAD))
     missing_notice(shell, "expression")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
             person = PersonPicker(shell)
             strip = ExampleStrip(shell)
-            gr.HTML(snippets.step(2, "Choose the expression"))
+            gr.HTML(markup.step(2, "Choose the expression"))
             editor = ExpressionControls(shell)
-            gr.HTML(snippets.step(3, "Choose the kind of picture"))
+            gr.HTML(markup.step(3, "Choose the kind of picture"))
             look = LookControls()
             controls = GenerationControls()
             buttons = RunButtons("Make pictures")
@@ -161,7 +161,7 @@ def _targets(engine: Engine, photos: Photos | None, picks: Any) -> list[Expressi
 
 def _series(shell: Shell) -> tuple[gr.Slider, PhotoPicker, gr.Button]:
     with gr.Accordion("Expression strip: one person, many expressions", open=False):
-        gr.HTML(snippets.hint("From neutral to the expression above, or one picture per photo you add here; one seed."))
+        gr.HTML(markup.hint("From neutral to the expression above, or one picture per photo you add here; one seed."))
         count = gr.Slider(3, MAX_TARGETS, value=5, step=1, label="Amounts", buttons=[])
         targets = PhotoPicker(shell, label="Target photos (optional)", text="", most=MAX_TARGETS)
         button = gr.Button("Make a strip")

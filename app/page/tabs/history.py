@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.runs.errors import shows_errors
 from app.runs.files import zip_files
 from app.runs.shell import INSTANT, QUIET, Shell, session_of
@@ -70,8 +70,8 @@ def remember(history: Sequence[Run], run: Run) -> tuple[Run, ...]:
 def build(shell: Shell) -> None:
     """The History tab."""
     with gr.Column(elem_classes=["card", "history"]):
-        gr.HTML(snippets.lead("This session", TEXT))
-        empty = gr.HTML(snippets.idle("Nothing here yet", "Pictures you make in the other tabs are collected here."))
+        gr.HTML(markup.lead("This session", TEXT))
+        empty = gr.HTML(markup.idle("Nothing here yet", "Pictures you make in the other tabs are collected here."))
         pictures = gr.Gallery(
             label="Pictures of this session",
             show_label=False,

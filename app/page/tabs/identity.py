@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts.examples import ExampleStrip
 from app.page.parts.person import PersonPicker
 from app.page.parts.recipe import RecipeDrop
@@ -29,12 +29,12 @@ NO_PROMPT = "There is no text prompt: the model was trained to draw from the fac
 def build(engine: Backend, shell: Shell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
-    gr.HTML(snippets.lead(HEADLINE, f"Add a photo, get fresh portraits of that face. {NO_PROMPT}"))
+    gr.HTML(markup.lead(HEADLINE, f"Add a photo, get fresh portraits of that face. {NO_PROMPT}"))
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
             person = PersonPicker(shell)
             strip = ExampleStrip(shell)
-            gr.HTML(snippets.step(2, "Choose how many"))
+            gr.HTML(markup.step(2, "Choose how many"))
             controls = GenerationControls()
             buttons = RunButtons("Make pictures")
             controls.build_advanced()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.runs.errors import errors_shown
 from app.runs.shell import LIGHT, Shell
 from arc2face.types import ComponentStatus
@@ -25,13 +25,13 @@ def build(shell: Shell, tab: gr.Tab) -> None:
     """Fill the Models tab; the table is read anew whenever the tab is opened."""
     with gr.Column(elem_classes=["card"]):
         with gr.Row():
-            gr.HTML(snippets.lead("What is running", TEXT))
+            gr.HTML(markup.lead("What is running", TEXT))
             refresh = gr.Button("Refresh", size="sm", scale=0, min_width=110)
-        table = gr.HTML(snippets.hint("Press Refresh to see the models."))
+        table = gr.HTML(markup.hint("Press Refresh to see the models."))
 
     def show() -> Iterator[str]:
         if not shell.backend.wait(0):
-            yield snippets.hint("The models are still loading.")
+            yield markup.hint("The models are still loading.")
         with errors_shown():
             yield _report(shell.backend.engine())
 

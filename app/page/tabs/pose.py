@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.page import markup as snippets
+from app.page import markup
 from app.page.parts import sequences
 from app.page.parts.examples import ExampleStrip
 from app.page.parts.notices import missing_notice
@@ -34,16 +34,16 @@ LEAD = "Add a photo of someone and say where they should look. The models know h
 def build(engine: Backend, shell: Shell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
-    gr.HTML(snippets.lead("Turn the head", LEAD))
+    gr.HTML(markup.lead("Turn the head", LEAD))
     missing_notice(shell, "pose")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
             person = PersonPicker(shell)
             strip = ExampleStrip(shell)
-            gr.HTML(snippets.step(2, "Choose the pose"))
+            gr.HTML(markup.step(2, "Choose the pose"))
             pose = PoseControls(shell)
             pose.angles.draw_when(shell.here.select)
-            gr.HTML(snippets.step(3, "Choose how many"))
+            gr.HTML(markup.step(3, "Choose how many"))
             controls = GenerationControls()
             buttons = RunButtons("Make pictures")
             pose.build_advanced()
@@ -104,7 +104,7 @@ def build(engine: Backend, shell: Shell) -> None:
 
 def _turntable() -> tuple[gr.Slider, gr.Slider, gr.Button]:
     with gr.Accordion("Turntable: one person from many angles", open=False):
-        gr.HTML(snippets.hint("One picture per angle with the same seed, as a contact sheet and an animation."))
+        gr.HTML(markup.hint("One picture per angle with the same seed, as a contact sheet and an animation."))
         turns = gr.Slider(3, 16, value=7, step=1, label="Angles", buttons=[])
         extent = gr.Slider(15, YAW_LIMIT, value=50, step=5, label="From this far left to this far right", buttons=[])
         button = gr.Button("Make a turntable")
