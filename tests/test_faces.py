@@ -19,6 +19,7 @@ from arc2face.errors import (
     SettingsError,
     WrongRecogniserError,
 )
+from arc2face.faces import recogniser
 from arc2face.faces.analyser import (
     DETECTION_LADDER,
     Face,
@@ -26,7 +27,6 @@ from arc2face.faces.analyser import (
     check_recogniser,
     choose_face,
     draw_boxes,
-    recogniser,
 )
 from arc2face.faces.networks import CPU, open_session, usable_providers
 from arc2face.types import IdentityEmbedding

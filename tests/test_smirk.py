@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, InputError, MissingWeightsError
+from arc2face.expression import reader as expression_reader
 from arc2face.expression.mesh import FaceMesh, mediapipe_installed
 from arc2face.expression.network import ExpressionNet, same_padding
 from arc2face.expression.reader import ExpressionReader
@@ -18,7 +19,6 @@ from arc2face.expression.smirk import (
     read_expression,
     warp_crop,
 )
-from arc2face.expression.values import reader as expression_reader
 from arc2face.faces.face import Face
 from arc2face.faces.points import forehead_points, mesh_box_points
 from tests.smirk_weights import GOLDENS, PREFIX, original_shapes, smirk_state

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from app.page import markup
 from app.page.parts.person import Identified, resolve_identity
 from app.runs import runner
 from app.runs.errors import as_gradio_error, shows_errors
+from app.runs.pictures import save_pictures
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of
+from app.runs.words import progress_words
 from arc2face.errors import Arc2FaceError, SettingsError
 from arc2face.types import EMBEDDING_SIZE, GenerationRequest, GenerationResult, IdentityEmbedding, Progress
 
@@ -118,7 +119,7 @@ def stream(shell: Shell, request: gr.Request, prefix: str, prepare: runner.Prepa
             if isinstance(event, Progress):
                 yield None, progress_json(event)
             else:
-                pictures = runner.save_pictures(shell, session, event, prefix)
+                pictures = save_pictures(shell, session, event, prefix)
                 yield [picture.path for picture in pictures], result_json(event[0])
     except Exception as error:
         raise as_gradio_error(error) from None
@@ -132,7 +133,7 @@ def progress_json(event: Progress) -> dict[str, Any]:
         "total": event.total,
         "queue_position": event.queue_position,
         "seconds_left": event.seconds_left,
-        "message": markup.progress_words(event),
+        "message": progress_words(event),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.api import common
-from app.common.pose import PoseFields, posed
+from app.api.pose import PoseFields, posed
 from app.page.parts.look import KEEP, NEW, LookControls
 from app.runs.errors import shows_errors
 from app.runs.shell import FACES, GPU, GPU_WAITING, Shell

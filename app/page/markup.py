@@ -10,17 +10,9 @@ from collections.abc import Sequence
 from PIL import Image
 
 from app.page.theme import FAVICON
+from app.runs.words import progress_words
 from arc2face.types import Progress, RgbU8
 
-STAGES = {
-    "queued": "Waiting for a free slot",
-    "loading": "Loading the models",
-    "encoding": "Reading the face",
-    "denoising": "Drawing",
-    "decoding": "Finishing the pictures",
-    "scoring": "Comparing with your photo",
-    "done": "Done",
-}
 KINDS = {"full": "Full models", "starter": "Starter models", "tiny": "Test models"}
 BANNERS = {
     "starter": (
@@ -119,15 +111,6 @@ def progress(event: Progress) -> str:
         f'<div class="progress"><div class="picture">{inner}</div>'
         f'<div class="words"><span role="status">{html.escape(words)}</span><span>{left}</span></div>{bar}</div>'
     )
-
-
-def progress_words(event: Progress) -> str:
-    """The sentence of a progress event, in plain text."""
-    if event.stage == "queued" and event.queue_position > 0:
-        others = "1 request" if event.queue_position == 1 else f"{event.queue_position} requests"
-        return f"Waiting: {others} before yours"
-    words = event.message or STAGES.get(event.stage, event.stage.capitalize())
-    return f"{words}: step {event.step} of {event.total}" if event.stage == "denoising" and event.total else words
 
 
 def data_uri(rgb_u8: RgbU8) -> str:

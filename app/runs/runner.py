@@ -1,4 +1,4 @@
-"""From a click to pictures: submit to the engine, follow the progress, save what comes back.
+"""From a click to results: submit to the engine and follow the progress.
 
 `follow` is the one path that the tabs and the API take, so that both behave alike.
 """
@@ -8,12 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.page.tabs.history import Picture
 from app.runs import zerogpu
-from app.runs.files import zip_files
 from app.runs.shell import Shell
 from app.runs.tickets import Ticket
 from arc2face.types import GenerationRequest, GenerationResult, Progress
@@ -85,33 +82,6 @@ def overall(event: Progress, number: int, count: int) -> Progress:
         left = event.seconds_left * (1 + (count - number - 1) * event.total / (event.total - event.step))
     step, total = number * event.total + event.step, count * event.total
     return replace(event, step=step, total=total, seconds_left=left, message=f"Picture {number + 1} of {count}")
-
-
-def save_pictures(
-    shell: Shell, session: str, results: Results, prefix: str, names: Sequence[str] = ()
-) -> list[Picture]:
-    """Write every picture of the results as a PNG that carries its recipe. `names`: one per picture, or none.
-
-    Raises:
-        StorageError: the disk is full or not writable.
-    """
-    from arc2face.pictures.recipes import save_png
-
-    folder = shell.files.new_run(session)
-    pictures: list[Picture] = []
-    for result in results:
-        for image in result.images:
-            number = len(pictures)
-            path = folder / f"{prefix}-{number + 1}-seed-{image.seed}.png"
-            save_png(image, result, path)
-            name = names[number] if number < len(names) else ""
-            pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found, name))
-    return pictures
-
-
-def pack(paths: Sequence[Path | str], name: str = "pictures.zip") -> Path:
-    """A zip of files, beside the first of them."""
-    return zip_files(paths, Path(paths[0]).parent / name)
 
 
 def _opened(shell: Shell, ticket: Ticket) -> Generator[Progress, None, Engine]:

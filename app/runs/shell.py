@@ -27,7 +27,7 @@ LIGHT: dict[str, Any] = {**QUIET, "concurrency_id": FACES, "concurrency_limit": 
 
 @dataclass(slots=True, kw_only=True)
 class Shell:
-    """`history`: session state, a tuple of `app.page.tabs.history.Run`, oldest first. `here`: the tab that is being built."""
+    """`history`: session state, a tuple of `app.runs.pictures.Run`, oldest first. `here`: the tab being built."""
 
     backend: Backend
     jobs: JobBook = field(default_factory=JobBook)

@@ -14,8 +14,8 @@ import emoca
 from arc2face.errors import PoseError
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.faces.ffhq import aligned_from_picture, transform_points
+from arc2face.pose import values as settings
 from arc2face.pose.geometry import FacePoints, angles_of, axis_angle, five_points, framing
-from arc2face.pose.reader import values as settings
 from arc2face.pose.values import Landmarks, PoseReading
 from arc2face.types import Expression, Float32Array, RgbU8
 

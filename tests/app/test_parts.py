@@ -15,11 +15,11 @@ from app.page import markup
 from app.page.parts import sequences
 from app.page.parts.expression_edit import Edit, clay, expression_of, numbers
 from app.page.parts.settings import Settings
-from app.page.tabs.history import Picture, Run, remember
 from app.page.tabs.models import models_table
 from app.runs import zerogpu
 from app.runs.errors import errors_shown, explain
 from app.runs.files import SessionFiles, zip_files
+from app.runs.pictures import Picture, Run, remember
 from app.runs.runner import overall
 from app.runs.tickets import JobBook
 from arc2face.errors import CancelledError, NoFaceError, StorageError

@@ -1,7 +1,7 @@
 """The expression encoder in SMIRK's architecture: trained to read the avatar's 55 numbers off a face crop.
 
-Crops and channel order are those of the product (`arc2face.expression.smirk`): 1.4 times the face box, B, G, R. Most steps run at
-112 pixels, which costs a quarter; the last ones at the 224 pixels of use, so that the features settle there.
+Crops and channel order are those of the product (`arc2face.expression.smirk`): 1.4 times the face box, B, G, R. Most
+steps run at 112 pixels, which costs a quarter; the last ones at the 224 pixels of use, so that the features settle.
 """
 
 from __future__ import annotations

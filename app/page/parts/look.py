@@ -18,8 +18,8 @@ from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import ReferenceCondition, RgbU8
 
 if TYPE_CHECKING:
-    from app.page.tabs.history import Picture
     from app.runs import runner
+    from app.runs.pictures import Picture
     from arc2face.engine import Engine
 
 NEW, KEEP = "A new picture", "Keep the photo's look"

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from app.page import markup
-from app.page.tabs.history import Picture
 from app.runs import runner
+from app.runs.pictures import Picture, pack
 from app.runs.shell import INSTANT, Shell, session_of
 from arc2face.types import Progress
 
@@ -83,7 +83,7 @@ class ResultsPanel:
             self.summary: _summary(pictures, results),
             self.tools: gr.update(visible=True),
             self.order: AS_MADE,
-            self.zip: gr.update(value=str(runner.pack([picture.path for picture in pictures]))),
+            self.zip: gr.update(value=str(pack([picture.path for picture in pictures]))),
             self.made: tuple(pictures),
         }
 

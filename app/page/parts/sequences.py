@@ -10,14 +10,14 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from app.runs.runner import pack
+from app.runs.pictures import pack
 from arc2face.errors import StorageError
 from arc2face.pictures import sheets
 from arc2face.types import RgbU8
 
 if TYPE_CHECKING:
     from app.page.parts.results import ResultsPanel, Updates
-    from app.page.tabs.history import Picture
+    from app.runs.pictures import Picture
 
 GAP = 6
 

@@ -13,9 +13,9 @@ from app.page.parts.person import PersonPicker
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons, Updates
 from app.page.parts.settings import GenerationControls, Settings
-from app.page.tabs.history import Picture, Run, remember
 from app.runs import runner
 from app.runs.errors import as_gradio_error
+from app.runs.pictures import Picture, Run, remember, save_pictures
 from app.runs.shell import HEAVY, Shell, session_of
 from arc2face.errors import CancelledError
 from arc2face.types import Progress
@@ -106,7 +106,7 @@ class Workbench:
             if isinstance(event, Progress):
                 yield self.panel.progress(event)
                 continue
-            pictures = runner.save_pictures(self.shell, session, event, self.title.lower(), plan.names)
+            pictures = save_pictures(self.shell, session, event, self.title.lower(), plan.names)
             kept = remember(history, Run.now(self.title, pictures))
             done = {**self.panel.finished(pictures, event), **self.buttons.free(), self.shell.history: kept}
             yield {**done, **plan.extras(event, pictures)}

@@ -22,8 +22,8 @@ from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons, Updates
 from app.page.parts.settings import GenerationControls, Settings
 from app.page.parts.workbench import Plan, Workbench
-from app.page.tabs.history import Picture
 from app.runs import runner
+from app.runs.pictures import Picture, pack
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.types import Expression, ExpressionCondition, GenerationRequest
 
@@ -116,7 +116,7 @@ class _Tab:
         def extras(results: runner.Results, pictures: Sequence[Picture]) -> Updates:
             updates, files = self.look.pasted(engines[0], whom, more[2:6], results, pictures)
             if files:
-                archive = runner.pack([*(picture.path for picture in pictures), *files])
+                archive = pack([*(picture.path for picture in pictures), *files])
                 updates[self.panel.zip] = gr.update(value=str(archive))
             return updates
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,58 +11,11 @@ import gradio as gr
 from app.page import markup
 from app.runs.errors import shows_errors
 from app.runs.files import zip_files
+from app.runs.pictures import Run
 from app.runs.shell import INSTANT, QUIET, Shell, session_of
 from arc2face.errors import InputError
 
-MAX_RUNS = 50
 TEXT = "Everything you made since you opened the page. It goes away when you close it: download what you want to keep."
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One saved picture. `path`: PNG with its recipe inside. `similarity`: cosine, None when unknown.
-
-    `name`: what sets it apart within its run, such as an angle; empty for pictures that differ by seed only.
-    """
-
-    path: str
-    seed: int
-    similarity: float | None
-    face_found: bool | None
-    name: str = ""
-
-    @property
-    def caption(self) -> str:
-        """What stands on the picture in a gallery."""
-        if self.similarity is not None:
-            score = f"Similarity {self.similarity:.2f}"
-        else:
-            score = "No face found" if self.face_found is False else "Not compared"
-        return f"{self.name or score} · {self.short if self.name else f'seed {self.seed}'}"
-
-    @property
-    def short(self) -> str:
-        """The score alone."""
-        return "no face" if self.similarity is None else f"{self.similarity:.2f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One finished generation. `when`: local time of the server, HH:MM."""
-
-    tab: str
-    when: str
-    pictures: tuple[Picture, ...]
-
-    @classmethod
-    def now(cls, tab: str, pictures: Sequence[Picture]) -> Run:
-        """A run that has just finished."""
-        return cls(tab, datetime.now().strftime("%H:%M"), tuple(pictures))
-
-
-def remember(history: Sequence[Run], run: Run) -> tuple[Run, ...]:
-    """The history with one more run, the oldest dropped beyond MAX_RUNS."""
-    return (*history, run)[-MAX_RUNS:]
 
 
 def build(shell: Shell) -> None:

@@ -17,8 +17,8 @@ from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons, Updates
 from app.page.parts.settings import GenerationControls, Settings
 from app.page.parts.workbench import Plan, Workbench
-from app.page.tabs.history import Picture
 from app.runs import runner
+from app.runs.pictures import Picture
 from arc2face.pose.values import YAW_LIMIT, turntable_angles
 from arc2face.types import GenerationRequest, PoseCondition
 

@@ -1,6 +1,6 @@
 """The contract of an adapter: loading changes nothing, applying changes the run, leaving leaves no trace.
 
-To add one: a new file here with a class like this, its entry in `ADAPTERS`, and its files in `arc2face/weights/table.py`.
+To add one: a new file here with a class like this, its entry in `ADAPTERS`, and its files in the weights table.
 """
 
 from __future__ import annotations

@@ -1,0 +1,88 @@
+"""What a run leaves behind: saved pictures with their recipes, and the runs of one visitor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from app.runs.files import zip_files
+from app.runs.runner import Results
+from app.runs.shell import Shell
+
+MAX_RUNS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One saved picture. `path`: PNG with its recipe inside. `similarity`: cosine, None when unknown.
+
+    `name`: what sets it apart within its run, such as an angle; empty for pictures that differ by seed only.
+    """
+
+    path: str
+    seed: int
+    similarity: float | None
+    face_found: bool | None
+    name: str = ""
+
+    @property
+    def caption(self) -> str:
+        """What stands on the picture in a gallery."""
+        if self.similarity is not None:
+            score = f"Similarity {self.similarity:.2f}"
+        else:
+            score = "No face found" if self.face_found is False else "Not compared"
+        return f"{self.name or score} · {self.short if self.name else f'seed {self.seed}'}"
+
+    @property
+    def short(self) -> str:
+        """The score alone."""
+        return "no face" if self.similarity is None else f"{self.similarity:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished generation. `when`: local time of the server, HH:MM."""
+
+    tab: str
+    when: str
+    pictures: tuple[Picture, ...]
+
+    @classmethod
+    def now(cls, tab: str, pictures: Sequence[Picture]) -> Run:
+        """A run that has just finished."""
+        return cls(tab, datetime.now().strftime("%H:%M"), tuple(pictures))
+
+
+def remember(history: Sequence[Run], run: Run) -> tuple[Run, ...]:
+    """The history with one more run, the oldest dropped beyond MAX_RUNS."""
+    return (*history, run)[-MAX_RUNS:]
+
+
+def save_pictures(
+    shell: Shell, session: str, results: Results, prefix: str, names: Sequence[str] = ()
+) -> list[Picture]:
+    """Write every picture of the results as a PNG that carries its recipe. `names`: one per picture, or none.
+
+    Raises:
+        StorageError: the disk is full or not writable.
+    """
+    from arc2face.pictures.recipes import save_png
+
+    folder = shell.files.new_run(session)
+    pictures: list[Picture] = []
+    for result in results:
+        for image in result.images:
+            number = len(pictures)
+            path = folder / f"{prefix}-{number + 1}-seed-{image.seed}.png"
+            save_png(image, result, path)
+            name = names[number] if number < len(names) else ""
+            pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found, name))
+    return pictures
+
+
+def pack(paths: Sequence[Path | str], name: str = "pictures.zip") -> Path:
+    """A zip of files, beside the first of them."""
+    return zip_files(paths, Path(paths[0]).parent / name)
