@@ -27,7 +27,7 @@ from arc2face.faces.identities import IdentityReport
 from arc2face.jobs import DeviceWorker, Job
 from arc2face.pictures.loading import resize_square
 from arc2face.pictures.recipes import describe
-from arc2face.readers import Perception
+from arc2face.readers import Perception, Picture
 from arc2face.types import (
     ComponentStatus,
     Expression,
@@ -108,7 +108,7 @@ class Engine:
 
     def identify(
         self,
-        photos: Sequence[RgbU8],
+        photos: Sequence[Picture],
         *,
         picks: Sequence[int | None] | None = None,
         method: str = "mean",
@@ -117,16 +117,16 @@ class Engine:
         """One person from their photos; `picks`: which face of each photo (0-based, None for the largest)."""
         return self.perception.identify(photos, picks, method, drop_outliers)
 
-    def align(self, photo: RgbU8, pick: int | None = None, size: int | None = None) -> RgbU8:
+    def align(self, photo: Picture, pick: int | None = None, size: int | None = None) -> RgbU8:
         """FFHQ-aligned square of `size` pixels (the models' native size): what the reference adapter wants."""
         return self.perception.align(photo, size or self.native_size, pick, "the reference photo")
 
-    def read_expression(self, photo: RgbU8, pick: int | None = None) -> Expression:
+    def read_expression(self, photo: Picture, pick: int | None = None) -> Expression:
         """The expression of one face in a photo."""
         return self.perception.read_expression(photo, pick).expression
 
     def read_pose(
-        self, source: RgbU8, reference: RgbU8, source_pick: int | None = None, reference_pick: int | None = None
+        self, source: Picture, reference: Picture, source_pick: int | None = None, reference_pick: int | None = None
     ) -> PoseReading:
         """Shape of the source face, pose of the reference face, as a normal map of the models' native size."""
         reading = self.perception.read_pose(source, reference, source_pick, reference_pick)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arc2face.faces.alignment import align_rgb_u8
-from arc2face.faces.analyser import ONE_CLEAR_FACE, FaceAnalyser, choose_face
+from arc2face.faces.analyser import ONE_CLEAR_FACE, FaceAnalyser
 from arc2face.faces.face import Face
 from arc2face.faces.identities import IdentityReport, combine
+from arc2face.faces.photo import Photo
 from arc2face.faces.recogniser import check_recogniser
 from arc2face.jobs import DeviceWorker
+from arc2face.pictures.loading import ImageSource
 from arc2face.types import Float32Array, IdentityEmbedding, RgbU8, Runtime
 from arc2face.weights.folder import ModelsFolder
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from arc2face.expression.reader import ExpressionReader, ExpressionReading
     from arc2face.pose.reader import PoseReader, PoseReading
 
+Picture = Photo | ImageSource
+"""A photo, whose findings are kept, or any picture, which is looked at anew."""
 FACE_FOLDER = "antelopev2"
 AVATARS_ONLY = (
     "The small models in use know drawn avatars only; for photos of people, fetch the full ones: "
@@ -61,18 +65,18 @@ class Perception:
                 self._faces = FaceAnalyser(detector, recogniser, landmarks, _providers(self.runtime))
             return self._faces
 
-    def face(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> Face:
-        """One detected face, the largest or number `pick` (0-based). Raises NoFaceError naming the picture."""
-        advice = ONE_CLEAR_FACE if self.models.kind == "full" else AVATARS_ONLY
-        return choose_face(self.faces.detect(picture), pick, name, advice)
+    def face(self, picture: Picture, pick: int | None = None, name: str = "the picture") -> Face:
+        """One detected face, the best or number `pick` (0-based). Raises NoFaceError naming the picture."""
+        return self._face(Photo.of(picture, name), pick)
 
-    def embed(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> IdentityEmbedding:
+    def embed(self, picture: Picture, pick: int | None = None, name: str = "the picture") -> IdentityEmbedding:
         """Identity embedding of one face of a picture."""
-        return self.faces.embed(picture, self.face(picture, pick, name))
+        photo = Photo.of(picture, name)
+        return photo.embedding(self.faces, self._face(photo, pick))
 
     def identify(
         self,
-        photos: Sequence[RgbU8],
+        photos: Sequence[Picture],
         picks: Sequence[int | None] | None = None,
         method: str = "mean",
         drop_outliers: bool = False,
@@ -84,31 +88,39 @@ class Perception:
         embeddings = [self.embed(*row) for row in zip(photos, chosen, names, strict=True)]
         return combine(embeddings, method=method, drop_outliers=drop_outliers)  # type: ignore[arg-type]
 
-    def landmarks(self, picture: RgbU8, pick: int | None = None, name: str = "the picture") -> Float32Array:
+    def landmarks(self, picture: Picture, pick: int | None = None, name: str = "the picture") -> Float32Array:
         """(68, 2) landmarks of one face, pixels."""
-        return self.faces.landmarks(picture, self.face(picture, pick, name))
+        photo = Photo.of(picture, name)
+        return photo.landmarks(self.faces, self._face(photo, pick))
 
-    def align(self, picture: RgbU8, size: int, pick: int | None = None, name: str = "the picture") -> RgbU8:
+    def align(self, picture: Picture, size: int, pick: int | None = None, name: str = "the picture") -> RgbU8:
         """FFHQ-aligned square of one face."""
-        return align_rgb_u8(picture, self.landmarks(picture, pick, name), size)
+        photo = Photo.of(picture, name)
+        return align_rgb_u8(photo.rgb_u8, self.landmarks(photo, pick), size)
 
     def read_expression(
-        self, picture: RgbU8, pick: int | None = None, name: str = "the expression photo"
+        self, picture: Picture, pick: int | None = None, name: str = "the expression photo"
     ) -> ExpressionReading:
         """The 55 FLAME numbers of one face, from SMIRK, and where its crop came from."""
-        face = self.face(picture, pick, name)
-        landmarks = self.faces.landmarks(picture, face) if self.faces.landmarks_path is not None else None
-        return self.worker.call(lambda: self._expression_reader().read(picture, face, landmarks))
+        photo = Photo.of(picture, name)
+        face = self._face(photo, pick)
+        landmarks = photo.landmarks(self.faces, face) if self.faces.landmarks_path is not None else None
+        return self.worker.call(lambda: self._expression_reader().read(photo.rgb_u8, face, landmarks))
 
     def read_pose(
-        self, source: RgbU8, reference: RgbU8, source_pick: int | None = None, reference_pick: int | None = None
+        self, source: Picture, reference: Picture, source_pick: int | None = None, reference_pick: int | None = None
     ) -> PoseReading:
         """Head shape of the source photo in the pose and expression of the reference photo."""
-        source_points = self.landmarks(source, source_pick, "the photo of the person")
-        points = self.landmarks(reference, reference_pick, "the pose photo")
+        person, pose = Photo.of(source, "the photo of the person"), Photo.of(reference, "the pose photo")
+        source_points, points = self.landmarks(person, source_pick), self.landmarks(pose, reference_pick)
         return self.worker.call(
-            lambda: self.pose_reader.read(source, source_points, reference, points, detect=self._landmarks_or_none)
+            lambda: self.pose_reader.read(
+                person.rgb_u8, source_points, pose.rgb_u8, points, detect=self._landmarks_or_none
+            )
         )
+
+    def _face(self, photo: Photo, pick: int | None) -> Face:
+        return photo.face(self.faces, pick, ONE_CLEAR_FACE if self.models.kind == "full" else AVATARS_ONLY)
 
     def _landmarks_or_none(self, picture: RgbU8) -> Float32Array | None:
         faces = self.faces.detect(picture)
