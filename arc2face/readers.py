@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.faces.analyser import ONE_CLEAR_FACE, FaceAnalyser
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arc2face.expression.reader import ExpressionReader, ExpressionReading
     from arc2face.pose.reader import PoseReader, PoseReading
 
-Picture = Photo | ImageSource
+Picture: TypeAlias = "Photo | ImageSource"
 """A photo, whose findings are kept, or any picture, which is looked at anew."""
 FACE_FOLDER = "antelopev2"
 AVATARS_ONLY = (
