@@ -22,7 +22,7 @@ from arc2face.diffusion.generation import Generated, generate
 from arc2face.diffusion.loading import read_json
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.doctor import status
-from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, WeightsError
+from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, NoFaceError, WeightsError
 from arc2face.faces.identities import IdentityReport
 from arc2face.jobs import DeviceWorker, Job
 from arc2face.pictures.loading import resize_square
@@ -31,6 +31,7 @@ from arc2face.readers import Perception, Picture
 from arc2face.types import (
     ComponentStatus,
     Expression,
+    Float32Array,
     GeneratedImage,
     GenerationRequest,
     GenerationResult,
@@ -120,6 +121,17 @@ class Engine:
     def align(self, photo: Picture, pick: int | None = None, size: int | None = None) -> RgbU8:
         """FFHQ-aligned square of `size` pixels (the models' native size): what the reference adapter wants."""
         return self.perception.align(photo, size or self.native_size, pick, "the reference photo")
+
+    def landmarks(self, photo: Picture, pick: int | None = None) -> Float32Array:
+        """(68, 2) landmarks of one face in pixels of the photo. Raises NoFaceError."""
+        return self.perception.landmarks(photo, pick)
+
+    def landmarks_or_none(self, photo: Picture) -> Float32Array | None:
+        """The same, None where no face is found: for pictures that were just drawn."""
+        try:
+            return self.perception.landmarks(photo)
+        except NoFaceError:
+            return None
 
     def read_expression(self, photo: Picture, pick: int | None = None) -> Expression:
         """The expression of one face in a photo."""

@@ -13,22 +13,29 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face.errors import EmbeddingError, ExpressionError, SettingsError
+from arc2face import checks
+from arc2face.errors import EmbeddingError, ExpressionError, InputError, SettingsError
+from arc2face.settings import (
+    CONTROL_STRENGTH_RANGE,
+    DEFAULT_IMAGES,
+    DEFAULT_LOOK_STRENGTH,
+    DEFAULT_SCHEDULER,
+    FAST_SCHEDULER,
+    LOOK_STRENGTH_RANGE,
+    MAX_IMAGES,
+    MAX_SEED,
+    SCHEDULERS,
+    VramPolicy,
+    mode_of,
+)
 
 Float32Array = NDArray[np.float32]
 RgbU8 = NDArray[np.uint8]
 
 EMBEDDING_SIZE = 512
 EXPRESSION_SIZE = 55
-MAX_IMAGES = 8
-MAX_SEED = 2**32 - 1 - MAX_IMAGES
-STEPS_RANGE = (1, 100)
-FAST_STEPS_RANGE = (1, 8)
-GUIDANCE_RANGE = (1.0, 10.0)
-SCHEDULERS = ("dpm++", "dpm++-karras", "unipc", "euler", "ddim", "lcm")
-"""Names of the tested samplers. `lcm` belongs to fast mode and to no other."""
-
-VramPolicy = Literal["resident", "offload", "sequential"]
+MAX_NORM = 1e6
+"""Longest accepted identity embedding; beyond it float32 arithmetic is no longer safe."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,16 +52,15 @@ class IdentityEmbedding:
     photos: int = 1
 
     def __post_init__(self) -> None:
-        vector = np.asarray(self.vector, dtype=np.float32).reshape(-1)
-        if vector.shape != (EMBEDDING_SIZE,):
-            raise EmbeddingError(f"An identity embedding has {EMBEDDING_SIZE} numbers; this one has {vector.size}.")
-        if not np.isfinite(vector).all():
-            raise EmbeddingError("The identity embedding holds NaN or infinite numbers; compute it again.")
-        if float(np.linalg.norm(vector)) < 1e-6:
+        vector = _vector(self.vector, EMBEDDING_SIZE, EmbeddingError, "An identity embedding")
+        length = float(np.linalg.norm(vector))
+        if length < 1e-6:
             raise EmbeddingError("The identity embedding is all zeros; it describes nobody. Compute it again.")
-        vector = vector.copy()
-        vector.setflags(write=False)
-        object.__setattr__(self, "vector", vector)
+        if length > MAX_NORM:
+            raise EmbeddingError(
+                f"The identity embedding is {length:.3g} long; a recogniser gives about 15 to 30. Compute it again."
+            )
+        _set(self, vector=vector, photos=checks.whole("The number of photos", self.photos, (1, 1_000_000)))
 
     @property
     def norm(self) -> float:
@@ -82,14 +88,7 @@ class Expression:
     values: Float32Array
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, dtype=np.float32).reshape(-1)
-        if values.shape != (EXPRESSION_SIZE,):
-            raise ExpressionError(f"An expression has {EXPRESSION_SIZE} numbers; this one has {values.size}.")
-        if not np.isfinite(values).all():
-            raise ExpressionError("The expression holds NaN or infinite numbers.")
-        values = values.copy()
-        values.setflags(write=False)
-        object.__setattr__(self, "values", values)
+        _set(self, values=_vector(self.values, EXPRESSION_SIZE, ExpressionError, "An expression"))
 
     @classmethod
     def neutral(cls) -> Expression:
@@ -118,19 +117,28 @@ class PoseCondition:
 
     `normal_map`: rgb_u8, (nx, ny, nz) mapped from -1..1 to 0..255, background 127.
     `strength`: scale of the ControlNet residuals, 0 to 2. `start`, `end`: share of the steps it acts in, 0 to 1.
+    `angles`: yaw, pitch and roll in degrees that the map was drawn from or read with, None when unknown; for the
+    recipe only.
     """
 
     normal_map: RgbU8
     strength: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    angles: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        _check_picture(self.normal_map, "The normal map")
-        _check_range("ControlNet strength", self.strength, 0.0, 2.0)
-        if not 0.0 <= self.start < self.end <= 1.0:
+        checks.rgb_picture("The normal map", self.normal_map)
+        share = (0.0, 1.0)
+        _set(
+            self,
+            strength=checks.number("The pose strength", self.strength, CONTROL_STRENGTH_RANGE),
+            start=checks.number("The start of the pose", self.start, share),
+            end=checks.number("The end of the pose", self.end, share),
+        )
+        if not self.start < self.end:
             raise SettingsError(
-                f"ControlNet start and end must satisfy 0 <= start < end <= 1, not {self.start} and {self.end}."
+                f"The pose must end after its start: 0 <= start < end <= 1, not {self.start:g} and {self.end:g}."
             )
 
 
@@ -142,7 +150,7 @@ class ExpressionCondition:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_range("Expression strength", self.strength, 0.0, 2.0)
+        _set(self, strength=checks.number("The expression strength", self.strength, CONTROL_STRENGTH_RANGE))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,20 +163,21 @@ class ReferenceCondition:
     """
 
     image: RgbU8
-    strength: float = 0.8
+    strength: float = DEFAULT_LOOK_STRENGTH
     latent_noise: Float32Array | None = None
 
     def __post_init__(self) -> None:
-        _check_picture(self.image, "The reference picture")
-        _check_range("Reference strength", self.strength, 0.0, 1.0)
+        checks.rgb_picture("The reference picture", self.image)
+        _set(self, strength=checks.number("The look strength", self.strength, LOOK_STRENGTH_RANGE))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GenerationRequest:
     """Everything that decides the pixels of one generation. Two equal requests give the same pictures.
 
-    `num_images`: 1 to 8. `seed`: picture k uses seed + k. `steps`: denoising steps. `guidance_scale`: classifier-free
-    guidance, 1 switches it off. `fast`: LCM-LoRA with the LCM sampler; `steps` is then 1 to 8.
+    `num_images`: 1 to 8. `seed`: picture k uses seed + k. `steps`: denoising steps, None for the mode's usual number;
+    `guidance_scale`: classifier-free guidance, 1 switches it off, None for the mode's usual value. Both are filled in
+    on construction (`arc2face.settings.Mode`). `fast`: LCM-LoRA with the LCM sampler; `steps` is then 1 to 8.
     `scheduler`: a name of SCHEDULERS, ignored in fast mode. `height`, `width`: pixels, multiples of 8; None means
     the models' native size (or the normal map's, floored to 8, as the original ControlNet demo does).
     `noise`: (n, C, h/8, w/8) float32 standard normal start; `step_noise`: (steps - 1, n, C, h/8, w/8) for LCM's
@@ -178,12 +187,12 @@ class GenerationRequest:
     """
 
     identity: IdentityEmbedding
-    num_images: int = 4
+    num_images: int = DEFAULT_IMAGES
     seed: int = 0
-    steps: int = 25
-    guidance_scale: float = 3.0
+    steps: int | None = None
+    guidance_scale: float | None = None
     fast: bool = False
-    scheduler: str = "dpm++"
+    scheduler: str = DEFAULT_SCHEDULER
     height: int | None = None
     width: int | None = None
     pose: PoseCondition | None = None
@@ -196,19 +205,38 @@ class GenerationRequest:
     keep_latents: bool = False
 
     def __post_init__(self) -> None:
-        _check_int("The number of pictures", self.num_images, 1, MAX_IMAGES)
-        _check_int("The seed", self.seed, 0, MAX_SEED)
-        low, high = FAST_STEPS_RANGE if self.fast else STEPS_RANGE
-        _check_int("The number of steps" + (" in fast mode" if self.fast else ""), self.steps, low, high)
-        _check_range("The guidance scale", self.guidance_scale, *GUIDANCE_RANGE)
-        _check_int("keep_best", self.keep_best, 0, self.num_images)
-        if self.scheduler not in SCHEDULERS:
-            raise SettingsError(f"Unknown scheduler {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}.")
-        if self.scheduler == "lcm" and not self.fast:
+        person: Any = self.identity  # people pass bare vectors, too
+        if not isinstance(person, IdentityEmbedding):
+            _set(self, identity=IdentityEmbedding(person))
+        fast = checks.flag("Fast mode", self.fast)
+        mode, suffix = mode_of(fast), " in fast mode" if fast else ""
+        count = checks.whole("The number of pictures", self.num_images, (1, MAX_IMAGES))
+        steps = mode.steps if self.steps is None else self.steps
+        guidance = mode.guidance_scale if self.guidance_scale is None else self.guidance_scale
+        _set(
+            self,
+            fast=fast,
+            num_images=count,
+            seed=checks.whole("The seed", self.seed, (0, MAX_SEED)),
+            steps=checks.whole(f"The number of steps{suffix}", steps, mode.steps_range),
+            guidance_scale=checks.number("The guidance scale", guidance, mode.guidance_range),
+            keep_best=checks.whole("The number of pictures to keep", self.keep_best, (0, count)),
+            scheduler=checks.choice("The scheduler", self.scheduler, SCHEDULERS),
+            height=None if self.height is None else checks.size("The height", self.height),
+            width=None if self.width is None else checks.size("The width", self.width),
+        )
+        if self.scheduler == FAST_SCHEDULER and not fast:
             raise SettingsError("The lcm scheduler belongs to fast mode; switch fast mode on, or choose another.")
-        for name, size in (("height", self.height), ("width", self.width)):
-            if size is not None and (size % 8 or not 64 <= size <= 1024):
-                raise SettingsError(f"The {name} must be a multiple of 8 between 64 and 1024, not {size}.")
+
+    @property
+    def denoising_steps(self) -> int:
+        """`steps`, which is never None once the request exists."""
+        return mode_of(self.fast).steps if self.steps is None else self.steps
+
+    @property
+    def guidance(self) -> float:
+        """`guidance_scale`, which is never None once the request exists."""
+        return mode_of(self.fast).guidance_scale if self.guidance_scale is None else self.guidance_scale
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -308,18 +336,22 @@ class ComponentStatus:
     remedy: str = ""
 
 
-def _check_picture(picture: object, name: str) -> None:
-    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise SettingsError(f"{name} must be an RGB array of shape (height, width, 3) with 8 bits per channel.")
-    if min(picture.shape[:2]) < 8:
-        raise SettingsError(f"{name} must be at least 8 pixels wide and high.")
+def _vector(values: object, size: int, error: type[InputError], what: str) -> Float32Array:
+    """A read-only (size,) float32 copy; raises `error` for another size, NaN, infinities or what is no number."""
+    try:
+        with np.errstate(over="ignore"):
+            vector = np.array(values, dtype=np.float32).reshape(-1)
+    except (TypeError, ValueError) as reason:
+        raise error(f"{what} consists of {size} numbers, not of {checks.shown(values)}.") from reason
+    if vector.shape != (size,):
+        raise error(f"{what} has {size} numbers; this one has {vector.size}.")
+    if not np.isfinite(vector).all():
+        raise error(f"{what} must not hold NaN or infinite numbers; compute it again.")
+    vector.setflags(write=False)
+    return vector
 
 
-def _check_range(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # NaN fails too
-        raise SettingsError(f"{name} must lie between {low:g} and {high:g}, not {value}.")
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise SettingsError(f"{name} must be a whole number between {low} and {high}, not {value}.")
+def _set(value: object, **fields: Any) -> None:
+    """Fill in checked fields of a frozen value that is being made."""
+    for name, field_value in fields.items():
+        object.__setattr__(value, name, field_value)

@@ -201,7 +201,7 @@ def test_noise_of_a_wrong_shape_is_refused(engine: Engine) -> None:
 
 
 def test_all_samplers_make_different_finite_pictures(engine: Engine) -> None:
-    from arc2face.types import SCHEDULERS
+    from arc2face.settings import SCHEDULERS
 
     made = {name: pixels(engine, QUICK.with_(steps=5, scheduler=name)) for name in SCHEDULERS if name != "lcm"}
     names = list(made)

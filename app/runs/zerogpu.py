@@ -36,8 +36,8 @@ def run(engine: Engine, request: GenerationRequest) -> Events:
 
 def seconds_needed(request: GenerationRequest) -> int:
     """A generous estimate on a data-centre GPU. A short booking waits less."""
-    per_step = 0.06 * (1.0 if request.guidance_scale <= 1.0 else 1.6)
-    return int(9.0 + request.num_images * (request.steps * per_step + 0.5))
+    per_step = 0.06 * (1.0 if request.guidance <= 1.0 else 1.6)
+    return int(9.0 + request.num_images * (request.denoising_steps * per_step + 0.5))
 
 
 def _on_device(request: GenerationRequest) -> Events:

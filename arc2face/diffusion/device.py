@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from arc2face.errors import DeviceError
-from arc2face.types import Runtime, VramPolicy
+from arc2face.settings import VRAM_POLICIES, VramPolicy, one_of
+from arc2face.types import Runtime
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -37,8 +38,8 @@ def pick_runtime(
         raise DeviceError(f"Unknown dtype {dtype!r}; use auto, fp16 or fp32.")
     if kind == "cpu" and dtype == "fp16":
         raise DeviceError("fp16 does not run well on a CPU; use --dtype fp32 (or auto).")
-    if vram not in ("resident", "offload", "sequential"):
-        raise DeviceError(f"Unknown vram policy {vram!r}; use resident, offload or sequential.")
+    if vram not in VRAM_POLICIES:
+        raise DeviceError(f"Unknown vram policy {vram!r}; use {one_of(VRAM_POLICIES)}.")
     return Runtime(device=chosen, dtype="fp16" if dtype == "fp16" else "fp32", vram=vram, budget_bytes=budget_bytes)
 
 

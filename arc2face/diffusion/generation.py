@@ -134,14 +134,14 @@ def _run_group(
             prompt=prompts[0].to(unet.device, unet.dtype),
             negative=prompts[1].to(unet.device, unet.dtype),
             num_images=request.num_images,
-            guidance_scale=float(request.guidance_scale),
+            guidance_scale=request.guidance,
             scheduler_name=request.scheduler,
             scheduler_config=load_scheduler_config(registry.models),
             cancelled=cancelled,
         )
         with registry.session(request, run):
             step_noise = None if request.step_noise is None else torch.from_numpy(request.step_noise.copy())
-            latents = run.run(noise, request.steps, generators, step_noise, _watch(report, request, preview))
+            latents = run.run(noise, request.denoising_steps, generators, step_noise, _watch(report, request, preview))
     _add(seconds, "denoising", started)
     started = time.perf_counter()
     report(Progress("decoding", message="Decoding the pictures"))
@@ -184,7 +184,7 @@ def _offset(report: ProgressCallback, first: int, request: GenerationRequest) ->
 def _watch(report: ProgressCallback, request: GenerationRequest, preview: PreviewMap) -> Callable[[int, Tensor], None]:
     """Step callback with a preview and the time left, from the mean time of the steps so far."""
     started = time.perf_counter()
-    total = request.steps
+    total = request.denoising_steps
 
     def on_step(step: int, estimate: Tensor) -> None:
         left = (time.perf_counter() - started) / step * (total - step)

@@ -10,18 +10,18 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face.errors import EmbeddingError, SettingsError
+from arc2face import checks
+from arc2face.errors import EmbeddingError
 from arc2face.faces.face import Face
 from arc2face.pictures.recipes import app_version
+from arc2face.settings import COMBINE_METHODS, CombineMethod
 from arc2face.types import EMBEDDING_SIZE, Float32Array, IdentityEmbedding
 from arc2face.weights.store import replace_with
-
-CombineMethod = Literal["mean", "median"]
 
 OUTLIER_COSINE = 0.3
 """A photo whose cosine to the others falls below this is flagged. Pictures of one person usually reach 0.5 to 0.8."""
@@ -134,8 +134,7 @@ def load_identity(path: Path, recogniser_sha256: str | None = None) -> tuple[Ide
 def _check(embeddings: Sequence[IdentityEmbedding], method: str) -> None:
     if not embeddings:
         raise EmbeddingError("No photo with a face was given; an identity needs at least one.")
-    if method not in ("mean", "median"):
-        raise SettingsError(f"Unknown way to combine photos: {method!r}; choose mean or median.")
+    checks.choice("The way to combine photos", method, COMBINE_METHODS)
     hashes = {embedding.recogniser_sha256 for embedding in embeddings} - {None}
     if len(hashes) > 1:
         raise EmbeddingError("These identities come from different recognisers and cannot be combined.")

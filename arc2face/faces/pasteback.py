@@ -7,7 +7,7 @@ and is blended with a soft mask. Pixels outside the mask stay bit-identical.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +15,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import ConvexHull
 
+from arc2face import checks
 from arc2face.errors import ImageError, SettingsError
 from arc2face.faces.ffhq import Float64Array, aligned_from_picture, alignment_quad, check_landmarks, transform_points
 from arc2face.faces.points import forehead_points
+from arc2face.settings import PASTE_MASKS, PasteMask
 from arc2face.types import Float32Array, RgbU8
 
-PasteMask = Literal["face", "head"]
 FEATHER_RANGE = (0.01, 0.3)
 
 _GRID = 512  # resolution of the mask, in aligned space
@@ -104,8 +105,7 @@ def _check(original: RgbU8, generated: RgbU8, mask: str, feather: float) -> None
             raise ImageError(f"The {name} must be an RGB array (height, width, 3) with 8 bits per channel.")
     if generated.shape[0] != generated.shape[1]:
         raise ImageError(f"Only a square, aligned picture can be pasted back, not {generated.shape[:2]}.")
-    if mask not in _COLOUR_FLOOR:
-        raise SettingsError(f"Unknown paste-back mask {mask!r}; choose face or head.")
+    checks.choice("The paste-back mask", mask, PASTE_MASKS)
     low, high = FEATHER_RANGE
     if not low <= feather <= high:
         raise SettingsError(f"The feather must lie between {low:g} and {high:g}, not {feather}.")

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face.errors import PoseError, SettingsError
+from arc2face import checks
+from arc2face.errors import PoseError
+from arc2face.settings import PITCH_LIMIT, ROLL_LIMIT, TURNTABLE_COUNT_RANGE, TURNTABLE_WIDEST, YAW_LIMIT
 from arc2face.types import Float32Array, RgbU8
 
 __all__ = ["PoseReading", "check_normal_map", "clamp_angles", "turntable_angles"]
 
-YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT = 75.0, 40.0, 30.0
-"""Largest angles in degrees for the sliders. The published ControlNet knows the frontal hemisphere only, and aligned
-photos are upright; beyond these angles training photos are too rare to rely on."""
 JAW_LIMIT = 30.0
 """Largest jaw opening in degrees."""
 ALIGNED_SIZE = 512
@@ -89,7 +88,9 @@ def check_normal_map(rgb_u8: RgbU8) -> None:
         )
 
 
-def turntable_angles(n: int, yaw: float = 60.0, pitch: float = 0.0) -> tuple[tuple[float, float, float], ...]:
+def turntable_angles(
+    n: int, yaw: float = TURNTABLE_WIDEST, pitch: float = 0.0
+) -> tuple[tuple[float, float, float], ...]:
     """Evenly spaced poses from the picture's left to its right.
 
     Args:
@@ -103,7 +104,6 @@ def turntable_angles(n: int, yaw: float = 60.0, pitch: float = 0.0) -> tuple[tup
     Raises:
         SettingsError: n is outside its range.
     """
-    if isinstance(n, bool) or not 1 <= n <= 64:
-        raise SettingsError(f"A turntable has 1 to 64 angles, not {n}.")
+    n = checks.whole("The number of angles", n, TURNTABLE_COUNT_RANGE)
     steps = [0.0] if n == 1 else [2.0 * k / (n - 1) - 1.0 for k in range(n)]
     return tuple(clamp_angles(yaw * step, pitch, 0.0) for step in steps)

@@ -154,5 +154,5 @@ def _summary(pictures: Sequence[Picture], results: runner.Results) -> str:
     without = sum(picture.face_found is False for picture in pictures)
     if without:
         facts.append(f"no face found in <b>{without}</b>")
-    facts.append(f"{request.steps} steps, guidance {request.guidance_scale:g}, seed {request.seed}")
+    facts.append(f"{request.denoising_steps} steps, guidance {request.guidance:g}, seed {request.seed}")
     return f'<div class="summary" role="status">{" · ".join(facts)}<br>{EXPLANATION}</div>'

@@ -11,21 +11,20 @@ from typing import Any
 import gradio as gr
 
 from app.runs.shell import INSTANT, QUIET
-from arc2face.types import FAST_STEPS_RANGE, GUIDANCE_RANGE, MAX_IMAGES, MAX_SEED, SCHEDULERS, STEPS_RANGE
+from arc2face.settings import (
+    CHOOSABLE_SCHEDULERS,
+    DEFAULT_SCHEDULER,
+    FAST,
+    FULL,
+    MAX_IMAGES,
+    MAX_SEED,
+    SCHEDULERS,
+    Mode,
+)
 
 ROLLED_SEEDS = 1_000_000
 """Seeds that the page draws itself stay short enough to read out."""
-STEPS, GUIDANCE = 25, 3.0
-FAST_STEPS, FAST_GUIDANCE = 4, 1.0
 MIN_FAST_STEPS = 2
-MAX_FAST_GUIDANCE = 2.0
-SCHEDULER_NAMES = {
-    "dpm++": "DPM-Solver++ (usual choice)",
-    "dpm++-karras": "DPM-Solver++ with Karras noise levels",
-    "unipc": "UniPC",
-    "euler": "Euler",
-    "ddim": "DDIM",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,10 @@ class Settings:
         num_images, fast, new_seed, seed, steps, guidance, scheduler, keep = values
         chosen = random.randrange(ROLLED_SEEDS) if new_seed or seed is None else int(seed)
         keep_best = min(int(keep), int(num_images))
-        if fast and steps > FAST_STEPS_RANGE[1]:
-            steps = FAST_STEPS
-        if fast and guidance > MAX_FAST_GUIDANCE:
-            guidance = FAST_GUIDANCE
+        if fast and steps > FAST.steps_range[1]:
+            steps = FAST.steps
+        if fast and guidance > FAST.usual_guidance[1]:
+            guidance = FAST.guidance_scale
         return cls(
             int(num_images), bool(fast), bool(new_seed), chosen, int(steps), float(guidance), str(scheduler), keep_best
         )
@@ -91,19 +90,24 @@ class GenerationControls:
                 self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, scale=3)
                 self.dice = gr.Button("Roll", size="sm", scale=1, min_width=72)
             self.steps = gr.Slider(
-                *STEPS_RANGE, value=STEPS, step=1, label="Steps", info="More steps, finer and slower.", buttons=[]
+                *FULL.steps_range,
+                value=FULL.steps,
+                step=1,
+                label="Steps",
+                info="More steps, finer and slower.",
+                buttons=[],
             )
             self.guidance = gr.Slider(
-                *GUIDANCE_RANGE,
-                value=GUIDANCE,
+                *FULL.guidance_range,
+                value=FULL.guidance_scale,
                 step=0.1,
                 label="Guidance",
                 info="How closely each picture must follow the face.",
                 buttons=[],
             )
             self.scheduler = gr.Dropdown(
-                [(SCHEDULER_NAMES.get(name, name), name) for name in SCHEDULERS if name != "lcm"],
-                value="dpm++",
+                [(SCHEDULERS[name], name) for name in CHOOSABLE_SCHEDULERS],
+                value=DEFAULT_SCHEDULER,
                 label="Scheduler",
             )
             self.keep_best = gr.Slider(
@@ -163,9 +167,11 @@ def _follow(*, usual: bool) -> str:
     It runs in the browser, so that the ranges Gradio checks on the server stay the wide ones: a click that overtakes a
     change of range would be refused otherwise.
     """
-    slow = (STEPS_RANGE, STEPS, GUIDANCE_RANGE, GUIDANCE)
-    fast = ((MIN_FAST_STEPS, FAST_STEPS_RANGE[1]), FAST_STEPS, (FAST_GUIDANCE, MAX_FAST_GUIDANCE), FAST_GUIDANCE)
-    modes = json.dumps({"true": fast, "false": slow})
+
+    def row(mode: Mode, fewest: int) -> tuple[Any, ...]:
+        return (fewest, mode.steps_range[1]), mode.steps, mode.usual_guidance, mode.guidance_scale
+
+    modes = json.dumps({"true": row(FAST, MIN_FAST_STEPS), "false": row(FULL, FULL.steps_range[0])})
     return f"""(fast, steps, guidance, scheduler) => {{
       const [stepsRange, usualSteps, guidanceRange, usualGuidance] = {modes}[String(Boolean(fast))];
       const slider = ([minimum, maximum], value) => ({{__type__: "update", minimum, maximum, value}});

@@ -1,0 +1,26 @@
+"""From what people have to what a request needs: who, which pose, which expression, whose look. Each told once.
+
+The page, the endpoints, the command line and scripts all come through here. Every function takes the engine first and
+raises subclasses of Arc2FaceError before anything is generated.
+"""
+
+from arc2face.sources.expression import ExpressionSource, Mixed, edit_expression, find_expression, find_preset
+from arc2face.sources.look import LookSource, find_look, paste_all
+from arc2face.sources.person import Person, find_person
+from arc2face.sources.pose import Posed, PoseSource, find_pose
+
+__all__ = [
+    "ExpressionSource",
+    "LookSource",
+    "Mixed",
+    "Person",
+    "PoseSource",
+    "Posed",
+    "edit_expression",
+    "find_expression",
+    "find_look",
+    "find_person",
+    "find_pose",
+    "find_preset",
+    "paste_all",
+]
