@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from arc2face import checks
 from arc2face.errors import SettingsError
 from arc2face.expression.values import amplify
 from arc2face.pictures.loading import to_png_bytes
 from arc2face.pictures.sheets import contact_sheet, save_animation
+from arc2face.pose.values import turntable_angles
 from arc2face.settings import (
     PITCH_LIMIT,
     STRIP_COUNT_RANGE,
@@ -62,7 +61,9 @@ def turntable(
         count: how many angles; one alone is frontal.
         widest: the outermost yaw in degrees.
         pitch: degrees, the same for all.
-        strength, start, end: as in `PoseCondition`.
+        strength: as in `PoseCondition`.
+        start: as in `PoseCondition`.
+        end: as in `PoseCondition`.
 
     Raises:
         SettingsError: a number outside its range. MissingWeightsError: no head model.
@@ -70,12 +71,11 @@ def turntable(
     count = checks.whole("The number of angles", count, TURNTABLE_COUNT_RANGE)
     widest = checks.number("The widest angle in degrees", widest, (0.0, YAW_LIMIT))
     pitch = checks.number("The nod (pitch) in degrees", pitch, (-PITCH_LIMIT, PITCH_LIMIT))
-    yaws = [0.0] if count == 1 else [float(yaw) for yaw in np.linspace(-widest, widest, count)]
     one = single(base)
     frames: list[Frame] = []
-    for yaw in yaws:
-        pose = PoseCondition(engine.normal_map(yaw, pitch, 0.0), strength, start, end, (yaw, pitch, 0.0))
-        frames.append(Frame(f"{yaw:.0f}°", one.with_(pose=pose), {"yaw": yaw, "pitch": pitch}))
+    for angles in turntable_angles(count, widest, pitch):
+        pose = PoseCondition(engine.normal_map(*angles), strength, start, end, angles)
+        frames.append(Frame(f"{angles[0]:.0f}°", one.with_(pose=pose), {"yaw": angles[0], "pitch": pitch}))
     return frames
 
 

@@ -8,6 +8,7 @@ from arc2face.sources.expression import ExpressionSource, Mixed, edit_expression
 from arc2face.sources.look import LookSource, find_look, paste_all
 from arc2face.sources.person import Person, find_person
 from arc2face.sources.pose import Posed, PoseSource, find_pose
+from arc2face.sources.settings import check_settings
 
 __all__ = [
     "ExpressionSource",
@@ -16,6 +17,7 @@ __all__ = [
     "Person",
     "PoseSource",
     "Posed",
+    "check_settings",
     "edit_expression",
     "find_expression",
     "find_look",

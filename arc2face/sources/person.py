@@ -12,7 +12,7 @@ from arc2face.errors import InputError, MissingWeightsError, SettingsError
 from arc2face.faces.identities import IdentityReport, load_identity
 from arc2face.faces.photo import Photo
 from arc2face.pictures.loading import ImageSource
-from arc2face.settings import MAX_IMAGES, MAX_PHOTOS
+from arc2face.settings import MAX_PHOTOS
 from arc2face.types import IdentityEmbedding
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ def find_person(
         InputError: nobody was given, a photo is unreadable or shows no face, or a file is no identity.
         SettingsError: too many photos, more picks than photos, or an unknown method.
     """
-    found = tuple(
-        Photo.of(photo, "the photo" if len(photos) == 1 else f"photo {k}") for k, photo in enumerate(photos, 1)
-    )
+    names = ["the photo"] if len(photos) == 1 else [f"photo {k + 1}" for k in range(len(photos))]
+    found = tuple(Photo.of(photo, name) for photo, name in zip(photos, names, strict=True))
     places = check_picks(picks, len(found))
     pick = places[0] if places else None
     if embedding is not None:
@@ -119,9 +118,3 @@ def recogniser_in_use(engine: Engine) -> str | None:
         return str(engine.faces.recogniser_sha256)
     except MissingWeightsError:
         return None
-
-
-ANYONE = IdentityEmbedding([1.0] * 512)  # type: ignore[arg-type]
-"""Stands in for the person while only the settings of a request are checked."""
-
-__all__ = ["ANYONE", "MAX_IMAGES", "NOBODY", "Person", "check_picks", "find_person", "recogniser_in_use"]

@@ -85,20 +85,18 @@ def find_pose(engine: Engine, source: PoseSource, person: Person | None = None) 
         return _posed(source, square_map(Photo.of(source.normal_map, "the normal map").rgb_u8, engine.native_size))
     if source.photo is None:
         angles = check_angles(*(source.angles or (0.0, 0.0, 0.0)))
-        facts = dict(zip(("yaw", "pitch", "roll"), angles, strict=True))
+        facts: dict[str, Any] = dict(zip(("yaw", "pitch", "roll"), angles, strict=True))
         return _posed(source, engine.normal_map(*angles), facts=facts, angles=angles)
     return _from_photo(engine, source, person)
 
 
 def check_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, float]:
     """Angles in degrees, refused (never clamped) outside what the ControlNet was trained for. Raises SettingsError."""
-    rows = (
-        ("The turn (yaw)", yaw, YAW_LIMIT),
-        ("The nod (pitch)", pitch, PITCH_LIMIT),
-        ("The tilt (roll)", roll, ROLL_LIMIT),
+    return (
+        checks.number("The turn (yaw) in degrees", yaw, (-YAW_LIMIT, YAW_LIMIT)),
+        checks.number("The nod (pitch) in degrees", pitch, (-PITCH_LIMIT, PITCH_LIMIT)),
+        checks.number("The tilt (roll) in degrees", roll, (-ROLL_LIMIT, ROLL_LIMIT)),
     )
-    found = [checks.number(f"{name} in degrees", value, (-limit, limit)) for name, value, limit in rows]
-    return found[0], found[1], found[2]
 
 
 def square_map(rgb_u8: RgbU8, size: int) -> RgbU8:
