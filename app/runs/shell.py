@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
+from app.runs.photos import PhotoShelf
 from app.runs.tickets import JobBook
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -32,6 +33,7 @@ class Shell:
     backend: Backend
     jobs: JobBook = field(default_factory=JobBook)
     files: SessionFiles = field(default_factory=SessionFiles)
+    photos: PhotoShelf = field(default_factory=PhotoShelf)
     history: gr.State
     here: gr.Tab = field(init=False)
 
