@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from app.api import common
-from app.api import expression as api_expression
-from app.api import pose as api_pose
+from app.api import ENDPOINTS
 from app.page import markup
 from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
@@ -44,7 +42,7 @@ def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Block
                 models_panel.build(shell, models)
         gr.HTML(f'<footer class="foot">{FOOT}</footer>')
         with gr.Column(visible=False):
-            for endpoints in (common, api_pose, api_expression):
+            for endpoints in ENDPOINTS:
                 endpoints.build(shell)
         _follow_loading(page, shell, head)
     return page

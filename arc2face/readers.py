@@ -65,11 +65,11 @@ class Perception:
                 self._faces = FaceAnalyser(detector, recogniser, landmarks, _providers(self.runtime))
             return self._faces
 
-    def face(self, picture: Picture, pick: int | None = None, name: str = "the picture") -> Face:
+    def face(self, picture: Picture, pick: int | None = None, name: str | None = None) -> Face:
         """One detected face, the best or number `pick` (0-based). Raises NoFaceError naming the picture."""
         return self._face(Photo.of(picture, name), pick)
 
-    def embed(self, picture: Picture, pick: int | None = None, name: str = "the picture") -> IdentityEmbedding:
+    def embed(self, picture: Picture, pick: int | None = None, name: str | None = None) -> IdentityEmbedding:
         """Identity embedding of one face of a picture."""
         photo = Photo.of(picture, name)
         return photo.embedding(self.faces, self._face(photo, pick))
@@ -88,12 +88,12 @@ class Perception:
         embeddings = [self.embed(*row) for row in zip(photos, chosen, names, strict=True)]
         return combine(embeddings, method=method, drop_outliers=drop_outliers)  # type: ignore[arg-type]
 
-    def landmarks(self, picture: Picture, pick: int | None = None, name: str = "the picture") -> Float32Array:
+    def landmarks(self, picture: Picture, pick: int | None = None, name: str | None = None) -> Float32Array:
         """(68, 2) landmarks of one face, pixels."""
         photo = Photo.of(picture, name)
         return photo.landmarks(self.faces, self._face(photo, pick))
 
-    def align(self, picture: Picture, size: int, pick: int | None = None, name: str = "the picture") -> RgbU8:
+    def align(self, picture: Picture, size: int, pick: int | None = None, name: str | None = None) -> RgbU8:
         """FFHQ-aligned square of one face."""
         photo = Photo.of(picture, name)
         return align_rgb_u8(photo.rgb_u8, self.landmarks(photo, pick), size)

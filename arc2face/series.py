@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from arc2face import checks
 from arc2face.errors import SettingsError
 from arc2face.expression.values import amplify
-from arc2face.pictures.loading import to_png_bytes
+from arc2face.pictures.saving import save_picture
 from arc2face.pictures.sheets import contact_sheet, save_animation
 from arc2face.pose.values import turntable_angles
 from arc2face.settings import (
@@ -27,7 +27,6 @@ from arc2face.types import (
     PoseCondition,
     RgbU8,
 )
-from arc2face.weights.store import replace_with
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -114,14 +113,6 @@ def single(base: GenerationRequest) -> GenerationRequest:
     return base.with_(num_images=1, keep_best=0)
 
 
-def save_sheet(pictures: Sequence[RgbU8], path: Path) -> Path:
-    """Contact sheet as PNG, whole or not at all. Raises StorageError, or SettingsError for unequal sizes."""
-    data = to_png_bytes(contact_sheet(pictures))
-    with replace_with(path) as temporary:
-        temporary.write_bytes(data)
-    return path
-
-
 def save_series(pictures: Sequence[RgbU8], sheet: Path, animation: Path) -> tuple[Path, Path]:
     """Contact sheet (PNG) and animation (WebP or GIF by its suffix) of a series. Raises StorageError."""
-    return save_sheet(pictures, sheet), save_animation(pictures, animation)
+    return save_picture(contact_sheet(pictures), sheet), save_animation(pictures, animation)

@@ -1,1 +1,10 @@
-"""The endpoints for programs and MCP clients, one file per tab."""
+"""The endpoints for programs and MCP clients, one file per tab. They mirror the library: same names, same bounds."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from app.api import expression, identity, pose
+
+ENDPOINTS: tuple[ModuleType, ...] = (identity, pose, expression)
+"""Modules with `build(shell)`, in the order in which they are listed."""

@@ -3,159 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from PIL import Image
 
 from app.api import common
-from app.page.parts.pose import Posed, read_pose, square_map
-from app.runs.errors import shows_errors
-from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of
-from arc2face.pictures.loading import load_rgb_u8
-from arc2face.types import GenerationRequest, PoseCondition
+from app.api.common import ACTING, PERSON, PICTURES, POSE, SERIES, SETTINGS, person_of, settings_of, stream
+from app.api.fields import number_field, publish
+from app.runs.errors import errors_shown
+from app.runs.pictures import Picture
+from app.runs.runner import Results
+from app.runs.shell import Shell, session_of
+from arc2face import checks
+from arc2face.settings import TURNTABLE_COUNT_RANGE, TURNTABLE_WIDEST, YAW_LIMIT
+from arc2face.types import GenerationRequest
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
 
-
-class PoseFields:
-    """Components that say where the head looks, in the order of `posed`."""
-
-    def __init__(self) -> None:
-        self.inputs: list[Any] = [
-            gr.File(label="Photo with the pose", type="filepath"),
-            gr.Number(0, label="Which face of that photo, 0 is the largest"),
-            gr.File(label="Normal map, instead of a photo", type="filepath"),
-            gr.Number(0, label="Yaw in degrees, -75 to 75, used without photo and normal map"),
-            gr.Number(0, label="Pitch in degrees, -40 to 40"),
-            gr.Number(0, label="Roll in degrees, -30 to 30"),
-        ]
-
-
-def posed(
-    engine: Engine,
-    photos: list[str] | None,
-    faces: list[int] | None,
-    reference: str | None,
-    reference_face: float,
-    normal_map: str | None,
-    angles: tuple[float, float, float],
-) -> Posed:
-    """The pose of API values: a normal map, else a photo, else angles. Raises Arc2FaceError."""
-    if normal_map:
-        return Posed(square_map(load_rgb_u8(normal_map), engine.native_size))
-    if reference:
-        person = ([(path, None) for path in photos or ()], common.picks_of(photos, faces))
-        return read_pose(engine, person, load_rgb_u8(reference), common.whole("A face number", reference_face))
-    return Posed(engine.normal_map(*angles))
+MAX_ANGLES = 16
+"""Most pictures of one series over the network, where each request is somebody's turn."""
+COUNT = number_field(
+    "count",
+    f"How many angles, from left to right, up to {MAX_ANGLES}.",
+    7,
+    partial(checks.whole, "The number of angles", limits=(TURNTABLE_COUNT_RANGE[0], MAX_ANGLES)),
+)
+WIDEST = number_field(
+    "widest",
+    f"The outermost angle in degrees, up to {YAW_LIMIT:g}.",
+    TURNTABLE_WIDEST,
+    partial(checks.number, "The widest angle in degrees", limits=(0.0, YAW_LIMIT)),
+)
 
 
 def build(shell: Shell) -> None:
     """Add the endpoints to the page that is being built."""
-    person, pose, settings = common.PersonFields(), PoseFields(), common.SettingFields()
-    acting: list[Any] = [
-        gr.Number(1, label="Strength, 0 to 2"),
-        gr.Number(0, label="Start, as a share of the steps"),
-        gr.Number(1, label="End, as a share of the steps"),
-    ]
-
-    def generate_pose(  # noqa: D417 - the request is Gradio's, not the caller's
-        request: gr.Request,
-        photos: list[str] | None,
-        identity_file: str | None = None,
-        faces: list[int] | None = None,
-        reference: str | None = None,
-        reference_face: float = 0,
-        normal_map: str | None = None,
-        yaw: float = 0,
-        pitch: float = 0,
-        roll: float = 0,
-        strength: float = 1,
-        start: float = 0,
-        end: float = 1,
-        num_images: float = 4,
-        seed: float = 0,
-        steps: float = 25,
-        guidance_scale: float = 3.0,
-        fast: bool = False,
-        scheduler: str = "dpm++",
-        keep_best: float = 0,
-    ) -> Iterator[common.Answer]:
-        """Make pictures of a person with the head turned as a photo, a normal map or angles say.
-
-        Args:
-            photos: one or more pictures of one person.
-            identity_file: a saved identity (.npz or .npy), used instead of photos.
-            faces: which face counts in each photo; 0 is the largest.
-            reference: a photo that shows the pose.
-            reference_face: which face of that photo counts.
-            normal_map: a square normal map saved by this app, used instead of a photo.
-            yaw: degrees to the picture's right, -75 to 75; used without photo and normal map.
-            pitch: degrees downwards, -40 to 40.
-            roll: degrees, -30 to 30; positive tilts the head's top to the picture's left.
-            strength: 0 to 2; 1 is as trained.
-            start: share of the steps from which the pose acts, 0 to 1.
-            end: share of the steps until which the pose acts, 0 to 1.
-            num_images: how many pictures, 1 to 8.
-            seed: picture k uses seed + k.
-            steps: denoising steps, 1 to 100; in fast mode 1 to 8.
-            guidance_scale: 1 to 10.
-            fast: few-step sampling.
-            scheduler: dpm++, dpm++-karras, unipc, euler or ddim.
-            keep_best: keep only the k most similar pictures; 0 keeps all.
-
-        Returns:
-            The pictures as PNG files, and a JSON object with seeds, similarity scores and the recipe.
-        """
-
-        def prepare(engine: Engine) -> list[GenerationRequest]:
-            identity = common.resolve(engine, photos, identity_file, faces).identity
-            fields = common.settings_of(num_images, seed, steps, guidance_scale, fast, scheduler, keep_best)
-            found = posed(engine, photos, faces, reference, reference_face, normal_map, (yaw, pitch, roll))
-            condition = PoseCondition(found.normal_map, strength, start, end)
-            return [GenerationRequest(identity=identity, pose=condition, **fields)]
-
-        yield from common.stream(shell, request, "pose", prepare)
-
-    gr.Button(visible=False).click(
-        generate_pose,
-        [*person.inputs, *pose.inputs, *acting, *settings.inputs],
-        common.picture_outputs(),
-        api_name="generate_pose",
-        concurrency_id=GPU,
-        concurrency_limit=GPU_WAITING,
-        validator=lambda *values: common.checked(12, *values[12:]),
-    )
+    _generate(shell)
+    _turntable(shell)
     _normal_map(shell)
 
 
+def _generate(shell: Shell) -> None:
+    def run(request: gr.Request, values: dict[str, Any]) -> Iterator[common.Answer]:
+        from arc2face.sources import find_pose
+
+        session = session_of(request)
+
+        def prepare(engine: Engine) -> list[GenerationRequest]:
+            fields = settings_of(values)
+            person = person_of(shell, session, engine, values)
+            posed = find_pose(engine, common.pose_source(shell, session, values, ACTING), person)
+            assert posed is not None
+            return [GenerationRequest(identity=person.identity, pose=posed.condition, **fields)]
+
+        yield from stream(shell, request, "pose", prepare)
+
+    publish(
+        "generate_pose",
+        "Make pictures of a person with the head pose of another photo, of a normal map, or of given angles.",
+        [*PERSON, *POSE, *ACTING, *SETTINGS],
+        PICTURES,
+        common.picture_outputs(),
+        run,
+        **common.HEAVY,
+    )
+
+
+def _turntable(shell: Shell) -> None:
+    def run(request: gr.Request, values: dict[str, Any]) -> Iterator[common.Answer]:
+        from arc2face.series import turntable
+
+        names: list[str] = []
+
+        def prepare(engine: Engine) -> list[GenerationRequest]:
+            base = settings_of({**values, "num_images": 1, "keep_best": 0})
+            person = person_of(shell, session_of(request), engine, values)
+            acting = {name: values[name] for name in ("strength", "start", "end")}
+            first = GenerationRequest(identity=person.identity, **base)
+            frames = turntable(engine, first, int(values["count"]), values["widest"], values["pitch"] or 0.0, **acting)
+            names.extend(frame.name for frame in frames)
+            return [frame.request for frame in frames]
+
+        yield from stream(shell, request, "turntable", prepare, names=names, finish=sheet_and_animation)
+
+    publish(
+        "turntable",
+        "Make one picture of a person per angle, from left to right, with one seed.",
+        [
+            *PERSON,
+            COUNT,
+            WIDEST,
+            POSE[4],
+            *ACTING,
+            *common.without(SETTINGS, "num_images", "keep_best"),
+        ],
+        SERIES,
+        common.picture_outputs(),
+        run,
+        **common.HEAVY,
+    )
+
+
+def sheet_and_animation(engine: Engine, results: Results, pictures: list[Picture]) -> tuple[list[Path], dict[str, Any]]:
+    """Contact sheet and animation of a series, beside its pictures."""
+    from arc2face.series import save_series
+
+    del engine
+    folder = Path(pictures[0].path).parent
+    frames = [result.images[0].rgb_u8 for result in results]
+    sheet, animation = save_series(frames, folder / "contact-sheet.png", folder / "animation.webp")
+    return [sheet, animation], {"sheet": sheet.name, "animation": animation.name}
+
+
 def _normal_map(shell: Shell) -> None:
-    angles = [gr.Number(0, label=f"{name} in degrees") for name in ("Yaw", "Pitch", "Roll")]
+    def run(request: gr.Request, values: dict[str, Any]) -> str:
+        from arc2face.pictures.saving import save_picture
+        from arc2face.sources import PoseSource, find_pose
 
-    @shows_errors
-    def normal_map(  # noqa: D417 - as above
-        request: gr.Request, yaw: float = 0, pitch: float = 0, roll: float = 0
-    ) -> str:
-        """Draw the normal map of an average head at given angles.
+        with errors_shown():
+            angles: dict[str, Any] = {name: values[name] or 0.0 for name in ("yaw", "pitch", "roll")}
+            posed = find_pose(shell.backend.engine(), PoseSource(**angles))
+            assert posed is not None
+            target = shell.files.new_run(session_of(request)) / "normal-map.png"
+            return str(save_picture(posed.condition.normal_map, target))
 
-        Args:
-            yaw: degrees to the picture's right, -75 to 75.
-            pitch: degrees downwards, -40 to 40.
-            roll: degrees, -30 to 30.
-
-        Returns:
-            A PNG file that generate_pose accepts.
-        """
-        target = shell.files.new_run(session_of(request)) / "normal-map.png"
-        Image.fromarray(shell.backend.engine().normal_map(yaw, pitch, roll)).save(target)
-        return str(target)
-
-    gr.Button(visible=False).click(
-        normal_map,
-        angles,
-        gr.File(label="Normal map"),
-        api_name="normal_map",
-        concurrency_id=FACES,
-        concurrency_limit=2,
+    publish(
+        "normal_map",
+        "Draw the normal map of an average head at given angles.",
+        POSE[3:],
+        "A PNG file that generate_pose accepts.",
+        [gr.File(label="Normal map")],
+        run,
+        **common.LIGHT,
     )

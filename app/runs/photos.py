@@ -22,14 +22,13 @@ class PhotoShelf:
         self._lock = threading.Lock()
         self._photos: dict[str, OrderedDict[str, Photo]] = {}
 
-    def get(self, session: str, path: str, name: str = "the photo") -> Photo:
+    def get(self, session: str, path: str) -> Photo:
         """The photo of a file, with whatever was found in it before. Opens nothing."""
         from arc2face.faces.photo import Photo
 
         with self._lock:
             shelf = self._photos.setdefault(session, OrderedDict())
             photo = shelf.pop(path, None) or Photo(path)
-            photo.name = name
             shelf[path] = photo
             while len(shelf) > MAX_PHOTOS:
                 shelf.popitem(last=False)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.runs.files import zip_files
 from app.runs.runner import Results
 from app.runs.shell import Shell
+
+if TYPE_CHECKING:
+    from arc2face.engine import Engine
+    from arc2face.sources import Person
 
 MAX_RUNS = 50
 
@@ -86,3 +91,21 @@ def save_pictures(
 def pack(paths: Sequence[Path | str], name: str = "pictures.zip") -> Path:
     """A zip of files, beside the first of them."""
     return zip_files(paths, Path(paths[0]).parent / name)
+
+
+def save_pasted(engine: Engine, person: Person, mask: str, results: Results, pictures: Sequence[Picture]) -> list[Path]:
+    """Every picture blended into the person's full photo, beside it, with its recipe.
+
+    Raises:
+        InputError: there is no photo. StorageError: the disk is full or not writable.
+    """
+    from arc2face.pictures.recipes import save_png
+    from arc2face.sources import paste_all
+
+    images = [(image, result) for result in results for image in result.images]
+    whole = paste_all(engine, person, [image.rgb_u8 for image, _ in images], mask)
+    files: list[Path] = []
+    for (image, result), pasted, picture in zip(images, whole, pictures, strict=True):
+        target = Path(picture.path).with_name(f"full-{Path(picture.path).name}")
+        files.append(save_png(replace(image, rgb_u8=pasted), result, target))
+    return files

@@ -36,9 +36,12 @@ class Photo:
         self._landmarks: dict[int, Float32Array] = {}
 
     @classmethod
-    def of(cls, picture: Photo | ImageSource, name: str = "the picture") -> Photo:
-        """The photo itself, or a new one around a picture."""
-        return picture if isinstance(picture, Photo) else cls(picture, name)
+    def of(cls, picture: Photo | ImageSource, name: str | None = None) -> Photo:
+        """The photo itself, or a new one around a picture. `name`: what messages call it from now on."""
+        if not isinstance(picture, Photo):
+            return cls(picture, name or "the picture")
+        picture.name = name or picture.name
+        return picture
 
     @property
     def rgb_u8(self) -> RgbU8:

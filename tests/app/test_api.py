@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gradio_client import Client
-from gradio_client.exceptions import AppError
+from gradio_client.exceptions import AppError, ValidationError
 from PIL import Image
 
 from arc2face.pictures.recipes import read_recipe
@@ -38,7 +38,8 @@ def test_every_endpoint_is_named_and_documented(client: Client) -> None:
     described: Any = client.view_api(return_format="dict", print_info=False)
     endpoints = described["named_endpoints"]
     wanted = {"/generate_identity", "/generate_pose", "/generate_expression", "/identify", "/read_expression"}
-    assert set(endpoints) == wanted | {"/normal_map", "/status", "/cancel"}
+    series = {"/turntable", "/expression_strip", "/edit_expression", "/presets"}
+    assert set(endpoints) == wanted | series | {"/normal_map", "/status", "/cancel"}
     settings = {"num_images", "seed", "steps", "guidance_scale", "fast", "scheduler", "keep_best"}
     for name in ("/generate_identity", "/generate_pose", "/generate_expression"):
         parameters = {each["parameter_name"]: each for each in endpoints[name]["parameters"]}
@@ -113,8 +114,8 @@ def test_an_expression_is_read_with_named_parts(client: Client, upload: Upload) 
         (["one"], {"num_images": 0}, "between 1 and 8"),
         (["one"], {"guidance_scale": 99}, "between 1 and 10"),
         (["one"], {"seed": -1}, "seed"),
-        (["one"], {"scheduler": "best"}, "Unknown scheduler"),
-        (["one"], {"keep_best": 3}, "keep_best"),
+        (["one"], {"scheduler": "best"}, "must be dpm"),
+        (["one"], {"keep_best": 3}, "pictures to keep"),
     ],
 )
 def test_bad_input_is_explained(
@@ -137,6 +138,89 @@ def test_bad_input_is_explained(
 def test_bad_expressions_are_explained(client: Client, upload: Upload, expression: Any, message: str) -> None:
     with pytest.raises(AppError, match=message):
         client.predict([upload("one")], expression=expression, **QUICK, api_name="/generate_expression")
+
+
+def test_fast_mode_alone_takes_its_usual_settings(client: Client, upload: Upload) -> None:
+    """F11: `fast=True` needs neither steps nor guidance."""
+    _, answer = client.predict([upload("one")], fast=True, num_images=1, seed=7, api_name="/generate_identity")
+    assert answer["recipe"]["settings"]["steps"] == 4
+    assert answer["recipe"]["settings"]["guidance_scale"] == 1.0
+
+
+def test_one_file_need_not_be_in_a_list(client: Client, upload: Upload) -> None:
+    """F14."""
+    alone, _ = client.predict(upload("one"), **QUICK, api_name="/generate_identity")
+    assert digest(alone) == digest(identity(client, upload("one"))[0])
+
+
+def test_an_identity_file_suffices(client: Client, upload: Upload) -> None:
+    """F12: no photos with an identity file."""
+    from gradio_client import handle_file
+
+    file, _ = client.predict([upload("one")], api_name="/identify")
+    files, _ = client.predict(identity_file=handle_file(file), **QUICK, api_name="/generate_identity")
+    assert len(files) == 1
+
+
+def test_a_turntable_comes_with_sheet_and_animation(client: Client, upload: Upload) -> None:
+    files, answer = client.predict(
+        [upload("one")], count=3, widest=20, steps=2, seed=7, api_name="/turntable"
+    )  # fmt: skip
+    assert [each["name"] for each in answer["pictures"]] == ["-20°", "0°", "20°"]
+    assert [Path(file).suffix for file in files] == [".png", ".png", ".png", ".png", ".webp"]
+    by_angle, _ = client.predict([upload("one")], yaw=-20, **QUICK, api_name="/generate_pose")
+    assert digest(files[:1]) == digest(by_angle)
+
+
+def test_a_strip_ends_at_the_expression(client: Client, upload: Upload) -> None:
+    settings: dict[str, Any] = {"expression": {"jaw": {"open": 0.4}}, "steps": 2, "seed": 7}
+    files, answer = client.predict([upload("one")], count=3, **settings, api_name="/expression_strip")
+    assert [each["name"] for each in answer["pictures"]] == ["0%", "50%", "100%"]
+    whole, _ = client.predict([upload("one")], num_images=1, **settings, api_name="/generate_expression")
+    assert digest(files[2:3]) == digest(whole)
+
+
+def test_expressions_are_edited_in_one_order(client: Client, upload: Upload) -> None:
+    """Blend, amount, eyelids and jaw, clamp: the same numbers as the library's."""
+    answer = client.predict(preset="Mouth open", amount=1.5, left_eyelid=0.4, api_name="/edit_expression")
+    assert answer["jaw"]["open"] == pytest.approx(0.45)
+    assert answer["eyelids"] == {"left": pytest.approx(0.4), "right": 0}
+    names = client.predict(api_name="/presets")
+    assert names["Mouth open"]["jaw"]["open"] == pytest.approx(0.3)
+
+
+def test_results_are_pasted_back_into_the_photo(client: Client, upload: Upload) -> None:
+    wanted: dict[str, Any] = {"expression": {"jaw": {"open": 0.3}}, "keep_look": 0.8, "paste_back": "face"}
+    files, answer = client.predict([upload("one")], **wanted, **QUICK, api_name="/generate_expression")
+    assert len(files) == 2
+    assert answer["pasted"] == [Path(files[1]).name]
+    assert Image.open(files[1]).size == Image.open(upload("one")["path"]).size
+    with pytest.raises(AppError, match="look kept"):
+        client.predict([upload("one")], **{**wanted, "keep_look": 0}, **QUICK, api_name="/generate_expression")
+
+
+@pytest.mark.parametrize("yaw", [100.0, 1e9])
+def test_angles_beyond_the_range_are_refused(client: Client, yaw: float) -> None:
+    """F13: refused, not clamped."""
+    with pytest.raises(AppError, match="between -75 and 75"):
+        client.predict(yaw, 0, 0, api_name="/normal_map")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_images", "5"),
+        ("steps", ""),
+        ("seed", "\x00"),
+        ("guidance_scale", True),
+        ("seed", "\ud800"),
+        ("steps", [4]),
+    ],
+)
+def test_what_is_no_number_is_refused_in_words(client: Client, upload: Upload, name: str, value: Any) -> None:
+    """K1: never an internal error."""
+    with pytest.raises((AppError, ValidationError), match=r"must (be a whole number|lie) between"):
+        client.predict([upload("one")], **{**QUICK, name: value}, api_name="/generate_identity")
 
 
 def test_missing_licensed_files_are_named(client: Client, upload: Upload) -> None:

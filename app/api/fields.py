@@ -1,0 +1,169 @@
+"""How an endpoint is declared: a table of fields. Signature, docstring, components and validation all come from it.
+
+Gradio takes the names of an endpoint's parameters from the function's signature, their types from components, and what
+MCP clients read from the docstring; one `Field` feeds all three, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ListFiles
+from pydantic import model_validator
+
+from app.runs.errors import explain
+from arc2face.errors import Arc2FaceError
+
+Check = Callable[[Any], object]
+"""Raises an Arc2FaceError for a value that does not fit; what it returns does not matter."""
+
+
+_ANY_JSON: dict[str, Any] = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": True},
+        {"type": "array", "items": {}},
+        *({"type": kind} for kind in ("number", "string", "boolean", "null")),
+    ],
+    "description": "any valid json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One parameter. `text`: one sentence for people and MCP clients. `check`: judges a value that is not None."""
+
+    name: str
+    make: Callable[[], Any]
+    text: str
+    default: Any = None
+    check: Check | None = None
+
+
+def any_json(label: str) -> Any:
+    """A JSON component, described by a schema that MCP clients accept."""
+    component = gr.JSON(None, label=label)
+    # On the instance: Gradio writes a stub file beside the module of every subclass of a component.
+    component.api_info = lambda: _ANY_JSON  # type: ignore[method-assign]
+    return component
+
+
+class _OneOrMore(ListFiles):
+    @model_validator(mode="before")
+    @classmethod
+    def _wrap(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+
+def several_files(label: str) -> Any:
+    """Several files; a single one that is not in a list is taken as a list of one."""
+    component = gr.File(label=label, file_count="multiple", type="filepath")
+    component.data_model = _OneOrMore
+    return component
+
+
+def files_field(name: str, text: str) -> Field:
+    """Uploaded pictures."""
+    return Field(name, lambda: several_files(text), text)
+
+
+def file_field(name: str, text: str) -> Field:
+    """One uploaded file."""
+    return Field(name, lambda: gr.File(label=text, type="filepath"), text)
+
+
+def number_field(name: str, text: str, default: float | None = None, check: Check | None = None) -> Field:
+    """A number; whether it must be whole and where it must lie says `check`."""
+    return Field(name, lambda: gr.Number(default, label=text), text, default, check)
+
+
+def flag_field(name: str, text: str, default: bool = False) -> Field:
+    """A switch."""
+    return Field(name, lambda: gr.Checkbox(default, label=text), text, default)
+
+
+def text_field(name: str, text: str, default: str | None = None, check: Check | None = None) -> Field:
+    """A word."""
+    return Field(name, lambda: gr.Textbox(default, label=text), text, default, check)
+
+
+def json_field(name: str, text: str, check: Check | None = None) -> Field:
+    """A JSON value."""
+    return Field(name, lambda: any_json(text), text, None, check)
+
+
+def publish(
+    name: str,
+    summary: str,
+    fields: Sequence[Field],
+    answer: str,
+    outputs: Sequence[Any],
+    run: Callable[[gr.Request, dict[str, Any]], Any],
+    **event: Any,
+) -> None:
+    """Add one endpoint to the page that is being built.
+
+    Args:
+        name: the endpoint's name, without a slash.
+        summary: what it does, one sentence.
+        fields: its parameters, in order; each has a default, so that a caller names only what matters.
+        answer: what comes back.
+        outputs: components of the answer.
+        run: takes the request and the values by field name.
+        event: further options of the Gradio event, such as its queue.
+    """
+    if inspect.isgeneratorfunction(run):
+
+        def endpoint(request: gr.Request, *values: Any) -> Any:
+            yield from run(request, _named(fields, values))
+
+    else:
+
+        def endpoint(request: gr.Request, *values: Any) -> Any:
+            return run(request, _named(fields, values))
+
+    endpoint.__name__ = name
+    endpoint.__doc__ = _docstring(summary, fields, answer)
+    parameters = [inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)]
+    parameters += [
+        inspect.Parameter(field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=field.default, annotation=Any)
+        for field in fields
+    ]
+    endpoint.__annotations__ = {"request": gr.Request, **{field.name: Any for field in fields}}
+    endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    options: dict[str, Any] = {"api_name": name, **event}
+    if event.get("queue", True):
+
+        def validator(*values: Any) -> list[dict[str, Any]]:
+            return verdicts(fields, values)
+
+        options["validator"] = validator
+    gr.Button(visible=False).click(endpoint, [field.make() for field in fields], list(outputs), **options)
+
+
+def verdicts(fields: Sequence[Field], values: Sequence[Any]) -> list[dict[str, Any]]:
+    """A validator's verdict per field, so that a message stands at the value that does not fit."""
+    return [_verdict(field, value) for field, value in zip(fields, values, strict=True)]
+
+
+def _verdict(field: Field, value: Any) -> dict[str, Any]:
+    if field.check is None or value is None:
+        return gr.validate(True, "")
+    try:
+        field.check(value)
+    except Arc2FaceError as error:
+        return gr.validate(False, explain(error))
+    return gr.validate(True, "")
+
+
+def _named(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, Any]:
+    named = {field.name: value for field, value in zip(fields, values, strict=True)}
+    return {field.name: field.default if named[field.name] is None else named[field.name] for field in fields}
+
+
+def _docstring(summary: str, fields: Sequence[Field], answer: str) -> str:
+    lines = [summary, "", "Args:", *(f"    {field.name}: {field.text}" for field in fields)]
+    return "\n".join([*lines, "", "Returns:", f"    {answer}", ""])

@@ -1,0 +1,118 @@
+"""Endpoints of the Identity tab, and what every client needs: a saved identity, status, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.api import common
+from app.api.common import PERSON, PICTURES, SETTINGS, person_of, settings_of, stream
+from app.api.fields import any_json, flag_field, publish, text_field
+from app.runs.errors import errors_shown
+from app.runs.shell import Shell, session_of
+from arc2face import checks
+from arc2face.settings import COMBINE_METHODS, one_of
+from arc2face.types import GenerationRequest
+
+if TYPE_CHECKING:
+    from arc2face.engine import Engine
+
+METHOD = text_field(
+    "method", f"{one_of(COMBINE_METHODS)}.", "mean", partial(checks.choice, "The method", options=COMBINE_METHODS)
+)
+DROP_OUTLIERS = flag_field("drop_outliers", "Leave out photos that look like someone else.")
+
+
+def build(shell: Shell) -> None:
+    """Add the endpoints to the page that is being built."""
+    _generate(shell)
+    _identify(shell)
+    _housekeeping(shell)
+
+
+def _generate(shell: Shell) -> None:
+    def run(request: gr.Request, values: dict[str, Any]) -> Iterator[common.Answer]:
+        def prepare(engine: Engine) -> list[GenerationRequest]:
+            fields = settings_of(values)
+            person = person_of(shell, session_of(request), engine, values)
+            return [GenerationRequest(identity=person.identity, **fields)]
+
+        yield from stream(shell, request, "identity", prepare)
+
+    publish(
+        "generate_identity",
+        "Make new pictures of the person in the photos.",
+        [*PERSON, *SETTINGS],
+        PICTURES,
+        common.picture_outputs(),
+        run,
+        **common.HEAVY,
+    )
+
+
+def _identify(shell: Shell) -> None:
+    def run(request: gr.Request, values: dict[str, Any]) -> Any:
+        from arc2face.faces.identities import save_identity
+
+        with errors_shown():
+            session = session_of(request)
+            engine = shell.backend.engine()
+            from arc2face.sources import find_person
+
+            photos = [shell.photos.get(session, str(path)) for path in values["photos"] or ()]
+            picks = common.picks_of(values["faces"], len(photos))
+            person = find_person(
+                engine, photos, picks=picks, method=values["method"], drop_outliers=values["drop_outliers"]
+            )
+            target = shell.files.new_run(session) / "identity.npz"
+            save_identity(target, person.identity)
+            return str(target), person.facts
+
+    publish(
+        "identify",
+        "Turn photos of one person into a reusable identity file.",
+        [PERSON[0], METHOD, DROP_OUTLIERS, PERSON[2]],
+        "A small file of numbers (no picture in it), and how well the photos agree: cosine of each to the group.",
+        [gr.File(label="Identity (.npz)"), any_json("Report")],
+        run,
+        **common.LIGHT,
+    )
+
+
+def _housekeeping(shell: Shell) -> None:
+    def status(request: gr.Request, values: dict[str, Any]) -> dict[str, Any]:
+        del request, values
+        with errors_shown():
+            backend = shell.backend
+            if not backend.wait(0):
+                return {"ready": False, "kind": backend.kind, "components": []}
+            engine = backend.engine()
+            parts = [{**asdict(row), "source": row.source.rpartition("/")[2]} for row in engine.status()]
+            return {"ready": True, "kind": backend.kind, "runtime": asdict(engine.runtime), "components": parts}
+
+    def cancel(request: gr.Request, values: dict[str, Any]) -> dict[str, Any]:
+        del values
+        return {"stopped": shell.jobs.cancel(session_of(request))}
+
+    publish(
+        "status",
+        "Say which models are in use, whether they are loaded, and what is missing.",
+        [],
+        "A JSON object: ready, kind, runtime, and one row per part.",
+        [any_json("Answer")],
+        status,
+        queue=False,
+    )
+    publish(
+        "cancel",
+        "Stop what this client has running or waiting; other clients are not affected.",
+        [],
+        "A JSON object with the number of runs that were stopped.",
+        [any_json("Answer")],
+        cancel,
+        queue=False,
+    )
