@@ -6,9 +6,9 @@ shows at most 40 characters of what was given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-
-import numpy as np
+from numbers import Real
 
 from arc2face.errors import SettingsError
 from arc2face.settings import one_of, span
@@ -19,9 +19,9 @@ _SHOWN = 40
 def whole(name: str, value: object, limits: tuple[int, int]) -> int:
     """`value` as an int within `limits`; 4.0 is whole, too. Raises SettingsError."""
     found = _number(value)
-    if found is None or found != found or abs(found) == np.inf or found % 1 or not limits[0] <= found <= limits[1]:
+    if found is None or not math.isfinite(found) or found % 1 or not limits[0] <= found <= limits[1]:
         raise SettingsError(f"{name} must be a whole number between {limits[0]} and {limits[1]}, not {shown(value)}.")
-    return int(value) if isinstance(value, int | np.integer) else int(found)
+    return int(value)  # type: ignore[call-overload]  # an int of any size, or a float without a fraction
 
 
 def number(name: str, value: object, limits: tuple[float, float]) -> float:
@@ -34,7 +34,7 @@ def number(name: str, value: object, limits: tuple[float, float]) -> float:
 
 def flag(name: str, value: object) -> bool:
     """`value` as a bool; numbers and text are refused. Raises SettingsError."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
         raise SettingsError(f"{name} must be true or false, not {shown(value)}.")
     return bool(value)
 
@@ -60,6 +60,8 @@ def size(name: str, value: object) -> int:
 
 def rgb_picture(name: str, value: object) -> None:
     """Refuse what is not (H, W, 3) uint8 RGB of at least 8 pixels a side. Raises SettingsError."""
+    import numpy as np  # not above: the command line's --help must not wait for it
+
     if not isinstance(value, np.ndarray) or value.ndim != 3 or value.shape[2] != 3 or value.dtype != np.uint8:
         raise SettingsError(f"{name} must be an RGB array of shape (height, width, 3) with 8 bits per channel.")
     if min(value.shape[:2]) < 8:
@@ -74,12 +76,13 @@ def shown(value: object) -> str:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+    # NumPy registers its scalars with `numbers`, its booleans not.
+    if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
         return float(value)
     except OverflowError:
-        return np.inf
+        return math.inf
 
 
 __all__ = ["choice", "flag", "number", "rgb_picture", "shown", "size", "span", "whole"]

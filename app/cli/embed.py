@@ -10,9 +10,11 @@ import typer
 from app.cli import console
 from app.cli.generate import DropOutliers, Method
 from app.cli.options import AsJson, Device, Models, Photos, Picks
-from app.cli.session import ModelChoice, Person, find_person, open_engine
+from app.cli.output import check_file
+from app.cli.session import ModelChoice, find_person, open_engine
 
 if TYPE_CHECKING:
+    from arc2face.sources import Person
     from arc2face.types import IdentityEmbedding
 
 HELP = "Read the identity of one person from photos, save it, and say how well the photos agree."
@@ -40,12 +42,13 @@ def run(
     device: Device = "auto",
 ) -> None:
     """Embeds, saves and reports."""
+    output = check_file(output)
     with open_engine(ModelChoice(models, device, "auto", "resident")) as engine:
         person = find_person(engine, photos, None, face, method, drop_outliers)
     others = {str(path): person.identity.cosine(_load(path)) for path in compare or ()}
     saved = _save(output, person.identity) if output is not None else None
     if as_json:
-        console.answer({**person.summary(), "names": [str(p) for p in photos], "saved": saved, "compared": others})
+        console.answer({**person.facts, "names": [str(p) for p in photos], "saved": saved, "compared": others})
     else:
         _tell(photos, person, saved, others)
 

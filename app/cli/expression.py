@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from app.cli import console
 from app.cli import expression_options as face_options
-from app.cli.expression_options import ExpressionChoice, find_expression, preset_names
 from app.cli.options import (
     AsJson,
     Count,
@@ -26,27 +26,32 @@ from app.cli.options import (
     Picks,
     Scheduler,
     Seed,
+    Size,
     Steps,
     Vram,
 )
-from app.cli.pose_options import Pitch, PoseChoice, PosePhoto, Roll, Yaw, find_pose
-from app.cli.session import (
-    ModelChoice,
-    Person,
-    Settings,
-    find_person,
-    generate,
-    open_engine,
-    save,
-    save_picture,
-    say_rows,
-    unused,
+from app.cli.output import check_file, check_folder, save, tell, unused
+from app.cli.pose_options import (
+    End,
+    MapIn,
+    Pitch,
+    PoseFace,
+    PosePhoto,
+    Roll,
+    Start,
+    Yaw,
+    find_pose,
+    pose_source,
 )
-from arc2face.errors import SettingsError
+from app.cli.pose_options import Strength as PoseStrength
+from app.cli.session import ModelChoice, Settings, find_person, generate, generate_series, open_engine
+from arc2face.settings import DEFAULT_LOOK_STRENGTH, PASTE_MASKS, one_of
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
-    from arc2face.types import Expression, GenerationRequest, GenerationResult, ReferenceCondition
+    from arc2face.settings import PasteMask
+    from arc2face.sources import LookSource, Person
+    from arc2face.types import Expression, GenerationResult
 
 HELP = "The same person with another expression: as in a photo, from numbers, or from a preset."
 
@@ -65,7 +70,7 @@ LookStrength = Annotated[
 PasteBack = Annotated[
     str | None,
     typer.Option(
-        help="Blend each result into the full-size photo: face or head. Needs --keep-look.",
+        help=f"Blend each result into the full-size photo: {one_of(PASTE_MASKS)}. Needs --keep-look.",
         rich_help_panel=_LOOK,
         show_default=False,
     ),
@@ -102,18 +107,24 @@ def run(
     strength: face_options.Strength = 1.0,
     strip: Strip = None,
     keep_look: KeepLook = False,
-    look_strength: LookStrength = 0.8,
+    look_strength: LookStrength = DEFAULT_LOOK_STRENGTH,
     paste_back: PasteBack = None,
     pose_photo: PosePhoto = None,
+    pose_face: PoseFace = None,
     yaw: Yaw = None,
     pitch: Pitch = None,
     roll: Roll = None,
+    normal_map: MapIn = None,
+    pose_strength: PoseStrength = 1.0,
+    pose_start: Start = 0.0,
+    pose_end: End = 1.0,
     count: Count = 4,
     seed: Seed = None,
     steps: Steps = None,
     guidance: Guidance = None,
     fast: Fast = False,
     scheduler: Scheduler = "dpm++",
+    size: Size = None,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
@@ -126,124 +137,69 @@ def run(
     vram: Vram = "resident",
 ) -> None:
     """Reads or builds the expression, generates, saves and reports."""
+    from arc2face.series import expression_strip
+    from arc2face.sources import LookSource, find_expression, find_look
+    from arc2face.types import ExpressionCondition, GenerationRequest
+
     if preset == "list":
         _list_presets(models, as_json)
         return
-    jaw, lids = (jaw_open, jaw_side, jaw_roll), (left_eyelid, right_eyelid)
-    wanted = ExpressionChoice(target or (), target_face or (), blend, expression, preset, amplitude, lids, jaw)
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, None, keep_best, not no_score).check()
-    pose = PoseChoice(pose_photo, None, yaw, pitch, roll)
-    look = _Look(keep_look, look_strength, _mask(paste_back, keep_look))
+    source = face_options.expression_source(
+        target or (),
+        target_face or (),
+        blend,
+        expression,
+        preset,
+        amplitude,
+        (left_eyelid, right_eyelid),
+        (jaw_open, jaw_side, jaw_roll),
+    )
+    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
+    look = LookSource(keep=keep_look, strength=look_strength, paste=cast("PasteMask | None", paste_back)).check()
+    pose = pose_source(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
+    output, save_expression = check_folder(output), check_file(save_expression, (".json",))
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
-        found, facts = find_expression(engine, wanted)
-        saved = _save_expression(save_expression, found)
-        facts |= {"values": [float(value) for value in found.values], "saved": saved}
+        found = find_expression(engine, source)
+        facts: dict[str, Any] = {"source": face_options.source_words(source), "amplitude": amplitude}
+        facts |= {"values": [float(value) for value in found.values], "saved": _save(save_expression, found)}
         if read_only:
             _tell({"images": [], "expression": facts}, as_json)
             return
         person = find_person(engine, photos, identity, face)
+        posed = find_pose(engine, pose, person)
+        request = GenerationRequest(
+            identity=person.identity,
+            expression=ExpressionCondition(found, strength),
+            reference=find_look(engine, look, person),
+            pose=posed.condition if posed is not None else None,
+            **settings,
+        )
         if strip is not None:
-            request = _request(engine, person, settings, found, strength, look, pose)
-            _tell({**_strip(engine, request, strip, output), "expression": facts}, as_json)
+            frames = expression_strip(request, found, strip, strength=strength)
+            _tell({**generate_series(engine, frames, output, "strip", "strip"), "expression": facts}, as_json)
             return
-        result = generate(engine, _request(engine, person, settings, found, strength, look, pose))
+        result = generate(engine, request)
         rows = save(result, output, "expression")
         pasted = _paste(engine, person, result, look, output)
-        answer = {"images": rows, "pasted": pasted, "expression": facts, "person": person.summary()}
+        answer = {"images": rows, "pasted": pasted, "expression": facts, "person": person.facts}
         _tell({**answer, "recipe": result.recipe, "seconds": result.seconds}, as_json)
 
 
-class _Look:
-    """Whether and how the photo's own look is kept. `mask`: face or head for pasting back, or None."""
+def _paste(engine: Engine, person: Person, result: GenerationResult, look: LookSource, output: Path) -> list[str]:
+    """The results blended into the original photo, one file each, with their recipes."""
+    from arc2face.pictures.recipes import save_png
+    from arc2face.sources import paste_all
 
-    def __init__(self, keep: bool, strength: float, mask: Any) -> None:
-        self.keep = keep
-        self.strength = strength
-        self.mask = mask
-
-    def condition(self, engine: Engine, person: Person) -> ReferenceCondition | None:
-        """The reference condition of the first photo, aligned."""
-        from arc2face.types import ReferenceCondition
-
-        if not self.keep:
-            return None
-        if not person.photos:
-            raise SettingsError("--keep-look needs a photo of the person; a saved identity has no look.")
-        return ReferenceCondition(engine.align(person.photos[0], person.pick), self.strength)
-
-
-def _mask(text: str | None, keep_look: bool) -> str | None:
-    if text is None:
-        return None
-    if text not in ("face", "head"):
-        raise SettingsError(f"--paste-back takes face or head, not {text!r}.")
-    if not keep_look:
-        raise SettingsError("--paste-back needs --keep-look: only then does the result fit into the photo.")
-    return text
-
-
-def _request(
-    engine: Engine,
-    person: Person,
-    settings: Settings,
-    expression: Expression,
-    strength: float,
-    look: _Look,
-    pose: PoseChoice,
-) -> GenerationRequest:
-    from arc2face.types import ExpressionCondition, GenerationRequest
-
-    return GenerationRequest(
-        identity=person.identity,
-        expression=ExpressionCondition(expression, strength),
-        reference=look.condition(engine, person),
-        pose=find_pose(engine, pose, person).condition if pose.given else None,
-        **settings.fields(),
-    )
-
-
-def _strip(engine: Engine, request: GenerationRequest, amounts: int, output: Path) -> dict[str, Any]:
-    """One seed, n amounts from 0 to 1 of the expression; the sheet and the animation lie beside the pictures."""
-    from arc2face.expression.values import amplify
-    from arc2face.pictures.sheets import contact_sheet, save_animation
-    from arc2face.types import ExpressionCondition
-
-    if not 2 <= amounts <= 64:
-        raise SettingsError(f"A strip has 2 to 64 pictures, not {amounts}.")
-    assert request.expression is not None
-    rows: list[dict[str, Any]] = []
-    pictures: list[Any] = []
-    for index in range(amounts):
-        amount = index / (amounts - 1)
-        part = ExpressionCondition(amplify(request.expression.expression, amount), request.expression.strength)
-        result = generate(
-            engine,
-            request.with_(num_images=1, keep_best=0, expression=part),
-            f"amount {index + 1} of {amounts}",
-        )
-        rows += [row | {"amount": amount} for row in save(result, output, f"strip-{index + 1:02d}")]
-        pictures.append(result.images[0].rgb_u8)
-    sheet = save_picture(contact_sheet(pictures), unused(output / "strip.png"))
-    movie = save_animation(pictures, unused(output / "strip.webp"))
-    return {"images": rows, "sheet": str(sheet), "animation": str(movie)}
-
-
-def _paste(engine: Engine, person: Person, result: GenerationResult, look: _Look, output: Path) -> list[str]:
-    """The results blended into the original photo, one file each."""
-    if look.mask is None:
+    if look.paste is None:
         return []
-    from arc2face.faces.pasteback import paste_back
-
-    photo = person.photos[0]
-    points = engine.perception.landmarks(photo, person.pick)
-    paths: list[str] = []
-    for image in result.images:
-        blended = paste_back(photo, image.rgb_u8, points, look.mask)
-        paths.append(str(save_picture(blended, unused(output / f"pasted-{image.seed}.png"))))
-    return paths
+    whole = paste_all(engine, person, [image.rgb_u8 for image in result.images], look.paste)
+    return [
+        str(save_png(replace(image, rgb_u8=pasted), result, unused(output / f"pasted-{image.seed}.png")))
+        for image, pasted in zip(result.images, whole, strict=True)
+    ]
 
 
-def _save_expression(path: Path | None, expression: Expression) -> str | None:
+def _save(path: Path | None, expression: Expression) -> str | None:
     if path is None:
         return None
     from arc2face.expression.values import save_expression
@@ -252,7 +208,7 @@ def _save_expression(path: Path | None, expression: Expression) -> str | None:
 
 
 def _list_presets(models: Path | None, as_json: bool) -> None:
-    names = preset_names(models)
+    names = face_options.preset_names(models)
     if as_json:
         console.answer({"presets": names})
     else:
@@ -260,15 +216,9 @@ def _list_presets(models: Path | None, as_json: bool) -> None:
 
 
 def _tell(facts: dict[str, Any], as_json: bool) -> None:
+    tell(facts, as_json)
     if as_json:
-        console.answer(facts)
         return
-    say_rows(facts["images"])
-    for path in facts.get("pasted", ()):
-        console.say(f"{path}  pasted back")
-    for name in ("sheet", "animation"):
-        if facts.get(name):
-            console.say(f"{facts[name]}  {name}")
     if facts["expression"]["saved"]:
         console.say(f"{facts['expression']['saved']}  expression")
     if not facts["images"]:

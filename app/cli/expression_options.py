@@ -1,20 +1,17 @@
-"""Expression options, and how they become the 55 numbers."""
+"""Expression options, and the source they describe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.session import photo
 from arc2face.errors import SettingsError
 
 if TYPE_CHECKING:
-    from arc2face.engine import Engine
-    from arc2face.types import Expression
+    from arc2face.sources import ExpressionSource
 
 _PANEL = "The expression"
 
@@ -61,20 +58,6 @@ Strength = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ExpressionChoice:
-    """The expression options of one call: one source, then edits."""
-
-    targets: Sequence[Path] = ()
-    faces: Sequence[int] = ()
-    blend: float = 0.5
-    file: Path | None = None
-    preset: str | None = None
-    amplitude: float = 1.0
-    eyelids: tuple[float | None, float | None] = (None, None)
-    jaw: tuple[float | None, float | None, float | None] = (None, None, None)
-
-
 def preset_names(models: Path | None) -> list[str]:
     """Names of the built-in presets and those of the models folder."""
     from arc2face.expression.presets import load_presets
@@ -83,38 +66,46 @@ def preset_names(models: Path | None) -> list[str]:
     return list(load_presets(best_bundle(models).root))
 
 
-def find_expression(engine: Engine, choice: ExpressionChoice) -> tuple[Expression, dict[str, Any]]:
-    """The expression and where it came from. Without any source it is neutral. Raises Arc2FaceError."""
-    from arc2face.expression.values import amplify, with_eyelids, with_jaw
+def expression_source(
+    targets: Sequence[Path],
+    faces: Sequence[int],
+    blend: float,
+    file: Path | None,
+    preset: str | None,
+    amplitude: float,
+    eyelids: tuple[float | None, float | None],
+    jaw: tuple[float | None, float | None, float | None],
+) -> ExpressionSource:
+    """The expression that the options of one call describe; faces are counted from 1 here. Raises SettingsError."""
+    from arc2face.sources import ExpressionSource, Mixed
 
-    if sum([bool(choice.targets), choice.file is not None, choice.preset is not None]) > 1:
-        raise SettingsError("Give one source of the expression: --target, --expression or --preset.")
-    found, source = _source(engine, choice)
-    edited = amplify(found, choice.amplitude)
-    edited = with_eyelids(edited, *choice.eyelids)
-    return with_jaw(edited, *choice.jaw), {"source": source, "amplitude": choice.amplitude}
-
-
-def _source(engine: Engine, choice: ExpressionChoice) -> tuple[Expression, str]:
-    from arc2face.expression.presets import load_presets
-    from arc2face.expression.values import blend, load_expression
-    from arc2face.types import Expression
-
-    if choice.file is not None:
-        return load_expression(choice.file), str(choice.file)
-    if choice.preset is not None:
-        presets = {name.lower(): value for name, value in load_presets(engine.models.root).items()}
-        if choice.preset.lower() not in presets:
-            raise SettingsError(f"There is no preset {choice.preset!r}; --preset list shows them.")
-        return presets[choice.preset.lower()], f"preset {choice.preset}"
-    if not choice.targets:
-        return Expression.neutral(), "neutral"
-    if len(choice.targets) > 2:
+    if len(targets) > 2:
         raise SettingsError("At most two target photos can be mixed.")
-    picks = [*choice.faces, *[0] * len(choice.targets)]
-    read = [
-        engine.read_expression(photo(path), pick - 1 if pick else None)
-        for path, pick in zip(choice.targets, picks, strict=False)
-    ]
-    names = " and ".join(str(path) for path in choice.targets)
-    return (read[0], names) if len(read) == 1 else (blend(read[0], read[1], choice.blend), names)
+    photos: list[Path | None] = [*targets, None, None]
+    picks = [*[face - 1 for face in faces], None, None]
+    edits = Mixed(
+        share=blend,
+        amount=amplitude,
+        left_eyelid=eyelids[0],
+        right_eyelid=eyelids[1],
+        jaw_open=jaw[0],
+        jaw_side=jaw[1],
+        jaw_roll=jaw[2],
+    )
+    return ExpressionSource(
+        photo=photos[0],
+        face=picks[0],
+        second=photos[1],
+        second_face=picks[1],
+        file=file,
+        preset=preset,
+        edits=edits,
+    )
+
+
+def source_words(source: ExpressionSource) -> str:
+    """Where an expression came from, for the answer."""
+    if source.preset is not None:
+        return f"preset {source.preset}"
+    photos = " and ".join(str(photo) for photo in (source.photo, source.second) if photo is not None)
+    return photos or (str(source.file) if source.file is not None else "neutral")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import console
 from app.cli.options import (
     AsJson,
     Count,
@@ -28,10 +27,11 @@ from app.cli.options import (
     Steps,
     Vram,
 )
-from app.cli.session import ModelChoice, Person, Settings, find_person, generate, open_engine, save, say_rows
+from app.cli.output import check_file, check_folder, save, tell
+from app.cli.session import ModelChoice, Settings, find_person, generate, open_engine
 
 if TYPE_CHECKING:
-    from arc2face.engine import Engine
+    from arc2face.sources import Person
     from arc2face.types import GenerationRequest
 
 HELP = "New pictures of one person, from photos or a saved identity."
@@ -86,9 +86,12 @@ def run(
     vram: Vram = "resident",
 ) -> None:
     """Generates, saves and reports."""
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).check()
+    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
+    output, save_identity = check_folder(output), check_file(save_identity)
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
-        person = _person(engine, photos, identity, face, method, drop_outliers, recipe)
+        # only a recipe may have to know the person itself
+        known = recipe is not None and not photos and identity is None
+        person = None if known else find_person(engine, photos, identity, face, method, drop_outliers)
         request = _request(person, settings, recipe)
         if save_identity is not None and person is not None:
             from arc2face.faces.identities import save_identity as write
@@ -96,29 +99,11 @@ def run(
             write(save_identity, person.identity)
         result = generate(engine, request)
         rows = save(result, output, "face", embedding_in_recipe)
-        if as_json:
-            facts = person.summary() if person is not None else None
-            console.answer({"images": rows, "person": facts, "recipe": result.recipe, "seconds": result.seconds})
-        else:
-            say_rows(rows)
+        facts = person.facts if person is not None else None
+        tell({"images": rows, "person": facts, "recipe": result.recipe, "seconds": result.seconds}, as_json)
 
 
-def _person(
-    engine: Engine,
-    photos: list[Path] | None,
-    identity: Path | None,
-    face: list[int] | None,
-    method: str,
-    drop_outliers: bool,
-    recipe: Path | None,
-) -> Person | None:
-    """None only when a recipe has to know the person itself."""
-    if recipe is not None and not photos and identity is None:
-        return None
-    return find_person(engine, photos, identity, face, method, drop_outliers)
-
-
-def _request(person: Person | None, settings: Settings, recipe: Path | None) -> GenerationRequest:
+def _request(person: Person | None, settings: dict[str, Any], recipe: Path | None) -> GenerationRequest:
     from arc2face.types import GenerationRequest
 
     if recipe is not None:
@@ -127,4 +112,4 @@ def _request(person: Person | None, settings: Settings, recipe: Path | None) -> 
         stored: dict[str, Any] = read_recipe(recipe)
         return request_from_recipe(stored, person.identity if person is not None else None)
     assert person is not None
-    return GenerationRequest(identity=person.identity, **settings.fields())
+    return GenerationRequest(identity=person.identity, **settings)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from arc2face.errors import SettingsError
+from arc2face.settings import CHOOSABLE_SCHEDULERS, FAST, FULL, MAX_IMAGES, VRAM_POLICIES, one_of, span
 
 __all__ = [
     "AsJson",
@@ -76,7 +77,7 @@ Device = Annotated[
 Dtype = Annotated[str, typer.Option(help="auto, fp32 or fp16.", envvar="ARC2FACE_DTYPE", rich_help_panel=_MODELS)]
 Vram = Annotated[
     str,
-    typer.Option(help="resident, offload or sequential.", envvar="ARC2FACE_VRAM", rich_help_panel=_MODELS),
+    typer.Option(help=f"{one_of(VRAM_POLICIES)}.", envvar="ARC2FACE_VRAM", rich_help_panel=_MODELS),
 ]
 Photos = Annotated[list[Path], typer.Argument(help="Photos of one person.", show_default=False, metavar="PHOTO")]
 OptionalPhotos = Annotated[
@@ -95,7 +96,7 @@ Picks = Annotated[
     list[int] | None,
     typer.Option(
         "--face",
-        help="Which face of the photo, 1 the largest; once per photo.",
+        help="Which face of the photo, 1 the best; once per photo.",
         min=1,
         rich_help_panel=_WHO,
         show_default=False,
@@ -103,7 +104,9 @@ Picks = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.", rich_help_panel=_ANSWER)]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=_ANSWER)]
-Count = Annotated[int, typer.Option("--count", "-n", help="Number of pictures, 1 to 8.", rich_help_panel=_PICTURES)]
+Count = Annotated[
+    int, typer.Option("--count", "-n", help=f"Number of pictures, 1 to {MAX_IMAGES}.", rich_help_panel=_PICTURES)
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Picture k uses seed + k; random when omitted.", rich_help_panel=_PICTURES, show_default=False),
@@ -111,19 +114,25 @@ Seed = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(
-        help="Denoising steps, 1 to 100 (25); in fast mode 1 to 8 (3).", rich_help_panel=_PICTURES, show_default=False
+        help=f"Denoising steps, {span(FULL.steps_range)} ({FULL.steps}); in fast mode {span(FAST.steps_range)} "
+        f"({FAST.steps}).",
+        rich_help_panel=_PICTURES,
+        show_default=False,
     ),
 ]
 Guidance = Annotated[
     float | None,
     typer.Option(
-        help="Guidance scale, 1 (off) to 10; 3.0, in fast mode 1.0.", rich_help_panel=_PICTURES, show_default=False
+        help=f"Guidance scale, 1 (off) to {FULL.guidance_range[1]:g}; usually {FULL.guidance_scale}, in fast mode "
+        f"{FAST.guidance_scale}.",
+        rich_help_panel=_PICTURES,
+        show_default=False,
     ),
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="LCM-LoRA: a few steps.", rich_help_panel=_PICTURES)]
 Scheduler = Annotated[
     str,
-    typer.Option(help="dpm++, dpm++-karras, unipc, euler or ddim; unused in fast mode.", rich_help_panel=_PICTURES),
+    typer.Option(help=f"{one_of(CHOOSABLE_SCHEDULERS)}; unused in fast mode.", rich_help_panel=_PICTURES),
 ]
 Size = Annotated[
     str | None,

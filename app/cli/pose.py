@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import console
 from app.cli.options import (
     AsJson,
     Count,
@@ -28,35 +27,27 @@ from app.cli.options import (
     Steps,
     Vram,
 )
+from app.cli.output import check_file, check_folder, save, tell, unused
 from app.cli.pose_options import (
     End,
     MapIn,
     Pitch,
-    PoseChoice,
     PoseFace,
     PosePhoto,
     Roll,
     Start,
     Strength,
     Yaw,
-    condition_of,
     find_pose,
+    pose_source,
 )
-from app.cli.session import (
-    ModelChoice,
-    Settings,
-    find_person,
-    generate,
-    open_engine,
-    save,
-    save_picture,
-    say_rows,
-    unused,
-)
+from app.cli.session import ModelChoice, Settings, find_person, generate, generate_series, open_engine
 from arc2face.errors import SettingsError
+from arc2face.settings import TURNTABLE_WIDEST
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
+    from arc2face.sources import PoseSource
     from arc2face.types import IdentityEmbedding
 
 HELP = "The same person with another head pose: as in a photo, by angles, from a normal map, or as a turntable."
@@ -110,61 +101,55 @@ def run(
     vram: Vram = "resident",
 ) -> None:
     """Reads the pose, generates, saves and reports."""
-    choice = PoseChoice(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).check()
-    if not choice.given and turntable is None:
+    from arc2face.pictures.saving import save_picture
+    from arc2face.types import GenerationRequest
+
+    if turntable is not None and (pose_photo is not None or normal_map is not None or roll):
+        raise SettingsError("A turntable makes its own poses; leave out --pose-photo, --normal-map and --roll.")
+    source = pose_source(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
+    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
+    if not source.given and turntable is None:
         raise SettingsError("Say which pose: --pose-photo, --yaw/--pitch/--roll, --normal-map or --turntable.")
+    output, save_normal_map = check_folder(output), check_file(save_normal_map, (".png",))
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
-        anyone = map_only and choice.photo is None and turntable is None
+        anyone = map_only and source.photo is None and turntable is None
         person = None if anyone else find_person(engine, photos, identity, face)
         if turntable is not None and person is not None:
-            _tell(_turn(engine, person.identity, choice, turntable, settings, output), as_json)
+            tell(_turn(engine, person.identity, source, turntable, settings, output), as_json)
             return
-        pose = find_pose(engine, choice, person)
+        posed = find_pose(engine, source, person)
+        assert posed is not None
         target = save_normal_map or (unused(output / "normal-map.png") if map_only else None)
-        saved = str(save_picture(pose.condition.normal_map, target)) if target is not None else None
-        if map_only or person is None:
-            _tell({"images": [], "normal_map": saved, "pose": pose.facts}, as_json)
-            return
-        from arc2face.types import GenerationRequest
-
-        request = GenerationRequest(identity=person.identity, pose=pose.condition, **settings.fields())
-        result = generate(engine, request)
-        rows = save(result, output, "pose")
-        facts = {"images": rows, "normal_map": saved, "pose": pose.facts, "person": person.summary()}
-        _tell({**facts, "recipe": result.recipe, "seconds": result.seconds}, as_json)
+        saved = str(save_picture(posed.condition.normal_map, target)) if target is not None else None
+        facts: dict[str, Any] = {"images": [], "normal_map": saved, "pose": posed.facts}
+        if not map_only and person is not None:
+            request = GenerationRequest(identity=person.identity, pose=posed.condition, **settings)
+            result = generate(engine, request)
+            facts |= {"images": save(result, output, "pose"), "person": person.facts}
+            facts |= {"recipe": result.recipe, "seconds": result.seconds}
+        tell(facts, as_json)
 
 
 def _turn(
-    engine: Engine, identity: IdentityEmbedding, choice: PoseChoice, angles: int, settings: Settings, output: Path
+    engine: Engine,
+    identity: IdentityEmbedding,
+    source: PoseSource,
+    angles: int,
+    settings: dict[str, Any],
+    output: Path,
 ) -> dict[str, Any]:
     """One seed, n angles; the sheet and the animation lie beside the pictures."""
-    from arc2face.pictures.sheets import contact_sheet, save_animation
-    from arc2face.pose.values import turntable_angles
+    from arc2face.series import turntable
     from arc2face.types import GenerationRequest
 
-    if choice.photo is not None or choice.normal_map is not None:
-        raise SettingsError("A turntable makes its own poses; leave out --pose-photo and --normal-map.")
-    fields: dict[str, Any] = {**settings.fields(), "num_images": 1, "keep_best": 0}
-    rows: list[dict[str, Any]] = []
-    pictures: list[Any] = []
-    turns = turntable_angles(angles, 60.0 if choice.yaw is None else abs(choice.yaw), choice.pitch or 0.0)
-    for index, (yaw, pitch, roll) in enumerate(turns):
-        pose = condition_of(choice, engine.normal_map(yaw, pitch, roll), {})
-        request = GenerationRequest(identity=identity, pose=pose.condition, **fields)
-        result = generate(engine, request, f"angle {index + 1} of {len(turns)}")
-        rows += [row | {"yaw": yaw} for row in save(result, output, f"turn-{index + 1:02d}")]
-        pictures.append(result.images[0].rgb_u8)
-    sheet = save_picture(contact_sheet(pictures), unused(output / "turntable.png"))
-    movie = save_animation(pictures, unused(output / "turntable.webp"))
-    return {"images": rows, "sheet": str(sheet), "animation": str(movie)}
-
-
-def _tell(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        console.answer(facts)
-        return
-    say_rows(facts["images"])
-    for name in ("normal_map", "sheet", "animation"):
-        if facts.get(name):
-            console.say(f"{facts[name]}  {name.replace('_', ' ')}")
+    frames = turntable(
+        engine,
+        GenerationRequest(identity=identity, **settings),
+        angles,
+        TURNTABLE_WIDEST if source.yaw is None else abs(source.yaw),
+        source.pitch or 0.0,
+        strength=source.strength,
+        start=source.start,
+        end=source.end,
+    )
+    return generate_series(engine, frames, output, "turntable", "turn")

@@ -213,7 +213,6 @@ def test_angles_beyond_the_range_are_refused(client: Client, yaw: float) -> None
         ("steps", ""),
         ("seed", "\x00"),
         ("guidance_scale", True),
-        ("seed", "\ud800"),
         ("steps", [4]),
     ],
 )
