@@ -5,14 +5,24 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from arc2face.errors import ImageError, SettingsError, StorageError
-from arc2face.pictures.recipes import SOURCE_TYPE, describe, png_bytes, read_recipe, request_from_recipe, save_png
+from arc2face.pictures.recipes import (
+    CHUNK,
+    SOURCE_TYPE,
+    describe,
+    png_bytes,
+    read_recipe,
+    request_from_recipe,
+    save_png,
+)
 from arc2face.types import (
     Expression,
     ExpressionCondition,
@@ -100,3 +110,102 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         save_png(made.images[0], made, blocked / "picture.png")
     assert list(tmp_path.iterdir()) == [blocked]
+
+
+def with_recipe(recipe: object) -> bytes:
+    """A PNG that carries any text as its recipe."""
+    info = PngInfo()
+    info.add_text(CHUNK, recipe if isinstance(recipe, str) else json.dumps(recipe))
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def altered(**parts: object) -> dict[str, object]:
+    made = result()
+    recipe = json.loads(json.dumps(made.recipe))
+    for name, value in parts.items():
+        if name in recipe["settings"]:
+            recipe["settings"][name] = value
+        else:
+            recipe[name] = value
+    return recipe
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        altered(steps=[1]),
+        altered(steps=1e9),
+        altered(steps="9"),
+        altered(guidance_scale={}),
+        altered(guidance_scale=float("nan")),
+        altered(scheduler="<b>x</b>"),
+        altered(fast="yes"),
+        altered(num_images=-1),
+        altered(expression="smile"),
+        altered(expression={"strength": 1, "values": "x"}),
+        altered(expression={"strength": 99, "values": [0.0] * 55}),
+        altered(expression={"strength": 1, "values": [0.0] * 54}),
+        altered(pose=3),
+        altered(pose={"strength": 1, "angles": [1, 2]}),
+        altered(reference=[1]),
+        altered(identity={"embedding": 3}),
+        altered(settings=None),
+        altered(app="\ud800"),
+        "[" * 100_000,
+        "[1]",
+        "{",
+        "",
+    ],
+    ids=str,
+)
+def test_hostile_recipes_are_refused_in_one_sentence(recipe: object) -> None:
+    """K2, K3: whatever stands in a recipe, the answer is a SettingsError."""
+    with pytest.raises(SettingsError, match="recipe"):
+        read_recipe(with_recipe(recipe))
+
+
+def test_a_bomb_of_pixels_costs_nothing() -> None:
+    """K2: 20,000 x 20,000 pixels claimed, none decoded."""
+    data = bytearray(with_recipe(result().recipe))
+    data[16:24] = struct.pack(">II", 20_000, 20_000)
+    assert read_recipe(bytes(data))["settings"]["steps"] == 9
+
+
+def test_a_text_that_inflates_without_end_is_refused() -> None:
+    info = PngInfo()
+    info.add_text(CHUNK, "a" * 5_000_000, zip=True)
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE).save(buffer, "PNG", pnginfo=info)
+    with pytest.raises(SettingsError, match="too large"):
+        read_recipe(buffer.getvalue())
+
+
+@pytest.mark.parametrize("name", ["read_recipe--deep", "recipe-surrogate", "request_from_recipe--emb-list",
+                                  "request_from_recipe--expr-str"])  # fmt: skip
+def test_recipes_that_once_failed(name: str) -> None:
+    path = Path(__file__).parent / "data" / "cases" / f"{name}.png"
+    with pytest.raises((SettingsError, ImageError)):
+        request_from_recipe(read_recipe(path), PERSON)
+
+
+def test_a_whole_number_written_as_a_float_is_one() -> None:
+    """C1: 128.0 is a size; nothing dies later when the picture is saved."""
+    path = Path(__file__).parent / "data" / "cases" / "request_from_recipe--h-float.png"
+    request = request_from_recipe(read_recipe(path), PERSON)
+    assert isinstance(request.height, int)
+    assert json.loads(json.dumps(describe(request, {}, "tiny")))["settings"]["height"] == request.height
+
+
+@pytest.mark.parametrize("recipe", [{}, {"settings": 3}, {"settings": {"steps": []}}, [], "x", None])
+def test_a_recipe_of_the_wrong_shape_is_refused_by_the_library(recipe: object) -> None:
+    """K3."""
+    with pytest.raises(SettingsError, match="recipe"):
+        request_from_recipe(recipe, PERSON)  # type: ignore[arg-type]
+
+
+def test_the_run_behind_a_picture_is_remembered() -> None:
+    """F6: how many pictures were asked for, and how many were kept."""
+    made = result(REQUEST.with_(keep_best=1))
+    assert read_recipe(png_bytes(made.images[1], made))["run"] == {"num_images": 2, "keep_best": 1, "seed": 30}

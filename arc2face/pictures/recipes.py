@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from arc2face.errors import ImageError, SettingsError
+from arc2face.errors import SettingsError
+from arc2face.pictures.recipe_check import SETTINGS, check_recipe, parse_recipe, recipe_text, stored_embedding
 from arc2face.types import (
     Expression,
     ExpressionCondition,
@@ -38,7 +39,6 @@ _XMP = (
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
     f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>'
 )
-_PLAIN = ("num_images", "seed", "steps", "guidance_scale", "fast", "scheduler", "height", "width")
 
 
 def app_version() -> str:
@@ -55,7 +55,7 @@ def describe(request: GenerationRequest, models: Mapping[str, str], bundle: str)
     `models`: part name -> sha256 of its file. `bundle`: full, starter or tiny.
     """
     recipe: dict[str, Any] = {"app": "Arc2Face Studio", "version": app_version(), "bundle": bundle}
-    recipe |= {"settings": {name: getattr(request, name) for name in _PLAIN}, "models": dict(models)}
+    recipe |= {"settings": {name: getattr(request, name) for name in SETTINGS}, "models": dict(models)}
     vector = request.identity.vector
     recipe["identity"] = {
         "embedding_sha256": hashlib.sha256(vector.tobytes()).hexdigest(),
@@ -77,7 +77,9 @@ def describe(request: GenerationRequest, models: Mapping[str, str], bundle: str)
 def image_recipe(image: GeneratedImage, result: GenerationResult, embedding: bool = False) -> dict[str, Any]:
     """The result's recipe with this picture's own seed and score, as the settings that make it again alone."""
     recipe = json.loads(json.dumps(result.recipe))
+    made = result.request
     recipe["settings"] |= {"seed": image.seed, "num_images": 1}
+    recipe["run"] = {"num_images": made.num_images, "keep_best": made.keep_best, "seed": made.seed}
     recipe["similarity"] = None if image.similarity is None else round(image.similarity, 4)
     if embedding:
         recipe["identity"]["embedding"] = base64.b64encode(result.request.identity.vector.tobytes()).decode()
@@ -104,21 +106,12 @@ def save_png(image: GeneratedImage, result: GenerationResult, path: Path | str, 
 
 
 def read_recipe(source: Path | str | bytes) -> dict[str, Any]:
-    """The recipe of a PNG made here. Raises ImageError for other files and SettingsError when there is no recipe."""
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            text = picture.text.get(CHUNK) if isinstance(picture, PngImageFile) else None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ImageError("This file is not a readable picture.") from error
-    if text is None:
-        raise SettingsError("This picture carries no recipe; only PNG files saved by this app do.")
-    try:
-        recipe = json.loads(text)
-    except ValueError as error:
-        raise SettingsError("The recipe in this picture is damaged.") from error
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("settings"), dict):
-        raise SettingsError("The recipe in this picture is damaged.")
-    return recipe
+    """The recipe of a PNG made here, every value of a kind that a request accepts. No pixel is decoded.
+
+    Raises:
+        ImageError: not a readable PNG. SettingsError: no recipe, or one that cannot be used; the message says why.
+    """
+    return parse_recipe(recipe_text(source, CHUNK))
 
 
 def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding | None = None) -> GenerationRequest:
@@ -126,13 +119,13 @@ def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding |
 
     `identity`: the person; may be omitted when the recipe holds the embedding. Raises SettingsError.
     """
-    stored = recipe.get("identity", {}).get("embedding")
+    recipe = check_recipe(recipe)
     if identity is None:
-        if stored is None:
+        person = recipe.get("identity") or {}
+        if person.get("embedding") is None:
             raise SettingsError("The recipe holds no identity embedding; give the person's photo as well.")
-        vector = np.frombuffer(base64.b64decode(stored), np.float32)
-        identity = IdentityEmbedding(vector, recipe["identity"].get("recogniser_sha256"))
-    settings = {name: recipe["settings"][name] for name in _PLAIN if name in recipe["settings"]}
+        identity = IdentityEmbedding(stored_embedding(person["embedding"]), person.get("recogniser_sha256"))
+    settings = {name: recipe["settings"][name] for name in SETTINGS if name in recipe["settings"]}
     condition = None
     if isinstance(recipe.get("expression"), dict):
         values = np.asarray(recipe["expression"]["values"], np.float32)
