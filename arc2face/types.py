@@ -53,7 +53,7 @@ class IdentityEmbedding:
 
     def __post_init__(self) -> None:
         vector = _vector(self.vector, EMBEDDING_SIZE, EmbeddingError, "An identity embedding")
-        length = float(np.linalg.norm(vector))
+        length = float(np.linalg.norm(vector.astype(np.float64)))
         if length < 1e-6:
             raise EmbeddingError("The identity embedding is all zeros; it describes nobody. Compute it again.")
         if length > MAX_NORM:
