@@ -17,7 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arc2face.diffusion.device import pick_runtime
+import torch
+
+from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
 from arc2face.diffusion.generation import Generated, generate
 from arc2face.diffusion.loading import read_json
 from arc2face.diffusion.registry import ModelRegistry
@@ -154,7 +156,8 @@ class Engine:
         """Enqueue a request. Missing model files are reported here, before anything runs."""
         self._check_files(request)
         job = Job(request, self._withdraw)
-        self.worker.submit(lambda: self._run(job), job)
+        threads = torch.get_num_threads()  # torch keeps this per thread: what the caller set must reach the worker
+        self.worker.submit(lambda: self._run(job, threads), job)
         return job
 
     def generate(self, request: GenerationRequest, on_progress: ProgressCallback | None = None) -> GenerationResult:
@@ -187,17 +190,20 @@ class Engine:
             job.finish(CancelledError("Stopped as you asked; nothing was kept."))
 
     def _check_files(self, request: GenerationRequest) -> None:
-        for name in request.adapters:
+        for name in self.registry.wanted(request):
             adapter = self.registry.adapters[name]
-            self.models.require(*adapter.files, feature=adapter.feature)
+            if adapter.files:
+                self.models.require(*adapter.files, feature=adapter.feature)
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job, threads: int) -> None:
         """On the worker's thread: make the pictures, then hand over to the pool for scoring."""
         try:
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
             if job.cancelled:
                 raise CancelledError("Stopped as you asked; nothing was kept.")
             # The first hash of a large file takes as long as reading it; it runs beside the denoising.
-            hashes = self._post.submit(status.hashes, self.registry, job.request.adapters)
+            hashes = self._post.submit(status.hashes, self.registry, self.registry.wanted(job.request))
             made = generate(self.registry, job.request, job.report, lambda: job.cancelled)
         except Arc2FaceError as error:
             job.finish(error)
@@ -220,7 +226,8 @@ class Engine:
             if job.request.score:
                 job.report(Progress("scoring", message="Comparing the faces"))
                 images = self._scored_all(images, job.request.identity)
-            recipe = describe(job.request, hashes.result(), self.models.kind)
+            adapters = self.registry.recipe(job.request)
+            recipe = describe(job.request, hashes.result(), self.models.kind, adapters, made.notes)
             kept = keep_best(images, job.request.keep_best)
             result = GenerationResult(kept, job.request, recipe, made.seconds)
             job.report(Progress("done", message="Done"))
@@ -254,10 +261,15 @@ def keep_best(images: Sequence[GeneratedImage], count: int) -> tuple[GeneratedIm
 
 
 def _device_error(error: RuntimeError, runtime: Runtime) -> BaseException:
-    """A CUDA failure in plain words; other runtime errors stay as they are."""
-    text = str(error).lower()
-    if "cuda" in text or "device-side" in text or "mps" in text:
+    """A failure of the device in plain words; a bug of ours stays as it is."""
+    if is_out_of_memory(error):
         return DeviceError(
-            f"{runtime.device} stopped working. Restart the program; if it happens again, restart the computer."
+            f"{runtime.device} ran out of memory. Close other programs, or start with --vram sequential."
         )
-    return error
+    if not is_device_failure(error):
+        return error
+    failed = DeviceError(
+        f"{runtime.device} stopped working. Restart the program; if it happens again, restart the computer."
+    )
+    failed.__cause__ = error
+    return failed

@@ -184,6 +184,7 @@ class GenerationRequest:
     renoising. Both are drawn from the seeds when None; they exist for exact comparisons.
     `score`: embed each result and report its cosine to `identity`.
     `keep_best`: keep only the best k by that score (0 keeps all). `keep_latents`: return the final latents too.
+    `extras`: settings of adapters that have no field of their own here, by the adapter's name.
     """
 
     identity: IdentityEmbedding
@@ -203,6 +204,7 @@ class GenerationRequest:
     score: bool = True
     keep_best: int = 0
     keep_latents: bool = False
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         person: Any = self.identity  # people pass bare vectors, too
@@ -227,6 +229,9 @@ class GenerationRequest:
         )
         if self.scheduler == FAST_SCHEDULER and not fast:
             raise SettingsError("The lcm scheduler belongs to fast mode; switch fast mode on, or choose another.")
+        if not isinstance(self.extras, Mapping) or not all(isinstance(name, str) for name in self.extras):
+            raise SettingsError("extras must map adapters' names to their settings.")
+        _set(self, extras=dict(self.extras))
 
     @property
     def denoising_steps(self) -> int:
@@ -237,17 +242,6 @@ class GenerationRequest:
     def guidance(self) -> float:
         """`guidance_scale`, which is never None once the request exists."""
         return mode_of(self.fast).guidance_scale if self.guidance_scale is None else self.guidance_scale
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names of the adapters this request needs."""
-        wanted = {
-            "reference": self.reference is not None,
-            "lcm": self.fast,
-            "pose": self.pose is not None,
-            "expression": self.expression is not None,
-        }
-        return tuple(name for name, on in wanted.items() if on)
 
     def with_(self, **changes: Any) -> GenerationRequest:
         """A copy with some fields changed (and checked again)."""

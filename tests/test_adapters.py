@@ -180,7 +180,8 @@ def _run(registry: ModelRegistry, request: GenerationRequest) -> Denoiser:
     config = load_scheduler_config(registry.models)
     return Denoiser(
         unet=registry.part("unet"),
-        vae=registry.part("vae"),
+        merger=registry.merger,
+        borrow=registry.placed,
         prompt=prompt,
         negative=prompt,
         num_images=request.num_images,

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from arc2face.diffusion.adapters import ADAPTERS
 from arc2face.errors import ImageError, SettingsError, StorageError
 from arc2face.pictures.recipes import (
     CHUNK,
@@ -42,7 +43,8 @@ REQUEST = GenerationRequest(identity=PERSON, num_images=2, seed=30, steps=9, gui
 
 def result(request: GenerationRequest = REQUEST) -> GenerationResult:
     images = tuple(GeneratedImage(PICTURE, request.seed + k, similarity=0.5) for k in range(2))
-    return GenerationResult(images, request, describe(request, {"unet": "c" * 64}, "tiny"))
+    adapters = {adapter.name: adapter.recipe(request) for adapter in ADAPTERS if adapter.wanted(request)}
+    return GenerationResult(images, request, describe(request, {"unet": "c" * 64}, "tiny", adapters))
 
 
 def test_round_trip_through_a_file(tmp_path: Path) -> None:

@@ -6,28 +6,37 @@ context managers are open. Row order with guidance is [unconditional * n, condit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from arc2face.diffusion.schedulers import make_scheduler
+from arc2face.diffusion.float32 import float32_defaults
+from arc2face.diffusion.hooks import Hooks, Residuals, ResidualSource, Step, summed
+from arc2face.diffusion.lora import LoraWeights
+from arc2face.diffusion.merging import WeightMerger
+from arc2face.diffusion.schedulers import make_scheduler, takes_generator
 from arc2face.errors import CancelledError, SettingsError
 
-Residuals = tuple[Sequence[Tensor], Tensor]
-ResidualSource = Callable[[Tensor, Tensor, Tensor, int, int], Residuals | None]
-"""(model input (B, C, h, w), timestep, prompt embeddings (B, L, D), step, steps) -> UNet residuals, or None."""
+__all__ = ["Denoiser", "ResidualSource", "Residuals", "Step"]
 
 
 @dataclass
 class Denoiser:
-    """State of one run. `prompt`: (1, L, D) conditional, `negative`: (1, L, D) unconditional prompt embeddings."""
+    """State of one run. `prompt`: (1, L, D) conditional, `negative`: (1, L, D) unconditional prompt embeddings.
+
+    `first`: number of this run's first picture within the request. `merger`: puts LoRAs into the UNet's weights.
+    `borrow`: `with run.borrow("vae") as vae:` is a base part on the device for the body.
+    `before_step`, `after_step`: the adapters' step hooks (`with run.before_step.added(hook, order=0):`).
+    """
 
     unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    merger: WeightMerger
+    borrow: Callable[[str], AbstractContextManager[Any]]
     prompt: Tensor
     negative: Tensor
     num_images: int
@@ -35,7 +44,10 @@ class Denoiser:
     scheduler_name: str
     scheduler_config: dict[str, Any]
     cancelled: Callable[[], bool] = lambda: False
+    first: int = 0
     residual_sources: list[ResidualSource] = field(default_factory=list[ResidualSource])
+    before_step: Hooks = field(default_factory=Hooks)
+    after_step: Hooks = field(default_factory=Hooks)
 
     @property
     def guided(self) -> bool:
@@ -51,6 +63,19 @@ class Denoiser:
         """Raise CancelledError when the caller asked to stop."""
         if self.cancelled():
             raise CancelledError("Stopped as you asked; nothing was kept.")
+
+    @contextmanager
+    def residuals_from(self, source: ResidualSource) -> Generator[None]:
+        """Add the residuals of `source` to the UNet for the body; those of several sources add up."""
+        self.residual_sources.append(source)
+        try:
+            yield
+        finally:
+            self.residual_sources = [other for other in self.residual_sources if other is not source]
+
+    def merged(self, lora: LoraWeights, strength: float) -> AbstractContextManager[None]:
+        """Merge a LoRA into the UNet's weights for the body; they come back bit for bit."""
+        return self.merger.merged(lora, strength)
 
     def run(
         self,
@@ -69,7 +94,7 @@ class Denoiser:
         latents = noise.to(self.device, self.unet.dtype) * scheduler.init_noise_sigma
         rows = [self.negative, self.prompt] if self.guided else [self.prompt]
         prompt = torch.cat([row.expand(self.num_images, -1, -1) for row in rows])
-        extra = {"generator": generators} if self.scheduler_name == "lcm" else {}
+        extra = {"generator": generators} if takes_generator(scheduler) else {}
         total = len(scheduler.timesteps)
         if step_noise is not None and step_noise.shape != (total - 1, *noise.shape):
             raise SettingsError(
@@ -77,12 +102,17 @@ class Denoiser:
             )
         for step, timestep in enumerate(scheduler.timesteps):
             self.check_cancelled()
-            prediction = self._predict(scheduler, latents, timestep, prompt, step, total)
-            before = latents
-            output = scheduler.step(prediction, timestep, latents, **extra)
-            latents = output.prev_sample
+            state = Step(step, total, timestep, latents, prompt, self.first)
+            self.before_step(state)
+            before = state.latents
+            prediction = self._predict(scheduler, before, timestep, state.prompt, step, total)
+            with float32_defaults():
+                output = scheduler.step(prediction, timestep, before, **extra)
+            state.latents = output.prev_sample
             if step_noise is not None and step < total - 1:
-                latents = _renoise(scheduler, output.denoised, step, step_noise[step])
+                state.latents = _renoise(scheduler, output.denoised, step, step_noise[step])
+            self.after_step(state)
+            latents = state.latents
             if on_step is not None:
                 on_step(step + 1, _clean_estimate(scheduler, prediction, timestep, before))
         return latents
@@ -93,11 +123,7 @@ class Denoiser:
         """Guided noise prediction (n, C, h, w)."""
         rows = torch.cat([latents, latents]) if self.guided else latents
         rows = scheduler.scale_model_input(rows, timestep)
-        extra: dict[str, Any] = {}
-        for source in self.residual_sources:
-            residuals = source(rows, timestep, prompt, step, total)
-            if residuals is not None:
-                extra = {"down_block_additional_residuals": residuals[0], "mid_block_additional_residual": residuals[1]}
+        extra = summed(source(rows, timestep, prompt, step, total) for source in self.residual_sources)
         prediction = self.unet(rows, timestep, encoder_hidden_states=prompt, return_dict=False, **extra)[0]
         if not self.guided:
             return prediction

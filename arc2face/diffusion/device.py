@@ -1,14 +1,39 @@
-"""Choosing the device and the dtype."""
+"""The device: choosing it, moving parts onto it, and what its failures mean.
+
+Everything that allocates weights on the device goes through a `Placement`, so a test can put a counting one in its
+place and prove on any machine what a policy keeps where.
+"""
 
 from __future__ import annotations
 
+import gc
+import logging
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
+from torch import Tensor, nn
 
 from arc2face.errors import DeviceError
 from arc2face.settings import VRAM_POLICIES, VramPolicy, one_of
 from arc2face.types import Runtime
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+HOST = "cpu"
+WIDE_CHANNELS = 64
+_FULL = re.compile(
+    r"out of memory|DefaultCPUAllocator: (can't|not enough)|(CUBLAS|CUDNN|CUSOLVER)_STATUS_(INTERNAL_ERROR_)?\w*ALLOC",
+    re.IGNORECASE,
+)
+_FAILED = re.compile(
+    r"\b(CUDA|HIP) (driver |unknown )?error\b|\bCU(BLAS|DNN|SOLVER|FFT)_STATUS_(?!INVALID|BAD_PARAM|NOT_SUPPORTED)|"
+    r"device-side assert|command buffer exited with error|kIOGPUCommandBuffer",
+    re.IGNORECASE,
+)
 
 
 def pick_runtime(
@@ -48,12 +73,95 @@ def torch_dtype(runtime: Runtime) -> torch.dtype:
     return DTYPES[runtime.dtype]
 
 
-def free_device_memory(runtime: Runtime) -> None:
-    """Give cached blocks back to the driver."""
-    if runtime.device.startswith("cuda"):
-        torch.cuda.empty_cache()
-    elif runtime.device == "mps":
-        torch.mps.empty_cache()
+class DeviceFullError(DeviceError):
+    """The device has no room for a part, even alone; whoever can do with less may catch it."""
+
+
+class Placement:
+    """Between the registry and torch: where modules and copies of weights lie.
+
+    `device`: the device's name. On a CPU it equals `host`, and moving costs and changes nothing.
+    """
+
+    host = HOST
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def to_device(self, module: nn.Module) -> None:
+        """Move a module onto the device, all of it or nothing: a half-moved one goes back before the error leaves."""
+        try:
+            self.transfer(module, self.device)
+        except BaseException:
+            self.to_host(module)
+            raise
+
+    def to_host(self, module: nn.Module) -> None:
+        """Move a module back to host memory and give its device memory free."""
+        self.transfer(module, self.host)
+        self.empty_cache()
+
+    def transfer(self, module: nn.Module, where: str) -> None:
+        """The bare move, tensor by tensor; may fail half-way with the device out of memory."""
+        module.to(where)
+
+    def copy_of(self, tensor: Tensor, on_device: bool) -> Tensor:
+        """A copy of a weight, on the device or in host memory."""
+        return tensor.detach().clone() if on_device else tensor.detach().to(self.host, copy=True)
+
+    def forget(self, copies: list[Tensor]) -> None:
+        """Drop copies made by `copy_of`; the list is empty afterwards."""
+        copies.clear()
+        self.empty_cache()
+
+    def empty_cache(self) -> None:
+        """Give cached blocks back to the driver."""
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        elif self.device == "mps":
+            torch.mps.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: CUDA's own class, and what MPS, cuBLAS, cuDNN and the CPU's allocator say in words."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | DeviceFullError):
+        return True
+    return isinstance(error, RuntimeError) and _FULL.search(str(error)) is not None
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Whether the device itself failed (lost, a kernel died). A wrong dtype or device in our code is a bug instead."""
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    plain = type(error) is RuntimeError  # subclasses say something else, NotImplementedError for one
+    return plain and _FAILED.search(str(error)) is not None
+
+
+def unless_full(action: Callable[[], T]) -> T | None:
+    """What `action` returns, or None when memory ran out.
+
+    The error is gone when this returns, and with it the frames that kept the failed attempt's tensors alive: what
+    comes next may use the memory.
+    """
+    try:
+        return action()
+    except (RuntimeError, MemoryError, DeviceFullError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("out of memory: %s", str(error).splitlines()[0] if str(error) else type(error).__name__)
+    gc.collect()
+    return None
+
+
+def with_fast_layout(module: nn.Module) -> nn.Module:
+    """The module in channels_last when that pays, in place.
+
+    Wide convolutions run faster in channels_last; narrow ones gain nothing and keep NCHW, in which they round as the
+    original code does.
+    """
+    channels = getattr(getattr(module, "config", None), "block_out_channels", None)
+    wide = channels is not None and channels[0] >= WIDE_CHANNELS
+    return module.to(memory_format=torch.channels_last) if wide else module  # pyright: ignore[reportCallIssue]
 
 
 def _pick_device() -> str:

@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from arc2face.diffusion.adapters.pose import output_size
+from arc2face.diffusion.decoding import decode_picture
 from arc2face.diffusion.denoising import Denoiser
-from arc2face.diffusion.device import free_device_memory
+from arc2face.diffusion.device import unless_full
+from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.loading import load_scheduler_config
-from arc2face.diffusion.pixels import PreviewMap, decode
+from arc2face.diffusion.pixels import PreviewMap
 from arc2face.diffusion.prompt import encode_identities, encode_text
 from arc2face.diffusion.registry import ModelRegistry
+from arc2face.diffusion.schedulers import too_few_steps
 from arc2face.errors import DeviceError, SettingsError
-from arc2face.types import GeneratedImage, GenerationRequest, Progress, ProgressCallback
+from arc2face.types import Float32Array, GeneratedImage, GenerationRequest, Progress, ProgressCallback
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What the device made: pictures without scores, and seconds per stage."""
+    """What the device made: pictures without scores, seconds per stage, and what the caller should be told."""
 
     images: tuple[GeneratedImage, ...]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Work:
+    """One request under way. `notes` go into the recipe."""
+
+    registry: ModelRegistry
+    request: GenerationRequest
+    report: ProgressCallback
+    cancelled: Callable[[], bool]
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    notes: list[str] = field(default_factory=list[str])
+
+    def note(self, sentence: str) -> None:
+        """Say something about the pictures, once."""
+        if sentence not in self.notes:
+            log.warning(sentence)
+            self.notes.append(sentence)
+
+    def spent(self, stage: str, started: float) -> None:
+        """Add the time since `started` to a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
 def generate(
@@ -44,26 +69,22 @@ def generate(
 
     Raises Arc2FaceError subclasses only for what can be expected; the registry is left as it was in every case.
     """
-    seconds: dict[str, float] = {}
-    group = request.num_images
-    done: list[GeneratedImage] = []
+    work = _Work(registry, request, report, cancelled)
+    if not request.fast and (caution := too_few_steps(request.scheduler, request.denoising_steps)):
+        work.note(caution)
     with torch.no_grad():
-        prompts = _prompts(registry, request, report, seconds)
-        while len(done) < request.num_images:
-            part = _slice(request, len(done), min(group, request.num_images - len(done)))
-            try:
-                done += _run_group(registry, part, prompts, _offset(report, len(done), request), cancelled, seconds)
-            except torch.OutOfMemoryError as error:
-                log.warning("out of memory with %d pictures at once", group)
-                gc.collect()
-                free_device_memory(registry.runtime)
-                if group == 1:
-                    raise DeviceError(
-                        f"{registry.runtime.device} ran out of memory for a single picture. Close other programs that "
-                        "use it, start with --vram sequential, or choose a smaller size."
-                    ) from error
-                group = max(1, group // 2)
-    return Generated(tuple(done), seconds)
+        prompts = _prompts(work)
+        pictures: list[GeneratedImage] = []
+        group = request.num_images
+        while len(pictures) < request.num_images:
+            first = len(pictures)
+            count = min(group, request.num_images - first)
+            latents = _group_latents(work, prompts, first, count)
+            if latents is None:
+                group = max(1, count // 2)
+                continue
+            pictures += _pictures(work, latents, first)
+    return Generated(tuple(pictures), work.seconds, tuple(work.notes))
 
 
 def latent_size(registry: ModelRegistry, request: GenerationRequest) -> tuple[int, int, int]:
@@ -73,104 +94,125 @@ def latent_size(registry: ModelRegistry, request: GenerationRequest) -> tuple[in
     if request.pose is not None:
         height, width = output_size(request, request.pose)
     else:
-        native = int(unet.config["sample_size"]) * factor
-        height, width = request.height or native, request.width or native
+        native = native_size(unet)
+        height, width = request.height or native[0] * factor, request.width or native[1] * factor
     depth = 2 ** (len(unet.config["block_out_channels"]) - 1)
     if height // factor < depth or width // factor < depth:
         raise SettingsError(f"{width} x {height} pixels is too small for these models; use at least {factor * depth}.")
     return int(unet.config["in_channels"]), height // factor, width // factor
 
 
-def start_noise(request: GenerationRequest, shape: tuple[int, int, int]) -> tuple[Tensor, list[torch.Generator]]:
-    """Start noise (n, C, h, w) float32 and the generators it came from; picture k draws from seed + k alone.
+def start_noise(
+    request: GenerationRequest, shape: tuple[int, int, int], first: int = 0, count: int | None = None
+) -> tuple[Tensor, list[torch.Generator]]:
+    """Start noise (count, C, h, w) float32 of the pictures from `first` on, and the generators it came from.
 
-    Drawn on the CPU so that a seed means the same picture on every device.
+    Picture k draws from seed + k alone, on the CPU, so that a seed means the same picture on every device.
     """
-    generators = [torch.Generator("cpu").manual_seed(request.seed + k) for k in range(request.num_images)]
+    numbers = range(first, first + (request.num_images - first if count is None else count))
+    generators = [torch.Generator("cpu").manual_seed(request.seed + k) for k in numbers]
     if request.noise is None:
-        drawn = [torch.randn((1, *shape), generator=generator) for generator in generators]
+        drawn = [torch.randn((1, *shape), generator=generator, dtype=torch.float32) for generator in generators]
         return torch.cat(drawn), generators
     if request.noise.shape != (request.num_images, *shape):
         raise SettingsError(f"noise must have shape {(request.num_images, *shape)}, not {request.noise.shape}.")
-    return torch.from_numpy(np.ascontiguousarray(request.noise, dtype=np.float32)), generators
+    rows = request.noise[numbers.start : numbers.stop]
+    return torch.from_numpy(np.array(rows, dtype=np.float32)), generators
 
 
-def _prompts(
-    registry: ModelRegistry, request: GenerationRequest, report: ProgressCallback, seconds: dict[str, float]
-) -> tuple[Tensor, Tensor]:
+def _prompts(work: _Work) -> tuple[Tensor, Tensor]:
+    """Conditional and unconditional prompt embeddings, (1, L, D) each."""
+    registry, request = work.registry, work.request
     started = time.perf_counter()
 
     def announce(message: str) -> None:
-        report(Progress("loading", message=message))
+        work.report(Progress("loading", message=message))
 
     registry.load_base(announce)
-    for name in request.adapters:
+    for name in registry.wanted(request):
         registry.part(name, announce)
-    seconds["loading"] = time.perf_counter() - started
-    report(Progress("encoding", message="Reading the identity"))
+    work.spent("loading", started)
+    work.report(Progress("encoding", message="Reading the identity"))
     tokenizer = registry.part("tokenizer")
-    with registry.placed("text_encoder") as encoder:
-        face = torch.from_numpy(request.identity.normalized.copy())[None]
-        return encode_identities(tokenizer, encoder, face), encode_text(tokenizer, encoder, "")
+
+    def encode() -> tuple[Tensor, Tensor]:
+        with registry.placed("text_encoder") as encoder:
+            face = torch.from_numpy(request.identity.normalized.copy())[None]
+            return encode_identities(tokenizer, encoder, face), encode_text(tokenizer, encoder, "")
+
+    return registry.with_room("while reading the identity", encode)
 
 
-def _run_group(
-    registry: ModelRegistry,
-    request: GenerationRequest,
-    prompts: tuple[Tensor, Tensor],
-    report: ProgressCallback,
-    cancelled: Callable[[], bool],
-    seconds: dict[str, float],
-) -> list[GeneratedImage]:
+def _group_latents(work: _Work, prompts: tuple[Tensor, Tensor], first: int, count: int) -> Tensor | None:
+    """Final latents (count, C, h, w) float32 in host memory, or None when the device has no room for so many.
+
+    A single picture is tried again with everything else off the device; DeviceError after that.
+    """
     started = time.perf_counter()
-    noise, generators = start_noise(request, latent_size(registry, request))
+
+    def denoise() -> Tensor:
+        return _denoise(work, prompts, first, count)
+
+    if count == 1:
+        latents = work.registry.with_room("for a single picture", denoise)
+    else:
+        latents = unless_full(denoise)
+        if latents is None:
+            work.registry.release()
+            return None
+    work.spent("denoising", started)
+    if not bool(torch.isfinite(latents).all()):
+        half = work.registry.runtime.dtype == "fp16"
+        raise DeviceError(
+            "The denoiser made invalid numbers (NaN); nothing was kept. "
+            + ("Half precision overflowed: start with --dtype fp32." if half else "A weight file may be damaged.")
+        )
+    return latents
+
+
+def _denoise(work: _Work, prompts: tuple[Tensor, Tensor], first: int, count: int) -> Tensor:
+    registry, request = work.registry, work.request
+    noise, generators = start_noise(request, latent_size(registry, request), first, count)
+    report = _offset(work.report, first, request)
     preview = registry.preview
-    # Only the reference adapter needs the VAE while denoising; under `sequential` it otherwise stays off the device.
-    vae_placed = registry.placed("vae") if request.reference else nullcontext(registry.part("vae"))
-    with registry.placed("unet") as unet, vae_placed as vae:
+    with ExitStack() as stack:
+        unet = stack.enter_context(registry.placed("unet"))
         run = Denoiser(
             unet=unet,
-            vae=vae,
+            merger=registry.merger,
+            borrow=registry.placed,
             prompt=prompts[0].to(unet.device, unet.dtype),
             negative=prompts[1].to(unet.device, unet.dtype),
-            num_images=request.num_images,
+            num_images=count,
+            first=first,
             guidance_scale=request.guidance,
             scheduler_name=request.scheduler,
             scheduler_config=load_scheduler_config(registry.models),
-            cancelled=cancelled,
+            cancelled=work.cancelled,
         )
-        with registry.session(request, run):
-            step_noise = None if request.step_noise is None else torch.from_numpy(request.step_noise.copy())
-            latents = run.run(noise, request.denoising_steps, generators, step_noise, _watch(report, request, preview))
-    _add(seconds, "denoising", started)
+        stack.enter_context(registry.session(request, run))
+        step_noise = _step_noise(request.step_noise, first, count)
+        latents = run.run(noise, request.denoising_steps, generators, step_noise, _watch(report, request, preview))
+    return latents.to("cpu", torch.float32)
+
+
+def _step_noise(given: Float32Array | None, first: int, count: int) -> Tensor | None:
+    return None if given is None else torch.from_numpy(given[:, first : first + count].copy())
+
+
+def _pictures(work: _Work, latents: Tensor, first: int) -> list[GeneratedImage]:
+    """Decode finished latents one by one."""
     started = time.perf_counter()
-    report(Progress("decoding", message="Decoding the pictures"))
-    with registry.placed("vae") as vae:
-        pictures = decode(vae, latents)
-    _add(seconds, "decoding", started)
-    kept = latents.float().cpu().numpy() if request.keep_latents else [None] * len(pictures)
-    return [
-        GeneratedImage(rgb_u8=picture, seed=request.seed + k, latents=None if kept[k] is None else np.array(kept[k]))
-        for k, picture in enumerate(pictures)
-    ]
-
-
-def _slice(request: GenerationRequest, first: int, count: int) -> GenerationRequest:
-    """The request for pictures first .. first + count - 1 alone."""
-    if count == request.num_images:
-        return request
-    rows = slice(first, first + count)
-    reference = request.reference
-    if reference is not None and reference.latent_noise is not None and len(reference.latent_noise) > 1:
-        reference = replace(reference, latent_noise=reference.latent_noise[rows])
-    return request.with_(
-        num_images=count,
-        seed=request.seed + first,
-        keep_best=0,
-        noise=None if request.noise is None else request.noise[rows],
-        step_noise=None if request.step_noise is None else request.step_noise[:, rows],
-        reference=reference,
-    )
+    work.report(Progress("decoding", message="Decoding the pictures"))
+    made: list[GeneratedImage] = []
+    for k, one in enumerate(latents):
+        picture, note = decode_picture(work.registry, one)
+        if note is not None:
+            work.note(note)
+        kept = one.numpy().copy() if work.request.keep_latents else None
+        made.append(GeneratedImage(rgb_u8=picture, seed=work.request.seed + first + k, latents=kept))
+    work.spent("decoding", started)
+    return made
 
 
 def _offset(report: ProgressCallback, first: int, request: GenerationRequest) -> ProgressCallback:
@@ -193,7 +235,3 @@ def _watch(report: ProgressCallback, request: GenerationRequest, preview: Previe
         report(Progress("denoising", step, total, seconds_left=left, preview=picture, message=message))
 
     return on_step
-
-
-def _add(seconds: dict[str, float], stage: str, started: float) -> None:
-    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - started

@@ -1,20 +1,22 @@
-"""LoRA files, merged into the weights they belong to and taken out again without a trace.
+"""LoRA files, read and matched to the layers they belong to (`arc2face.diffusion.merging` applies them).
 
-Merging happens in float32 inside the existing storage (`copy_`), so captured graphs keep their addresses; leaving
-copies the saved originals back. Subtracting the update instead would drift by a rounding error at every use.
 Formats read: kohya (`lora_unet_<path>.lora_down.weight` with `.alpha`) and diffusers (`unet.<path>.lora.down.weight`
-or `unet.<path>.lora_A.weight`, alpha equal to the rank).
+or `unet.<path>.lora_A.weight`). Without an alpha tensor, the alpha of the safetensors metadata counts, as diffusers
+writes it (`lora_adapter_metadata`); without that, alpha equals the rank.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from arc2face.errors import IncompatibleWeightsError
@@ -31,10 +33,12 @@ _ROLES = {
     "lora_B.default.weight": "up",
     "alpha": "alpha",
 }
+_TEXT_ENCODER = ("lora_te_", "lora_te1_", "lora_te2_", "text_encoder.", "text_encoder_2.")
+_METADATA = "lora_adapter_metadata"
 _OLD_PROCESSOR = re.compile(r"\.processor\.to_(q|k|v|out)_lora\.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoraUpdate:
     """Low-rank update of one layer: weight += scale * up @ down.
 
@@ -47,9 +51,12 @@ class LoraUpdate:
 
     def delta(self, weight: Tensor, strength: float) -> Tensor:
         """The update in float32 on `weight`'s device, in its shape."""
-        up = self.up.to(weight.device, torch.float32).flatten(1)
-        down = self.down.to(weight.device, torch.float32).flatten(1)
+        up, down = self.matrices(weight.device)
         return (up @ down).mul_(self.scale * strength).reshape(weight.shape)
+
+    def matrices(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`up` (out, rank) and `down` (rank, in * kh * kw) in float32 on `device`."""
+        return self.up.to(device, torch.float32).flatten(1), self.down.to(device, torch.float32).flatten(1)
 
 
 LoraWeights = Mapping[str, LoraUpdate]
@@ -72,33 +79,11 @@ def load_lora(path: Path, unet: nn.Module) -> LoraWeights:
         else:
             found.setdefault(name, {})[role] = tensor
     if unknown:
-        raise IncompatibleWeightsError(
-            f"{path} holds {len(unknown)} keys that fit no layer of this UNet, for example {unknown[0]}. "
-            "It belongs to another architecture."
-        )
-    return {name: _update(path, name, parts, layers[name]) for name, parts in found.items()}
-
-
-@contextmanager
-def merged(unet: nn.Module, lora: LoraWeights, strength: float) -> Generator[None]:
-    """Merge `lora` into `unet` for the body, then restore every touched weight bit for bit, whatever happened.
-
-    Nests: an inner merge saves and restores the weights as the outer one left them.
-    """
-    originals: list[tuple[Tensor, Tensor]] = []
-    try:
-        with torch.no_grad():
-            for name, update in lora.items():
-                weight = unet.get_submodule(name).weight
-                assert isinstance(weight, Tensor)
-                delta = update.delta(weight, strength)
-                originals.append((weight, weight.detach().clone()))
-                weight.copy_(weight.to(torch.float32) + delta)
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, original in reversed(originals):
-                weight.copy_(original)
+        raise _stranger(path, unknown)
+    if not found:
+        raise IncompatibleWeightsError(f"{path} is empty: it holds no LoRA matrices. Download it again.")
+    settings = _metadata(path)
+    return {name: _update(path, name, parts, layers[name], settings) for name, parts in found.items()}
 
 
 def lora_bytes(lora: LoraWeights) -> int:
@@ -122,7 +107,47 @@ def _split(key: str, flat_names: Mapping[str, str]) -> tuple[str | None, str | N
     return None, None
 
 
-def _update(path: Path, name: str, parts: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d) -> LoraUpdate:
+def _stranger(path: Path, unknown: list[str]) -> IncompatibleWeightsError:
+    text = [key for key in unknown if key.startswith(_TEXT_ENCODER)]
+    if text:
+        return IncompatibleWeightsError(
+            f"{path} also changes the text encoder ({len(text)} keys, for example {text[0]}). The identity encoder "
+            "takes no LoRA; use a file that holds the UNet's part alone."
+        )
+    return IncompatibleWeightsError(
+        f"{path} holds {len(unknown)} keys that fit no layer of this UNet, for example {unknown[0]}. "
+        "It belongs to another architecture."
+    )
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What diffusers wrote about the UNet's LoRA into the file's metadata: lora_alpha, alpha_pattern, use_rslora."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:  # pyright: ignore[reportUnknownVariableType]
+            found: Any = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise IncompatibleWeightsError(f"{path}: its LoRA metadata cannot be read ({error}).") from error
+    if not isinstance(found, dict):
+        raise IncompatibleWeightsError(f"{path}: its LoRA metadata is not an object.")
+    values = cast(dict[str, Any], found)
+    return {key.removeprefix("unet."): value for key, value in values.items() if not key.startswith(_TEXT_ENCODER)}
+
+
+def _alpha(path: Path, name: str, rank: int, settings: Mapping[str, Any]) -> float:
+    """The layer's alpha by the metadata (PEFT's rule: a pattern names the end of the path), else its rank."""
+    patterns = settings.get("alpha_pattern") or {}
+    named = [value for key, value in patterns.items() if name == key or name.endswith("." + key)]
+    alpha = named[0] if named else settings.get("lora_alpha", rank)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise IncompatibleWeightsError(f"{path}: the metadata's alpha of {name} is {alpha!r}, not a number.")
+    return float(alpha) * math.sqrt(rank) if settings.get("use_rslora") else float(alpha)
+
+
+def _update(
+    path: Path, name: str, parts: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d, settings: Mapping[str, Any]
+) -> LoraUpdate:
     if "down" not in parts or "up" not in parts:
         raise IncompatibleWeightsError(
             f"{path} is incomplete: {name} lacks its {'up' if 'down' in parts else 'down'} matrix."
@@ -136,5 +161,5 @@ def _update(path: Path, name: str, parts: Mapping[str, Tensor], layer: nn.Linear
             f"{path} does not fit this UNet: {name} has {tuple(down.shape)} and {tuple(up.shape)} "
             f"for a weight of shape {tuple(weight.shape)}."
         )
-    alpha = float(parts["alpha"]) if "alpha" in parts else float(rank)
+    alpha = float(parts["alpha"]) if "alpha" in parts else _alpha(path, name, rank, settings)
     return LoraUpdate(down=down, up=up, scale=alpha / rank)

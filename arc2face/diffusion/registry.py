@@ -1,7 +1,14 @@
 """One registry holds every diffusion part; adapters are loaded, applied and evicted here and nowhere else.
 
 Base parts (tokenizer, text encoder, UNet, VAE) exist once and serve all requests. Adapters are loaded on first use.
-With a byte budget the least recently used adapter is dropped before a new part is loaded. All methods that load or
+Parts are read into host memory and moved from there, as the policy says:
+
+    resident     every loaded part lies on the device
+    offload      base parts lie on the device, adapters only while a request uses them
+    sequential   a part lies on the device only around its use
+
+A byte budget counts what lies on the device in the run's precision, copies for merged LoRAs included; idle copies go
+first, then the adapter that was used longest ago. A part in use is never moved or dropped. All methods that load or
 run must be called on the device worker's thread; `snapshot` may be called from anywhere.
 """
 
@@ -9,22 +16,25 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
+from arc2face.diffusion import adapters as installed
 from arc2face.diffusion import loading
-from arc2face.diffusion.adapters import ADAPTERS, Adapter
+from arc2face.diffusion.adapters import Adapter
 from arc2face.diffusion.denoising import Denoiser
-from arc2face.diffusion.device import free_device_memory, torch_dtype
+from arc2face.diffusion.device import DeviceFullError, Placement, torch_dtype, unless_full, with_fast_layout
+from arc2face.diffusion.fitting import check_fit
 from arc2face.diffusion.lora import lora_bytes
+from arc2face.diffusion.merging import WeightMerger
 from arc2face.diffusion.pixels import PreviewMap
-from arc2face.errors import DeviceError, SettingsError
+from arc2face.errors import SettingsError
 from arc2face.types import GenerationRequest, Runtime
 from arc2face.weights.folder import ModelsFolder
 
@@ -36,13 +46,15 @@ BASE_PARTS = {
     "unet": "Arc2Face denoiser",
     "vae": "Image decoder (VAE)",
 }
-WIDE_CHANNELS = 64
+HOST_COPIES_BYTES = 2**30
+"""Copies of weights larger than this do not stay in host memory between requests."""
 Announce = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass
 class Loaded:
-    """One part in memory. `device`: where its tensors are now."""
+    """One part in memory. `device`: where its tensors are now. `bytes`: its size there."""
 
     value: Any
     bytes: int
@@ -54,14 +66,18 @@ class Loaded:
 class ModelRegistry:
     """Loads, places, composes and evicts the diffusion parts of one models folder."""
 
-    def __init__(self, models: ModelsFolder, runtime: Runtime) -> None:
+    def __init__(self, models: ModelsFolder, runtime: Runtime, placement: Placement | None = None) -> None:
+        """`placement`: how parts get onto the device; a test's counting one, or the real one when None."""
         self.models = models
         self.runtime = runtime
+        self.placement = placement or Placement(runtime.device)
         self.dtype = torch_dtype(runtime)
-        self.adapters: Mapping[str, Adapter] = _by_name(ADAPTERS)
+        self.adapters: Mapping[str, Adapter] = _by_name(installed.ADAPTERS)
         self._parts: dict[str, Loaded] = {}
-        self._in_use: frozenset[str] = frozenset()
+        self._in_use: Counter[str] = Counter()
+        self._merger: WeightMerger | None = None
         self._preview: PreviewMap | None = None
+        self._fits = False
 
     def part(self, name: str, announce: Announce | None = None) -> Any:
         """A base part or an adapter's weights, loaded when needed. Raises WeightsError or DeviceError."""
@@ -69,18 +85,33 @@ class ModelRegistry:
         if loaded is None:
             if announce is not None:
                 announce(f"Loading: {self.title(name)}")
-            loaded = self._parts[name] = self._load(name)
+            loaded = self._load(name)
         loaded.last_used = time.monotonic()
         return loaded.value
 
     def load_base(self, announce: Announce | None = None) -> None:
-        """Load all base parts."""
+        """Load all base parts and check that they fit one another. Raises IncompatibleWeightsError."""
         for name in BASE_PARTS:
             self.part(name, announce)
+        if not self._fits:
+            check_fit(self.part("unet"), self.part("text_encoder"), self.part("vae"))
+            self._fits = True
 
     def title(self, name: str) -> str:
         """The part's name for people."""
         return BASE_PARTS.get(name) or self.adapters[name].title
+
+    def wanted(self, request: GenerationRequest) -> tuple[str, ...]:
+        """Names of the adapters a request switches on, in the order they are entered. Raises SettingsError."""
+        unknown = sorted(request.extras.keys() - self.adapters.keys())
+        if unknown:
+            raise SettingsError(f"There is no adapter {unknown[0]!r}; there are {', '.join(self.adapters)}.")
+        return tuple(name for name, adapter in self.adapters.items() if adapter.wanted(request))
+
+    def recipe(self, request: GenerationRequest) -> dict[str, dict[str, Any]]:
+        """The adapters' parts of the recipe, by name."""
+        parts = {name: dict(self.adapters[name].recipe(request)) for name in self.wanted(request)}
+        return {name: part for name, part in parts.items() if part}
 
     @property
     def preview(self) -> PreviewMap:
@@ -90,51 +121,112 @@ class ModelRegistry:
                 self._preview = PreviewMap.fit(vae)
         return self._preview
 
+    @property
+    def merger(self) -> WeightMerger:
+        """What puts LoRAs into the UNet's weights."""
+        if self._merger is None:
+            self._merger = WeightMerger(self.part("unet"), self.placement, self)
+        return self._merger
+
     @contextmanager
     def placed(self, name: str) -> Generator[Any]:
         """A part, on the device for the body. With the `sequential` policy it goes back to host memory afterwards."""
         value = self.part(name)
-        self._move(name, self.runtime.device)
-        try:
-            yield value
-        finally:
-            if self.runtime.vram == "sequential":
-                self._move(name, "cpu")
+        with self._using(name):
+            self._bring(name)
+            try:
+                yield value
+            finally:
+                if self.runtime.vram == "sequential" and self._in_use[name] == 1:
+                    self._send_back(name)
 
     @contextmanager
     def session(self, request: GenerationRequest, run: Denoiser) -> Generator[Denoiser]:
         """Apply the request's adapters to `run`, in their order; everything is undone on leaving."""
-        wanted = [adapter for adapter in self.adapters.values() if adapter.name in request.adapters]
-        before, self._in_use = self._in_use, frozenset(adapter.name for adapter in wanted)
-        try:
-            weights = {adapter.name: self.part(adapter.name) for adapter in wanted}
-            with ExitStack() as stack:
-                for adapter in wanted:
-                    self._move(adapter.name, self.runtime.device)
-                for adapter in wanted:
-                    run.check_cancelled()
-                    stack.enter_context(adapter.applied(weights[adapter.name], run, request))
-                yield run
-        finally:
-            self._in_use = before
-            if self.runtime.vram != "resident":
-                for adapter in wanted:
-                    self._move(adapter.name, "cpu")
+        names = self.wanted(request)
+        with self._using(*names):
+            try:
+                weights = {name: self.part(name) for name in names}
+                with ExitStack() as stack:
+                    for name in names:
+                        self._bring(name)
+                    for name in names:
+                        run.check_cancelled()
+                        stack.enter_context(self.adapters[name].applied(weights[name], run, request))
+                    yield run
+            finally:
+                if self.runtime.vram != "resident":
+                    for name in names:
+                        self._send_back(name)
 
-    def evict(self, name: str) -> None:
-        """Drop a loaded part; it is read again when next used."""
-        if self._parts.pop(name, None) is not None:
-            log.info("evicted %s", name)
-            free_device_memory(self.runtime)
+    def evict(self, name: str) -> bool:
+        """Drop a loaded part that is not in use; it is read again when next used. Returns whether it was there."""
+        if self._in_use[name] or self._parts.pop(name, None) is None:
+            return False
+        log.info("evicted %s", name)
+        self._drop_copies()  # they may hold on to the evicted LoRA's matrices
+        self.placement.empty_cache()
+        return True
 
     def evict_idle_adapters(self) -> None:
-        """Drop every adapter's weights, to make room."""
+        """Drop every idle adapter's weights, to make room."""
         for name in self.adapters:
             self.evict(name)
+
+    def release(self) -> None:
+        """Free all of the device's memory that nothing in use needs: copies, idle adapters, idle base parts."""
+        self._drop_copies()
+        for name, part in list(self._parts.items()):
+            if part.device != self.placement.device or self._in_use[name]:
+                continue
+            if name in self.adapters:
+                self.evict(name)
+            else:
+                self._send_back(name)
+        self.placement.empty_cache()
+
+    def with_room(self, what: str, action: Callable[[], T]) -> T:
+        """Run `action`; when memory runs out, once more after `release`. Raises DeviceError naming `what` after that.
+
+        `action` must not return None.
+        """
+        made = unless_full(action)
+        if made is None:
+            self.release()
+            made = unless_full(action)
+        if made is None:
+            raise self.out_of_memory(what)
+        return made
+
+    def out_of_memory(self, what: str) -> DeviceFullError:
+        """The error for a device that has no room for `what`."""
+        return DeviceFullError(
+            f"{self.runtime.device} ran out of memory {what}. Close other programs that use it, start with "
+            "--vram sequential, or choose a smaller size."
+        )
 
     def snapshot(self) -> Mapping[str, Loaded]:
         """What is loaded now, for the status panel."""
         return dict(self._parts)
+
+    def device_bytes(self) -> int:
+        """Bytes of weights on the device: parts, and copies for merged LoRAs."""
+        parts = sum(part.bytes for part in self._parts.values() if part.device == self.placement.device)
+        return parts + (self._merger.device_bytes if self._merger is not None else 0)
+
+    def room_on_device(self, size: int) -> bool:
+        """Whether copies of weights of `size` bytes may lie on the device: only `resident` has room to spare."""
+        if self.runtime.vram != "resident":
+            return False
+        return self._make_room(size)
+
+    def worth_keeping(self, size: int) -> bool:
+        """Whether copies may stay between requests: when small, or on a resident device within the budget."""
+        if size <= HOST_COPIES_BYTES:
+            return True
+        budget = self.runtime.budget_bytes
+        roomy = self.runtime.vram == "resident" and self.placement.device != self.placement.host
+        return roomy and (budget is None or self.device_bytes() <= budget)
 
     def source(self, name: str) -> Path | None:
         """The weight file a part comes from, loaded or not; None when it is missing."""
@@ -146,69 +238,89 @@ class ModelRegistry:
         }
         return self.models.find(*(spellings.get(name) or self.adapters[name].files))
 
-    def _load(self, name: str) -> Loaded:
-        self._make_room(name)
+    @contextmanager
+    def _using(self, *names: str) -> Generator[None]:
+        self._in_use.update(names)
         try:
-            value = self._read(name)
-        except torch.OutOfMemoryError:
-            self.evict_idle_adapters()
-            try:
-                value = self._read(name)
-            except torch.OutOfMemoryError as error:
-                raise DeviceError(
-                    f"{self.title(name)} does not fit into the memory of {self.runtime.device}. "
-                    "Start with --vram sequential, or on another device."
-                ) from error
-        device = self.runtime.device if isinstance(value, nn.Module) else "cpu"
+            yield
+        finally:
+            self._in_use.subtract(names)
+
+    def _load(self, name: str) -> Loaded:
+        value = self._read(name)
+        if isinstance(value, nn.Module):
+            value = with_fast_layout(value)
+        part = self._parts[name] = Loaded(value, size_of(value), self.placement.host, self.source(name))
         log.info("loaded %s", name)
-        return Loaded(value, size_of(value), device, self.source(name))
+        stays = self.runtime.vram == "resident" or (self.runtime.vram == "offload" and name in BASE_PARTS)
+        try:
+            if stays:
+                with self._using(name):
+                    self._bring(name)
+        except BaseException:
+            del self._parts[name]
+            raise
+        return part
 
     def _read(self, name: str) -> Any:
         readers: dict[str, Callable[[], Any]] = {
             "tokenizer": lambda: loading.load_tokenizer(self.models),
-            "text_encoder": lambda: self._to_device(loading.load_text_encoder(self.models, self.dtype)),
-            "unet": lambda: self._to_device(loading.load_unet(self.models, self.dtype)),
-            "vae": lambda: self._to_device(loading.load_vae(self.models, self.dtype)),
+            "text_encoder": lambda: loading.load_text_encoder(self.models, self.dtype),
+            "unet": lambda: loading.load_unet(self.models, self.dtype),
+            "vae": lambda: loading.load_vae(self.models, self.dtype),
         }
         if name in readers:
             return readers[name]()
-        value = self.adapters[name].load(self.models, self.part("unet"), self.dtype)
-        return self._to_device(value) if isinstance(value, nn.Module) else value
+        return self.adapters[name].load(self.models, self.part("unet"), self.dtype)
 
-    def _to_device(self, module: nn.Module) -> nn.Module:
-        # Wide convolutions run 10 to 30 % faster in channels_last; narrow ones gain nothing and keep NCHW, in which
-        # they round as the original code does.
-        channels = getattr(getattr(module, "config", None), "block_out_channels", None)
-        wide = channels is not None and channels[0] >= WIDE_CHANNELS
-        module = module.to(self.runtime.device)
-        return module.to(memory_format=torch.channels_last) if wide else module  # pyright: ignore[reportCallIssue]
-
-    def _move(self, name: str, device: str) -> None:
-        loaded = self._parts.get(name)
-        if loaded is None:
+    def _bring(self, name: str) -> None:
+        """Onto the device, all of it or nothing. Raises DeviceError when it does not fit beside what is in use."""
+        part = self._parts[name]
+        if not isinstance(part.value, nn.Module):
             return
-        if isinstance(loaded.value, nn.Module) and loaded.device != device:
-            loaded.value.to(device)
-            loaded.device = device
-            free_device_memory(self.runtime)
+        if part.device == self.placement.device:
+            self._make_room(0)
+            return
+        self._make_room(part.bytes)
 
-    def _make_room(self, name: str) -> None:
-        """Evict least recently used adapters until the new part fits the budget (its size on disk is the guess)."""
+        def move() -> bool:
+            self.placement.to_device(part.value)
+            return True
+
+        self.with_room(f"for the {self.title(name)}", move)
+        part.device = self.placement.device
+
+    def _send_back(self, name: str) -> None:
+        part = self._parts.get(name)
+        if part is not None and isinstance(part.value, nn.Module) and part.device != self.placement.host:
+            self.placement.to_host(part.value)
+            part.device = self.placement.host
+
+    def _make_room(self, needed: int) -> bool:
+        """Free idle copies, then idle adapters, until `needed` more bytes keep to the budget. False if they cannot."""
         budget = self.runtime.budget_bytes
-        source = self.source(name)
-        if budget is None or source is None:
-            return
-        needed = source.stat().st_size
-        while self._used() + needed > budget:
-            candidates = self.adapters.keys() - self._in_use - {name}
-            idle = sorted((part.last_used, key) for key, part in self._parts.items() if key in candidates)
+        if budget is None:
+            return True
+        while self.device_bytes() + needed > budget:
+            if self._drop_copies():
+                continue
+            idle = [(part.last_used, name) for name, part in self._parts.items() if self._evictable(name)]
             if not idle:
                 log.warning("the memory budget is exceeded by the parts in use")
-                return
-            self.evict(idle[0][1])
+                return False
+            self.evict(min(idle)[1])
+        return True
 
-    def _used(self) -> int:
-        return sum(part.bytes for part in self._parts.values() if part.device == self.runtime.device)
+    def _evictable(self, name: str) -> bool:
+        return (
+            name in self.adapters
+            and not self._in_use[name]
+            and self._parts[name].device == self.placement.device
+            and self._parts[name].bytes > 0
+        )
+
+    def _drop_copies(self) -> bool:
+        return self._merger is not None and self._merger.drop()
 
 
 def size_of(value: Any) -> int:
@@ -224,5 +336,7 @@ def _by_name(adapters: tuple[Adapter, ...]) -> dict[str, Adapter]:
     for adapter in adapters:
         if adapter.name in table:
             raise SettingsError(f"Two adapters are called {adapter.name}: {table[adapter.name]!r} and {adapter!r}.")
+        if adapter.name in BASE_PARTS:
+            raise SettingsError(f"An adapter cannot be called {adapter.name}: that is a base part.")
         table[adapter.name] = adapter
     return table

@@ -5,6 +5,7 @@ A scheduler object holds the state of one run, so every request gets a new one.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from arc2face.diffusion.float32 import float32_defaults
 from arc2face.errors import SettingsError
 
 _CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -26,6 +28,22 @@ _CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {}),
     "lcm": (LCMScheduler, {}),
 }
+
+USUAL_LEAST_STEPS = {"euler": 2, "ddim": 6}
+"""Fewer steps than this run, but what comes out is noise."""
+
+
+def too_few_steps(name: str, steps: int) -> str | None:
+    """A sentence when the sampler gives noise at this number of steps, else None."""
+    least = USUAL_LEAST_STEPS.get(name, 1)
+    if steps >= least:
+        return None
+    return f"The {name} sampler gives noise at {steps} steps; use at least {least}, or another sampler."
+
+
+def takes_generator(scheduler: Any) -> bool:
+    """Whether the sampler draws its noise from generators given to `step`."""
+    return "generator" in inspect.signature(scheduler.step).parameters
 
 
 def make_scheduler(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
@@ -38,10 +56,12 @@ def make_scheduler(name: str, config: Mapping[str, Any], steps: int, device: str
     # PNDM's own switches mean nothing to the others, and diffusers would warn about them.
     settings.pop("skip_prk_steps", None)
     settings["clip_sample"] = False
+    settings["steps_offset"] = 1  # as diffusers' pipelines correct it whatever the file says
     known = set(cls._get_init_keys(cls))
-    scheduler = cls(**{key: value for key, value in {**settings, **extra}.items() if key in known})
     try:
-        scheduler.set_timesteps(steps, device=device)
+        with float32_defaults():
+            scheduler = cls(**{key: value for key, value in {**settings, **extra}.items() if key in known})
+            scheduler.set_timesteps(steps, device=device)
     except ValueError as error:
         raise SettingsError(f"The {name} sampler cannot run {steps} steps: {error}") from error
     return scheduler

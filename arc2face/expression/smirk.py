@@ -129,7 +129,7 @@ class SmirkEncoder:
         chosen = {key.split(KEY_PREFIX, 1)[1]: value for key, value in state.items() if KEY_PREFIX in key}
         if not chosen:
             chosen = dict(state)
-        net = ExpressionNet()
+        net = ExpressionNet().to(torch.float32)  # whatever torch.set_default_dtype says
         _check_keys(net, chosen, name)
         net.load_state_dict(chosen, strict=True)
         return cls(net, device)

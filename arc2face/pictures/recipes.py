@@ -11,7 +11,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ _XMP = (
     f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>'
 )
 
+_OWN_FIELDS = {"pose", "expression", "reference"}
+
 
 def app_version() -> str:
     """Version of the installed package, or "dev" in a bare checkout."""
@@ -49,10 +51,17 @@ def app_version() -> str:
         return "dev"
 
 
-def describe(request: GenerationRequest, models: Mapping[str, str], bundle: str) -> dict[str, Any]:
+def describe(
+    request: GenerationRequest,
+    models: Mapping[str, str],
+    bundle: str,
+    adapters: Mapping[str, Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
     """The JSON-ready recipe of a request.
 
-    `models`: part name -> sha256 of its file. `bundle`: full, starter or tiny.
+    `models`: part name -> sha256 of its file. `bundle`: full, starter or tiny. `adapters`: what each adapter in use
+    says of itself, by name. `notes`: sentences about how the pictures came out.
     """
     recipe: dict[str, Any] = {"app": "Arc2Face Studio", "version": app_version(), "bundle": bundle}
     recipe |= {"settings": {name: getattr(request, name) for name in SETTINGS}, "models": dict(models)}
@@ -62,16 +71,11 @@ def describe(request: GenerationRequest, models: Mapping[str, str], bundle: str)
         "recogniser_sha256": request.identity.recogniser_sha256,
         "photos": request.identity.photos,
     }
-    if (pose := request.pose) is not None:
-        digest = hashlib.sha256(pose.normal_map.tobytes()).hexdigest()
-        recipe["pose"] = {"strength": pose.strength, "start": pose.start, "end": pose.end, "normal_map_sha256": digest}
-    if (expression := request.expression) is not None:
-        values = [round(float(value), 5) for value in expression.expression.values]
-        recipe["expression"] = {"strength": expression.strength, "values": values}
-    if (reference := request.reference) is not None:
-        digest = hashlib.sha256(reference.image.tobytes()).hexdigest()
-        recipe["reference"] = {"strength": reference.strength, "image_sha256": digest}
-    return recipe
+    for name, part in (adapters or {}).items():
+        if name in recipe:
+            raise SettingsError(f"An adapter cannot be called {name}: recipes use that word.")
+        recipe[name] = dict(part)
+    return recipe | ({"notes": list(notes)} if notes else {})
 
 
 def image_recipe(image: GeneratedImage, result: GenerationResult, embedding: bool = False) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def read_recipe(source: Path | str | bytes) -> dict[str, Any]:
 
 
 def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding | None = None) -> GenerationRequest:
-    """A request with the recipe's settings and expression. Pose and reference need their pictures again.
+    """A request with the recipe's settings, expression and extras. Pose and reference need their pictures again.
 
     `identity`: the person; may be omitted when the recipe holds the embedding. Raises SettingsError.
     """
@@ -131,9 +135,16 @@ def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding |
         values = np.asarray(recipe["expression"]["values"], np.float32)
         condition = ExpressionCondition(Expression(values), float(recipe["expression"]["strength"]))
     try:
-        return GenerationRequest(identity=identity, expression=condition, **settings)
+        return GenerationRequest(identity=identity, expression=condition, extras=_extras(recipe), **settings)
     except TypeError as error:
         raise SettingsError("The recipe in this picture is damaged.") from error
+
+
+def _extras(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the adapters without a field of their own: those among the models that say something here."""
+    models = recipe.get("models")
+    names = set(models) - _OWN_FIELDS if isinstance(models, Mapping) else set[str]()
+    return {name: dict(recipe[name]) for name in names if isinstance(recipe.get(name), Mapping)}
 
 
 __all__ = [

@@ -168,8 +168,8 @@ def _fragments(mesh: _Faces, nearest: Tensor, count: int, xs: Tensor, ys: Tensor
     weights = [_edge(x, y, *corners) / area for corners in ((x1, y1, x2, y2), (x2, y2, x0, y0), (x0, y0, x1, y1))]
     z = weights[0] * z0 + weights[1] * z1 + weights[2] * z2
     pix_to_face = torch.full_like(nearest, -1).index_copy_(0, covered, number)
-    zbuf = torch.full((height * width,), -1.0, device=nearest.device).index_copy_(0, covered, z)
-    bary = torch.full((height * width, 3), -1.0, device=nearest.device)
+    zbuf = torch.full((height * width,), -1.0, dtype=torch.float32, device=nearest.device).index_copy_(0, covered, z)
+    bary = torch.full((height * width, 3), -1.0, dtype=torch.float32, device=nearest.device)
     bary.index_copy_(0, covered, torch.stack(weights, dim=1))
     return Fragments(pix_to_face.view(height, width), zbuf.view(height, width), bary.view(height, width, 3))
 

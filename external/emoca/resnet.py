@@ -147,7 +147,7 @@ class Encoder(nn.Module):
             IncompatibleAssetError: keys are missing, left over, or of another shape.
         """
         own = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-        model = cls(EncoderConfig.infer(own))
+        model = cls(EncoderConfig.infer(own)).to(torch.float32)  # whatever torch.set_default_dtype says
         wanted = model.state_dict()
         missing = [name for name in wanted if name not in own and not name.endswith(_COUNTER)]
         surplus = [name for name in own if name not in wanted]

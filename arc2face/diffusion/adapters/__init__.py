@@ -1,4 +1,7 @@
-"""All adapters, in the order they are entered: the reference adapter records the plain UNet, so it comes first."""
+"""All adapters, in the order they are entered: the reference adapter records the plain UNet, so it comes first.
+
+A new one is its file here and its line in `ADAPTERS` (see `base.py`).
+"""
 
 from __future__ import annotations
 

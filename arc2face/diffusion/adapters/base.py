@@ -1,10 +1,12 @@
 """The contract of an adapter: loading changes nothing, applying changes the run, leaving leaves no trace.
 
-To add one: a new file here with a class like this, its entry in `ADAPTERS`, and its files in the weights table.
+To add one: a new file here with a class like this, its line in `ADAPTERS`, and its files in the weights table.
+Its settings reach it through `GenerationRequest.extras[name]`; nothing else has to know it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
@@ -17,10 +19,11 @@ from arc2face.weights.folder import ModelsFolder
 
 
 class Adapter(Protocol):
-    """One way of changing a run.
+    """One way of changing a run. May be subclassed for the defaults of `wanted` and `recipe`, or only looked like.
 
-    `name`: key in requests and in the registry. `title`: for people. `feature`: what `arc2face download` calls it.
-    `files`: accepted spellings of the weight file, relative to a models root.
+    `name`: key in `GenerationRequest.extras`, in recipes and in the registry. `title`: for people. `feature`: what
+    `arc2face download` calls it. `files`: accepted spellings of the weight file, relative to a models root; empty
+    when there is none.
     """
 
     name: ClassVar[str]
@@ -28,13 +31,33 @@ class Adapter(Protocol):
     feature: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
 
+    def wanted(self, request: GenerationRequest) -> bool:
+        """Whether `request` switches this adapter on; by default, whether `extras` holds settings under its name.
+
+        Asked before anything loads. Raises SettingsError when the adapter's settings cannot be used.
+        """
+        return self.name in request.extras
+
+    def recipe(self, request: GenerationRequest) -> Mapping[str, Any]:
+        """What the recipe says of this adapter, JSON-ready; empty for nothing. `request` has it switched on.
+
+        It stands in the recipe under the adapter's name. What an adapter without a field of its own in
+        GenerationRequest returns here is given back by `request_from_recipe` as `extras[name]`.
+        """
+        return dict(request.extras.get(self.name) or {})
+
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> Any:
-        """Read and check the weights; `unet` is only looked at. Raises WeightsError."""
+        """Read and check the weights, into host memory; `unet` is only looked at. Raises WeightsError.
+
+        A module is moved to the device around its use; anything else stays where it is.
+        """
         ...
 
     def applied(self, weights: Any, run: Denoiser, request: GenerationRequest) -> AbstractContextManager[None]:
         """Change `run` (and its UNet) for the body; undo all of it on leaving, also after an error or a cancel.
 
-        `weights`: what `load` returned. `request` has this adapter switched on.
+        `weights`: what `load` returned. `request` has this adapter switched on. `run` offers `merged` (a LoRA in the
+        weights), `residuals_from` (added to those of others), `before_step` and `after_step` (ordered hooks),
+        `borrow` (another part on the device), and `arc2face.diffusion.attention.processors` swaps attentions.
         """
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -63,6 +63,17 @@ class ExpressionAdapter:
     feature: ClassVar[str] = "expression"
     files: ClassVar[tuple[str, ...]] = ("exp_adapter/exp_adapter.bin", "exp_adapter/exp_adapter.safetensors")
 
+    def wanted(self, request: GenerationRequest) -> bool:
+        """Whether an expression is given."""
+        return request.expression is not None
+
+    def recipe(self, request: GenerationRequest) -> Mapping[str, Any]:
+        """Strength, and the 55 numbers rounded to 5 decimals."""
+        condition = request.expression
+        assert condition is not None
+        values = [round(float(value), 5) for value in condition.expression.values]
+        return {"strength": condition.strength, "values": values}
+
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> ExpressionWeights:
         """Read the adapter and match every key to a cross-attention of the UNet."""
         path = models.require(*self.files, feature=self.feature)
@@ -86,7 +97,6 @@ class ExpressionAdapter:
             return
         values = torch.from_numpy(condition.expression.values.copy())[None].expand(run.num_images, -1)
         rows = torch.cat([torch.zeros_like(values), values]) if run.guided else values
-        weights = weights.to(run.device)
         with torch.no_grad():
             tokens = weights.tokens(rows)
             replacements = {
@@ -129,13 +139,34 @@ def _check_head(path: Path, head: Mapping[str, Tensor], width: int) -> None:
         raise IncompatibleWeightsError(
             f"{path} has an unknown image_proj head ({', '.join(sorted(head))}). {_FORMAT_HELP}"
         )
-    first = head["proj.weight"] if "proj.weight" in head else head["proj.0.weight"]
-    last = head["proj.weight"] if "proj.weight" in head else head["proj.2.weight"]
-    if first.shape[1] != EXPRESSION_SIZE or last.shape[0] % width:
+    layers = ["proj"] if "proj.weight" in head else ["proj.0", "proj.2"]
+    inner = EXPRESSION_SIZE
+    for layer in layers:
+        inner = _check_layer(path, head, layer, inner)
+    norm = "proj.3" if "proj.3.weight" in head else "norm"
+    for key in (f"{norm}.weight", f"{norm}.bias"):
+        if head[key].shape != (width,):
+            raise _wrong_shape(path, key, head[key], f"({width},)")
+    if inner % width or not inner:
         raise IncompatibleWeightsError(
-            f"{path} maps {first.shape[1]} numbers to {last.shape[0]}; {EXPRESSION_SIZE} and a multiple of {width} "
-            f"are needed. {_FORMAT_HELP}"
+            f"{path} makes {inner} numbers for the tokens; a multiple of {width} is needed. {_FORMAT_HELP}"
         )
+
+
+def _check_layer(path: Path, head: Mapping[str, Tensor], layer: str, width: int) -> int:
+    """A linear layer that takes `width` numbers; returns how many it gives."""
+    weight, bias = head[f"{layer}.weight"], head[f"{layer}.bias"]
+    if weight.ndim != 2 or weight.shape[1] != width:
+        raise _wrong_shape(path, f"{layer}.weight", weight, f"(any, {width})")
+    if bias.shape != weight.shape[:1]:
+        raise _wrong_shape(path, f"{layer}.bias", bias, str(tuple(weight.shape[:1])))
+    return int(weight.shape[0])
+
+
+def _wrong_shape(path: Path, key: str, tensor: Tensor, wanted: str) -> IncompatibleWeightsError:
+    return IncompatibleWeightsError(
+        f"{path}: image_proj.{key} has shape {tuple(tensor.shape)}, not {wanted}. {_FORMAT_HELP}"
+    )
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers import UNet2DConditionModel
 
 from arc2face.diffusion.denoising import Denoiser
-from arc2face.diffusion.lora import LoraWeights, load_lora, merged
+from arc2face.diffusion.lora import LoraWeights, load_lora
 from arc2face.types import GenerationRequest
 from arc2face.weights.folder import ModelsFolder
 
@@ -23,6 +23,14 @@ class LcmAdapter:
     feature: ClassVar[str] = "fast"
     files: ClassVar[tuple[str, ...]] = ("lcm-lora-sdv1-5/pytorch_lora_weights.safetensors",)
 
+    def wanted(self, request: GenerationRequest) -> bool:
+        """Whether fast mode is on."""
+        return request.fast
+
+    def recipe(self, request: GenerationRequest) -> Mapping[str, Any]:
+        """Nothing: the recipe's settings name fast mode."""
+        return {}
+
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> LoraWeights:
         """Read the LoRA and match it to the UNet."""
         return load_lora(models.require(*self.files, feature=self.feature), unet)
@@ -33,7 +41,7 @@ class LcmAdapter:
         before = run.scheduler_name
         run.scheduler_name = "lcm"
         try:
-            with merged(run.unet, weights, 1.0):
+            with run.merged(weights, 1.0):
                 yield
         finally:
             run.scheduler_name = before

@@ -7,17 +7,19 @@ processors of this request and is dropped with them.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import hashlib
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from arc2face.diffusion.attention import ReadSelfAttention, RecordSelfAttention, processors, self_attention_names
 from arc2face.diffusion.denoising import Denoiser
-from arc2face.diffusion.lora import LoraWeights, load_lora, merged
+from arc2face.diffusion.lora import LoraWeights, load_lora
 from arc2face.diffusion.pixels import encode
 from arc2face.errors import IncompatibleWeightsError, SettingsError
 from arc2face.types import GenerationRequest, ReferenceCondition
@@ -35,6 +37,16 @@ class ReferenceAdapter:
     feature: ClassVar[str] = "reference"
     files: ClassVar[tuple[str, ...]] = ("ref_adapter/pytorch_lora_weights.safetensors",)
 
+    def wanted(self, request: GenerationRequest) -> bool:
+        """Whether a photo's look is to be kept."""
+        return request.reference is not None
+
+    def recipe(self, request: GenerationRequest) -> Mapping[str, Any]:
+        """Strength, and the hash of the photo."""
+        condition = request.reference
+        assert condition is not None
+        return {"strength": condition.strength, "image_sha256": hashlib.sha256(condition.image.tobytes()).hexdigest()}
+
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> LoraWeights:
         """Read the LoRA; it may touch self-attention projections only."""
         path = models.require(*self.files, feature=self.feature)
@@ -49,11 +61,12 @@ class ReferenceAdapter:
         """Record the photo, merge the LoRA, and let the self-attentions read the recording."""
         condition = request.reference
         assert condition is not None
-        latents = encode(run.vae, condition.image, _posterior_noise(run, condition))
+        with run.borrow("vae") as vae:
+            latents = encode(vae, condition.image, _posterior_noise(vae, run, condition, request.num_images))
         bank = record(run.unet, latents, run.prompt)
         run.check_cancelled()
         readers = {name: ReadSelfAttention(entry, run.num_images, run.guided) for name, entry in bank.items()}
-        with merged(run.unet, weights, condition.strength), processors(run.unet, readers):
+        with run.merged(weights, condition.strength), processors(run.unet, readers):
             yield
 
 
@@ -70,14 +83,16 @@ def record(unet: UNet2DConditionModel, latents: Tensor, prompt: Tensor) -> dict[
     return {name: entry for name, entry in bank.items() if entry is not None}
 
 
-def _posterior_noise(run: Denoiser, condition: ReferenceCondition) -> Tensor:
-    factor = 2 ** (len(run.vae.config["block_out_channels"]) - 1)
+def _posterior_noise(vae: AutoencoderKL, run: Denoiser, condition: ReferenceCondition, num_images: int) -> Tensor:
+    """The posterior sample (1 or n, C, h, w): as given for this run's pictures, else drawn."""
+    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
     height, width = (side // factor for side in condition.image.shape[:2])
-    shape = (int(run.vae.config["latent_channels"]), height, width)
+    shape = (int(vae.config["latent_channels"]), height, width)
     given = condition.latent_noise
     if given is None:
         generator = torch.Generator().manual_seed(_POSTERIOR_SEED)
-        return torch.randn((1, *shape), generator=generator)
-    if given.ndim != 4 or given.shape[1:] != shape or given.shape[0] not in (1, run.num_images):
-        raise SettingsError(f"latent_noise must have shape (1 or {run.num_images}, {shape}), not {given.shape}.")
-    return torch.from_numpy(given.copy())
+        return torch.randn((1, *shape), generator=generator, dtype=torch.float32)
+    if given.ndim != 4 or given.shape[1:] != shape or given.shape[0] not in (1, num_images):
+        raise SettingsError(f"latent_noise must have shape (1 or {num_images}, {shape}), not {given.shape}.")
+    rows = given if len(given) == 1 else given[run.first : run.first + run.num_images]
+    return torch.from_numpy(np.array(rows, np.float32))
