@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
+from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.generation import Generated, generate
 from arc2face.diffusion.loading import read_json
 from arc2face.diffusion.registry import ModelRegistry
@@ -102,7 +103,7 @@ class Engine:
         """Side of the pictures the models were trained for, pixels."""
         unet = read_json(self.models.require("arc2face/config.json"))
         vae = read_json(self.models.require("stable-diffusion-v1-5/vae/config.json"))
-        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        return min(native_size(unet)) * 2 ** (len(vae["block_out_channels"]) - 1)
 
     @property
     def faces(self) -> Any:

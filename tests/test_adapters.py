@@ -43,9 +43,9 @@ for _switch in SWITCHED_ON.values():
     EVERYTHING = _switch(EVERYTHING)
 
 
-@pytest.fixture(scope="module")
-def registry(tiny_tree: Path) -> Iterator[ModelRegistry]:
-    yield ModelRegistry(ModelsFolder(tiny_tree / "models"), pick_runtime("cpu"))
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def registry(tiny_tree: Path, request: pytest.FixtureRequest) -> Iterator[ModelRegistry]:
+    yield ModelRegistry(ModelsFolder(tiny_tree / "models"), pick_runtime(request.param))
 
 
 def fingerprint(registry: ModelRegistry) -> tuple[object, ...]:
@@ -176,7 +176,7 @@ def test_lora_of_another_architecture_is_refused(registry: ModelRegistry, tiny_c
 def _run(registry: ModelRegistry, request: GenerationRequest) -> Denoiser:
     registry.load_base()
     width = registry.part("text_encoder").config.hidden_size
-    prompt = torch.zeros(1, 77, width)
+    prompt = torch.zeros(1, 77, width, device=registry.part("unet").device, dtype=registry.dtype)
     config = load_scheduler_config(registry.models)
     return Denoiser(
         unet=registry.part("unet"),

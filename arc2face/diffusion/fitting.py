@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from arc2face.errors import IncompatibleWeightsError
@@ -28,12 +29,12 @@ def check_fit(unet: Any, text_encoder: Any, vae: Any) -> None:
             f"The UNet in arc2face/ wants an embedding of kind {unet.config['addition_embed_type']!r}, which Arc2Face "
             "has not (SDXL's UNets do)."
         )
-    native_size(unet)
+    native_size(unet.config)
 
 
-def native_size(unet: Any) -> tuple[int, int]:
+def native_size(config: Mapping[str, Any]) -> tuple[int, int]:
     """(height, width) in latent pixels that the UNet was trained for; `sample_size` is one number or a pair."""
-    size = unet.config["sample_size"]
+    size = config["sample_size"]
     pair = size if isinstance(size, list | tuple) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and 0 < side <= 512 for side in pair):
         raise IncompatibleWeightsError(f"arc2face/config.json: sample_size is {size!r}, not one number or a pair.")

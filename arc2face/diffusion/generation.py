@@ -94,7 +94,7 @@ def latent_size(registry: ModelRegistry, request: GenerationRequest) -> tuple[in
     if request.pose is not None:
         height, width = output_size(request, request.pose)
     else:
-        native = native_size(unet)
+        native = native_size(unet.config)
         height, width = request.height or native[0] * factor, request.width or native[1] * factor
     depth = 2 ** (len(unet.config["block_out_channels"]) - 1)
     if height // factor < depth or width // factor < depth:
