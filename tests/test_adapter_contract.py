@@ -117,7 +117,9 @@ def test_it_works_together_with_all_others(engine: Engine) -> None:
 def test_it_is_recorded_and_restored(engine: Engine, tmp_path: Path) -> None:
     result = engine.generate(TOY_REQUEST)
     assert result.recipe["toy"] == {"push": 0.25} and len(result.recipe["models"]["toy"]) == 64
-    assert "toy" not in engine.generate(PLAIN).recipe
+    assert result.recipe["adapters"] == ["toy"]
+    plain = engine.generate(PLAIN).recipe
+    assert "toy" not in plain and plain["adapters"] == []
     stored = read_recipe(save_png(result.images[0], result, tmp_path / "toy.png"))
     again = request_from_recipe(stored, PERSON)
     assert again.extras == {"toy": {"push": 0.25}}
@@ -256,6 +258,17 @@ def test_hooks_around_steps_see_and_replace_the_latents(tiny_tree: Path, monkeyp
     assert np.array_equal(generate(registry, PLAIN).images[0].rgb_u8, plain)
 
 
+def test_an_adapter_without_files_is_no_row_of_the_models_panel(
+    tiny_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "ADAPTERS", (*adapters.ADAPTERS, _Control("one", 0.2)))
+    engine = Engine.open(tiny_tree / "models", device="cpu")
+    assert "one" not in {row.name for row in engine.status()}
+    result = engine.generate(PLAIN.with_(extras={"one": {"anything": 1}}))
+    assert result.recipe["adapters"] == ["one"]
+    engine.close()
+
+
 @pytest.mark.parametrize("name", ["unet", "pose"])
 def test_a_name_that_is_taken_is_refused(tiny_tree: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(adapters, "ADAPTERS", (*adapters.ADAPTERS, _Control(name, 0.0)))
@@ -268,5 +281,5 @@ def test_recipes_of_the_built_in_adapters_are_json(tiny_tree: Path) -> None:
     request = PLAIN.with_(pose=PoseCondition(NORMAL_MAP, strength=0.5), fast=True)
     assert registry.wanted(request) == ("lcm", "pose")
     parts = registry.recipe(request)
-    assert json.loads(json.dumps(parts)) == parts and set(parts) == {"pose"}
+    assert json.loads(json.dumps(parts)) == parts and set(parts) == {"lcm", "pose"}
     assert parts["pose"]["strength"] == 0.5 and len(parts["pose"]["normal_map_sha256"]) == 64

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
 from fake_device import NAME, FakeDevice, fail_in, registry_on
 from torch import nn
-from transformers import CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from arc2face import Engine
 from arc2face.diffusion.decoding import IN_TILES, ON_HOST
@@ -130,6 +130,40 @@ def test_peak_and_pictures_of_each_policy(
     kept = {part for part, loaded in registry.snapshot().items() if loaded.device == NAME}
     base, adapters = {"text_encoder", "unet", "vae"}, {"pose", "expression"} & registry.snapshot().keys()
     assert kept == {"resident": base | adapters, "offload": base, "sequential": set()}[vram]
+
+
+def test_the_table_in_the_docs_holds_these_sums_for_the_full_models(project_root: Path) -> None:
+    """Sizes of Stable Diffusion 1.5's architecture in half precision, counted on modules without memory."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768)
+        parts = {
+            "unet": unet,
+            "pose": ControlNetModel(cross_attention_dim=768),
+            "text_encoder": CLIPTextModel(
+                CLIPTextConfig(hidden_size=768, num_hidden_layers=12, intermediate_size=3072, num_attention_heads=12)
+            ),
+            "vae": AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                block_out_channels=(128, 256, 512, 512),
+                layers_per_block=2,
+            ),
+        }
+    sizes = {name: 2 * sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    layers = {name: m for name, m in unet.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    sizes["copies"] = 2 * sum(layer.weight.numel() for layer in layers.values())
+    crossed = sum(m.weight.numel() for name, m in layers.items() if name.endswith(("attn2.to_k", "attn2.to_v")))
+    sizes["expression"] = 2 * (crossed + (55 + 1) * 4 * 768 + 2 * 768)
+    text = (project_root / "docs" / "deploy.md").read_text(encoding="utf-8")
+    rows = {
+        "plain": "Identity",
+        "pose": "Pose",
+        "fast": "Fast mode",
+        "everything": "Pose, expression, look and fast mode",
+    }
+    for name, title in rows.items():
+        figures = " | ".join(f"{most(sizes, vram, name) / 1e9:.2f}" for vram in POLICIES)
+        assert f"| {title} | {figures} |" in text
 
 
 @pytest.mark.parametrize("vram", POLICIES)

@@ -109,9 +109,8 @@ class ModelRegistry:
         return tuple(name for name, adapter in self.adapters.items() if adapter.wanted(request))
 
     def recipe(self, request: GenerationRequest) -> dict[str, dict[str, Any]]:
-        """The adapters' parts of the recipe, by name."""
-        parts = {name: dict(self.adapters[name].recipe(request)) for name in self.wanted(request)}
-        return {name: part for name, part in parts.items() if part}
+        """The adapters' parts of the recipe, by name; one entry for each adapter that the request switches on."""
+        return {name: dict(self.adapters[name].recipe(request)) for name in self.wanted(request)}
 
     @property
     def preview(self) -> PreviewMap:
@@ -221,12 +220,9 @@ class ModelRegistry:
         return self._make_room(size)
 
     def worth_keeping(self, size: int) -> bool:
-        """Whether copies may stay between requests: when small, or on a resident device within the budget."""
-        if size <= HOST_COPIES_BYTES:
-            return True
-        budget = self.runtime.budget_bytes
-        roomy = self.runtime.vram == "resident" and self.placement.device != self.placement.host
-        return roomy and (budget is None or self.device_bytes() <= budget)
+        """Whether copies may stay between requests: when small, or where they do not take host memory."""
+        on_device = self._merger is not None and self._merger.device_bytes == size
+        return size <= HOST_COPIES_BYTES or (on_device and self.placement.device != self.placement.host)
 
     def source(self, name: str) -> Path | None:
         """The weight file a part comes from, loaded or not; None when it is missing."""

@@ -23,7 +23,8 @@ _FEATURE_OF_BASE = "identity"
 
 def rows(registry: ModelRegistry, perception: Perception) -> list[ComponentStatus]:
     """One row per part, base parts first."""
-    table = [_row_of_part(registry, name) for name in (*BASE_PARTS, *registry.adapters)]
+    with_files = (name for name, adapter in registry.adapters.items() if adapter.files)
+    table = [_row_of_part(registry, name) for name in (*BASE_PARTS, *with_files)]
     busy = perception.loaded
     for name, (title, path, feature) in _READERS.items():
         source = registry.models.find(path)

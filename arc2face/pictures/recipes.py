@@ -71,10 +71,11 @@ def describe(
         "recogniser_sha256": request.identity.recogniser_sha256,
         "photos": request.identity.photos,
     }
+    recipe["adapters"] = list(adapters or {})
     for name, part in (adapters or {}).items():
         if name in recipe:
             raise SettingsError(f"An adapter cannot be called {name}: recipes use that word.")
-        recipe[name] = dict(part)
+        recipe |= {name: dict(part)} if part else {}
     return recipe | ({"notes": list(notes)} if notes else {})
 
 
@@ -141,10 +142,10 @@ def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding |
 
 
 def _extras(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the adapters without a field of their own: those among the models that say something here."""
-    models = recipe.get("models")
-    names = set(models) - _OWN_FIELDS if isinstance(models, Mapping) else set[str]()
-    return {name: dict(recipe[name]) for name in names if isinstance(recipe.get(name), Mapping)}
+    """Settings of the adapters that have no field of their own in a request."""
+    listed = recipe.get("adapters")
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    return {n: dict(recipe[n]) for n in names if n not in _OWN_FIELDS and isinstance(recipe.get(n), Mapping)}
 
 
 __all__ = [
