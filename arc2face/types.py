@@ -229,7 +229,8 @@ class GenerationRequest:
         )
         if self.scheduler == FAST_SCHEDULER and not fast:
             raise SettingsError("The lcm scheduler belongs to fast mode; switch fast mode on, or choose another.")
-        if not isinstance(self.extras, Mapping) or not all(isinstance(name, str) for name in self.extras):
+        extras: Any = self.extras
+        if not isinstance(extras, Mapping) or not all(isinstance(name, str) for name in extras):
             raise SettingsError("extras must map adapters' names to their settings.")
         _set(self, extras=dict(self.extras))
 

@@ -116,10 +116,9 @@ def test_it_works_together_with_all_others(engine: Engine) -> None:
 
 def test_it_is_recorded_and_restored(engine: Engine, tmp_path: Path) -> None:
     result = engine.generate(TOY_REQUEST)
-    assert result.recipe["toy"] == {"push": 0.25} and len(result.recipe["models"]["toy"]) == 64
-    assert result.recipe["adapters"] == ["toy"]
+    assert result.recipe["adapters"] == {"toy": {"push": 0.25}} and len(result.recipe["models"]["toy"]) == 64
     plain = engine.generate(PLAIN).recipe
-    assert "toy" not in plain and plain["adapters"] == []
+    assert "adapters" not in plain and "toy" not in plain["models"]
     stored = read_recipe(save_png(result.images[0], result, tmp_path / "toy.png"))
     again = request_from_recipe(stored, PERSON)
     assert again.extras == {"toy": {"push": 0.25}}
@@ -265,7 +264,8 @@ def test_an_adapter_without_files_is_no_row_of_the_models_panel(
     engine = Engine.open(tiny_tree / "models", device="cpu")
     assert "one" not in {row.name for row in engine.status()}
     result = engine.generate(PLAIN.with_(extras={"one": {"anything": 1}}))
-    assert result.recipe["adapters"] == ["one"]
+    assert result.recipe["adapters"] == {"one": {}}
+    assert request_from_recipe(result.recipe, PERSON).extras == {"one": {}}
     engine.close()
 
 
@@ -281,5 +281,12 @@ def test_recipes_of_the_built_in_adapters_are_json(tiny_tree: Path) -> None:
     request = PLAIN.with_(pose=PoseCondition(NORMAL_MAP, strength=0.5), fast=True)
     assert registry.wanted(request) == ("lcm", "pose")
     parts = registry.recipe(request)
-    assert json.loads(json.dumps(parts)) == parts and set(parts) == {"lcm", "pose"}
+    assert json.loads(json.dumps(parts)) == parts and set(parts) == {"pose"}
     assert parts["pose"]["strength"] == 0.5 and len(parts["pose"]["normal_map_sha256"]) == 64
+
+
+@pytest.mark.parametrize("damaged", [{"toy": 7}, {"toy": None}, {"toy": ["push"]}, 7, "toy"])
+def test_damaged_settings_in_a_recipe_are_named(tiny_tree: Path, damaged: Any) -> None:
+    recipe = {"settings": {"steps": 3}, "adapters": damaged}
+    with pytest.raises(SettingsError, match="recipe in this picture cannot be used"):
+        request_from_recipe(recipe, PERSON)

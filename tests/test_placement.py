@@ -89,7 +89,7 @@ def sizes(models: Path) -> dict[str, int]:
     """Bytes of each part, and of the weights that fast mode's LoRA changes."""
     registry = ModelRegistry(ModelsFolder(models), pick_runtime("cpu"))
     registry.load_base()
-    table = dict.fromkeys(("tokenizer", "lcm", "reference"), 0)
+    table: dict[str, int] = dict.fromkeys(("tokenizer", "lcm", "reference"), 0)
     for name in ("text_encoder", "unet", "vae", "pose", "expression"):
         module = registry.part(name)
         table[name] = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
@@ -142,11 +142,13 @@ def test_the_table_in_the_docs_holds_these_sums_for_the_full_models(project_root
             "text_encoder": CLIPTextModel(
                 CLIPTextConfig(hidden_size=768, num_hidden_layers=12, intermediate_size=3072, num_attention_heads=12)
             ),
-            "vae": AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 4,
-                up_block_types=("UpDecoderBlock2D",) * 4,
-                block_out_channels=(128, 256, 512, 512),
-                layers_per_block=2,
+            "vae": AutoencoderKL.from_config(
+                {
+                    "down_block_types": ["DownEncoderBlock2D"] * 4,
+                    "up_block_types": ["UpDecoderBlock2D"] * 4,
+                    "block_out_channels": [128, 256, 512, 512],
+                    "layers_per_block": 2,
+                }
             ),
         }
     sizes = {name: 2 * sum(p.numel() for p in part.parameters()) for name, part in parts.items()}

@@ -109,8 +109,9 @@ class ModelRegistry:
         return tuple(name for name, adapter in self.adapters.items() if adapter.wanted(request))
 
     def recipe(self, request: GenerationRequest) -> dict[str, dict[str, Any]]:
-        """The adapters' parts of the recipe, by name; one entry for each adapter that the request switches on."""
-        return {name: dict(self.adapters[name].recipe(request)) for name in self.wanted(request)}
+        """What the adapters in use say for the recipe, by name; one with nothing to say is left out."""
+        parts = {name: dict(self.adapters[name].recipe(request)) for name in self.wanted(request)}
+        return {name: part for name, part in parts.items() if part or name in request.extras}
 
     @property
     def preview(self) -> PreviewMap:

@@ -61,7 +61,8 @@ def describe(
     """The JSON-ready recipe of a request.
 
     `models`: part name -> sha256 of its file. `bundle`: full, starter or tiny. `adapters`: what each adapter in use
-    says of itself, by name. `notes`: sentences about how the pictures came out.
+    says of itself, by name; those with a field of their own in a request stand beside the settings, the others under
+    `adapters`. `notes`: sentences about how the pictures came out.
     """
     recipe: dict[str, Any] = {"app": "Arc2Face Studio", "version": app_version(), "bundle": bundle}
     recipe |= {"settings": {name: getattr(request, name) for name in SETTINGS}, "models": dict(models)}
@@ -71,11 +72,10 @@ def describe(
         "recogniser_sha256": request.identity.recogniser_sha256,
         "photos": request.identity.photos,
     }
-    recipe["adapters"] = list(adapters or {})
-    for name, part in (adapters or {}).items():
-        if name in recipe:
-            raise SettingsError(f"An adapter cannot be called {name}: recipes use that word.")
-        recipe |= {name: dict(part)} if part else {}
+    parts = {name: dict(part) for name, part in (adapters or {}).items()}
+    recipe |= {name: part for name, part in parts.items() if name in _OWN_FIELDS}
+    if others := {name: part for name, part in parts.items() if name not in _OWN_FIELDS}:
+        recipe["adapters"] = others
     return recipe | ({"notes": list(notes)} if notes else {})
 
 
@@ -143,9 +143,10 @@ def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding |
 
 def _extras(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the adapters that have no field of their own in a request."""
-    listed = recipe.get("adapters")
-    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    return {n: dict(recipe[n]) for n in names if n not in _OWN_FIELDS and isinstance(recipe.get(n), Mapping)}
+    parts: Mapping[str, Any] = recipe.get("adapters") or {}
+    if not all(isinstance(part, Mapping) for part in parts.values()):
+        raise SettingsError("The recipe in this picture cannot be used: an adapter's settings are no JSON object")
+    return {name: dict(part) for name, part in parts.items()}
 
 
 __all__ = [

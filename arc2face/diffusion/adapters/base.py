@@ -39,10 +39,9 @@ class Adapter(Protocol):
         return self.name in request.extras
 
     def recipe(self, request: GenerationRequest) -> Mapping[str, Any]:
-        """What the recipe says of this adapter, JSON-ready; empty for nothing but its name. `request` has it on.
+        """What the recipe says of this adapter, JSON-ready; empty for nothing. `request` has it switched on.
 
-        It stands in the recipe under the adapter's name. What an adapter without a field of its own in
-        GenerationRequest returns here is given back by `request_from_recipe` as `extras[name]`.
+        It stands in the recipe as `adapters[name]`, and `request_from_recipe` gives it back as `extras[name]`.
         """
         return dict(request.extras.get(self.name) or {})
 
