@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,7 @@ SWITCHED_ON: dict[str, Callable[[GenerationRequest], GenerationRequest]] = {
     ),
     "reference": lambda request: request.with_(reference=ReferenceCondition(PICTURE[:64, :64])),
 }
-EVERYTHING = PLAIN
-for _switch in SWITCHED_ON.values():
-    EVERYTHING = _switch(EVERYTHING)
+EVERYTHING = reduce(lambda request, switch: switch(request), SWITCHED_ON.values(), PLAIN)
 
 
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -185,7 +184,7 @@ def _run(registry: ModelRegistry, request: GenerationRequest) -> Denoiser:
         prompt=prompt,
         negative=prompt,
         num_images=request.num_images,
-        guidance_scale=request.guidance_scale,
+        guidance_scale=request.guidance,
         scheduler_name="dpm++",
         scheduler_config=config,
     )

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from fake_device import fail_in
 
 from arc2face import Engine, GenerationRequest, IdentityEmbedding
 from arc2face.engine import keep_best
 from arc2face.errors import CancelledError, MissingWeightsError, SettingsError
 from arc2face.types import GeneratedImage, Progress
+from tests.fake_device import fail_in
 
 RNG = np.random.default_rng(11)
 ANNA = IdentityEmbedding(RNG.standard_normal(512).astype(np.float32))

@@ -101,20 +101,26 @@ def test_the_callers_default_dtype_changes_no_head_and_no_reading(dtype: torch.d
     import emoca
     from arc2face.expression.network import ExpressionNet
     from arc2face.expression.smirk import SmirkEncoder
+    from arc2face.pose.geometry import FacePoints
+    from arc2face.pose.reading import draw_angles
     from emoca.resnet import Encoder, EncoderConfig
+    from tests.recipe3d import geometry
 
     generator = torch.Generator().manual_seed(1)
     verts = torch.rand((1, 12, 3), generator=generator) * 2 - 1
     faces = torch.randint(0, 12, (20, 3), generator=generator)
     encoder = Encoder(EncoderConfig())
+    head, points = emoca.Emoca(geometry()), FacePoints.of(geometry())
     smirk = ExpressionNet()
     crops = np.asarray(RNG.integers(0, 255, (1, 224, 224, 3)), np.uint8)
 
     def all_of_it() -> list[torch.Tensor]:
         fragments = emoca.rasterize(verts, faces, (32, 32))
+        posed = head.flame(torch.zeros(1, 100), torch.full((1, 50), 0.5), torch.tensor([[0, 0.5, 0, 0.25, 0, 0]]))
+        drawn = torch.from_numpy(draw_angles(head, points, (20.0, 5.0, 0.0), None, None, 3.0, 32))
         read = SmirkEncoder.from_state_dict(smirk.state_dict()).encode(crops)
         weights = Encoder.from_state_dict(encoder.state_dict()).state_dict()
-        return [*fragments, torch.from_numpy(read), *weights.values()]
+        return [*fragments, posed, drawn, torch.from_numpy(read), *weights.values()]
 
     expected = all_of_it()
     with default_dtype(dtype):

@@ -17,7 +17,6 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
-from fake_device import NAME, FakeDevice, fail_in, registry_on
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -38,6 +37,7 @@ from arc2face.types import (
     VramPolicy,
 )
 from arc2face.weights.folder import ModelsFolder
+from tests.fake_device import NAME, FakeDevice, fail_in, registry_on
 
 RNG = np.random.default_rng(5)
 PICTURE = RNG.integers(0, 255, (64, 64, 3), dtype=np.uint8)
@@ -136,7 +136,7 @@ def test_the_table_in_the_docs_holds_these_sums_for_the_full_models(project_root
     """Sizes of Stable Diffusion 1.5's architecture in half precision, counted on modules without memory."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)
-        parts = {
+        parts: dict[str, Any] = {
             "unet": unet,
             "pose": ControlNetModel(cross_attention_dim=768),
             "text_encoder": CLIPTextModel(

@@ -131,7 +131,7 @@ def draw_angles(
 
 def _code(values: Float32Array | None, length: int, name: str) -> torch.Tensor:
     if values is None:
-        return torch.zeros(1, length)
+        return torch.zeros(1, length, dtype=torch.float32)
     array = np.array(values, np.float32).reshape(-1)
     if array.size != length or not np.isfinite(array).all():
         raise PoseError(f"The {name} must be {length} finite numbers, not {array.size}.")

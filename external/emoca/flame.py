@@ -183,7 +183,8 @@ class FlameLayer:
     def shaped(self, shape: Tensor, expression: Tensor) -> Tensor:
         """(B, 100) and (B, 50) coefficients to (B, V, 3) vertices in the rest pose, metres."""
         g = self.geometry
-        offsets = torch.einsum("bl,mkl->bmk", torch.cat([shape, expression], dim=1), g.shapedirs)
+        codes = torch.cat([shape, expression], dim=1).to(g.shapedirs.dtype)
+        offsets = torch.einsum("bl,mkl->bmk", codes, g.shapedirs)
         return g.v_template + offsets
 
     def joints(self, shaped: Tensor) -> Tensor:
@@ -196,7 +197,7 @@ class FlameLayer:
         `pose`: global rotation, then jaw, each axis-angle in radians. Neck and eyes keep their rest pose.
         """
         g = self.geometry
-        batch = shaped.shape[0]
+        batch, pose = shaped.shape[0], pose.to(shaped.dtype)
         still = torch.zeros_like(pose[:, :3])
         full = torch.cat([pose[:, :3], still, pose[:, 3:6], still, still], dim=1)
         turns = rotation_matrices(full.reshape(-1, 3)).view(batch, -1, 3, 3)
