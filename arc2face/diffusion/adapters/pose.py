@@ -46,11 +46,12 @@ class PoseAdapter:
         return True
 
     def recipe(self, request: GenerationRequest) -> Mapping[str, Any]:
-        """Strength, share of the steps, and the hash of the normal map."""
+        """Strength, share of the steps, the angles where they are known, and the hash of the normal map."""
         pose = request.pose
         assert pose is not None
         digest = hashlib.sha256(pose.normal_map.tobytes()).hexdigest()
-        return {"strength": pose.strength, "start": pose.start, "end": pose.end, "normal_map_sha256": digest}
+        facts = {"strength": pose.strength, "start": pose.start, "end": pose.end, "normal_map_sha256": digest}
+        return facts if pose.angles is None else {**facts, "angles": [round(angle, 3) for angle in pose.angles]}
 
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> ControlNetModel:
         """Read the ControlNet; refuse one that was made for another UNet."""
