@@ -13,11 +13,12 @@ from PIL import Image
 
 from training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
 from training.common.errors import TrainingError
-from training.faces import detector, landmarks, recogniser, smirk
-from training.faces import emoca as pose
+from training.expression import smirk
+from training.faces import detector, landmarks, recogniser
 from training.faces.loop import CHECKPOINT, Loop, LoopConfig
 from training.faces.people import PhotoPeople
 from training.faces.sprites import compose, make_sprites
+from training.pose import emoca as pose
 
 TINY = LoopConfig(steps=2, batch_size=3, checkpoint_every=1, log_every=1, device="cpu")
 

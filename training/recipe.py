@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from arc2face.errors import Arc2FaceError
-from training.avatars.dataset import DatasetConfig, write_dataset
 from training.common.checkpoint import write_atomically
 from training.common.config import load_config
+from training.common.world import DatasetConfig, write_dataset
 from training.train import COMPONENTS, config_path, train
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.avatars.dataset import AvatarDataset
 from training.common.checkpoint import write_atomically
 from training.common.errors import TrainingError
+from training.common.world import AvatarDataset
 
 log = logging.getLogger(__name__)
 SURROGATE_NOISE = 0.5

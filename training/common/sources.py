@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from training.avatars.dataset import AvatarDataset, open_dataset
 from training.common.embeddings import dataset_embeddings
 from training.common.errors import TrainingError
 from training.common.stores import LABELS, NORMALS, PhotoStore, open_store
+from training.common.world import WRITE_COMMAND, AvatarDataset, open_dataset
 
 log = logging.getLogger(__name__)
 
@@ -104,14 +104,11 @@ class AvatarSource(Source):
             self.data: AvatarDataset = open_dataset(config.path)
         except (OSError, KeyError, ValueError) as error:
             raise TrainingError(
-                f"{config.path} is no avatar dataset ({error}). "
-                f"Render one: python -m training.avatars.dataset {config.path}"
+                f"{config.path} is no avatar dataset ({error}). Render one: {WRITE_COMMAND} {config.path}"
             ) from error
         done = np.flatnonzero(self.data.done)
         if not len(done):
-            raise TrainingError(
-                f"{config.path} holds no finished avatars. Run python -m training.avatars.dataset on it."
-            )
+            raise TrainingError(f"{config.path} holds no finished people. Run {WRITE_COMMAND} on it.")
         per = self.data.config.per_person
         self.people = [np.arange(p * per, (p + 1) * per) for p in done]
         self.numbers = np.concatenate(self.people)

@@ -16,9 +16,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
-from training.avatars.state import same_moment
 from training.common.loop import Batch, Loop, LoopConfig, Objective
 from training.common.sources import AvatarSource, DataConfig, Source, open_source
+from training.common.world import same_moment
 from training.diffusion.denoising_loss import LossConfig, latents_of, prepare
 from training.diffusion.expression_module import ExpressionBranch
 from training.diffusion.latents import cached_latents
@@ -91,7 +91,7 @@ class PairRenderer:
     """Two moments of one avatar: same light, background, clothes and camera; other expression; nearly the same pose."""
 
     def __init__(self, source: AvatarSource, turn: float, size: int) -> None:
-        from training.avatars.world import AvatarWorld
+        from training.common.world import AvatarWorld
 
         self.world, self.source, self.turn, self.size = AvatarWorld(), source, turn, size
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.faces import augment
+from training.common import augment
 from training.faces.loop import Loop, LoopConfig, put_into_bundle
 from training.faces.onnx_export import export
 from training.faces.sprites import Composition, Sprites, compose, make_sprites

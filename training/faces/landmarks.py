@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.avatars.dataset import AvatarDataset, open_dataset
-from training.faces import augment
+from training.common import augment
+from training.common.world import AvatarDataset, open_dataset
 from training.faces.loop import Loop, LoopConfig, put_into_bundle
 from training.faces.onnx_export import export
 

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.avatars.dataset import CROP_SIZE, open_dataset
-from training.avatars.looks import N_ATTRIBUTES
 from training.common.errors import TrainingError
 from training.common.stores import open_store
+from training.common.world import CROP_SIZE, N_ATTRIBUTES, open_dataset
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
 HELD_OUT = 20

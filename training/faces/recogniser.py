@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.avatars.looks import N_ATTRIBUTES
-from training.faces import augment
+from training.common import augment
+from training.common.world import N_ATTRIBUTES
 from training.faces.loop import Loop, LoopConfig, put_into_bundle
 from training.faces.onnx_export import export
 from training.faces.people import AvatarPeople, PhotoPeople

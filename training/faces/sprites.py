@@ -9,9 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.avatars import AvatarWorld
-from training.avatars.dataset import AvatarDataset
-from training.avatars.state import sample_background
+from training.common.world import AvatarDataset, AvatarWorld, sample_background
 
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from arc2face.expression.network import ExpressionNet, to_adapter_order
 from arc2face.expression.smirk import CROP_SIZE, KEY_PREFIX, crop_points, crop_transform
-from training.avatars.columns import EXPRESSION_COLUMNS
-from training.avatars.dataset import AvatarDataset, open_dataset
-from training.faces import augment
+from training.common import augment
+from training.common.world import EXPRESSION_COLUMNS, AvatarDataset, open_dataset
 from training.faces.loop import Loop, LoopConfig, put_into_bundle, save_atomically
 
 Float32 = NDArray[np.float32]

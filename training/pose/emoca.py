@@ -19,13 +19,18 @@ from torch import Tensor, nn
 from emoca import FlameGeometry, checkpoint_entries
 from emoca.crop import CROP_SIZE, crop_box
 from emoca.resnet import Encoder, EncoderConfig
-from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS
-from training.avatars.dataset import AvatarDataset, open_dataset
-from training.avatars.head import HeadModel, head_model
-from training.avatars.state import rotation
-from training.faces import augment
+from training.common import augment
+from training.common.world import (
+    EXPRESSION_COLUMNS,
+    IDENTITY_COLUMNS,
+    AvatarDataset,
+    HeadModel,
+    head_model,
+    open_dataset,
+    rotation,
+)
+from training.expression.smirk import correlation
 from training.faces.loop import Loop, LoopConfig, deflate, put_into_bundle, save_atomically
-from training.faces.smirk import correlation
 
 Float32 = NDArray[np.float32]
 CHECKPOINT_PATH = "EMOCA/models/EMOCA_v2_lr_mse_20/detail/checkpoints/avatars-epoch=00-val_loss=0.00.ckpt"
