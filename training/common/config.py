@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import types
 import typing
@@ -55,14 +54,19 @@ def from_mapping(cls: type[T], raw: Mapping[str, Any], where: str) -> T:
         raise TrainingError(f"{where} is incomplete: {error}.") from error
 
 
-def to_mapping(config: Any) -> dict[str, Any]:
-    """A JSON-ready dict of a config dataclass."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+def experiment(config: Any) -> dict[str, Any]:
+    """The settings that make a run what it is, JSON-ready: without `loop`, and without places of files."""
+    mapping = {"trainer": type(config).__name__}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name != "loop" and "Path" not in str(field.type):
+            mapping[field.name] = experiment(value) if dataclasses.is_dataclass(value) else to_json(value)
+    return mapping
 
 
-def fingerprint(mapping: Mapping[str, Any]) -> str:
-    """Short hash of JSON-ready settings; equal settings give equal text."""
-    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()[:16]
+def to_json(value: Any) -> Any:
+    """Tuples as lists, everything else that JSON lacks as text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -5,6 +5,9 @@ Every trainer takes datasets, renders and columns from here, so that another wor
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from training.avatars import AvatarIdentity, AvatarWorld, Rendering, State
 from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS
 from training.avatars.dataset import CROP_SIZE, AvatarDataset, DatasetConfig, align_crop, open_dataset, write_dataset
@@ -30,8 +33,15 @@ __all__ = [
     "align_crop",
     "head_model",
     "open_dataset",
+    "random_rows",
     "rotation",
     "same_moment",
     "sample_background",
     "write_dataset",
 ]
+
+
+def random_rows(data: AvatarDataset, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+    """n pictures of random people among those already written, one of each drawn person."""
+    people = rng.choice(np.flatnonzero(np.asarray(data.done)), n)
+    return people * data.config.per_person + rng.integers(0, data.config.per_person, n)

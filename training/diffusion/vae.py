@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.common.loop import Batch, Loop, LoopConfig, Objective
+from training.common.session import Session
 from training.common.sources import DataConfig, Source, open_source
 from training.diffusion.linear_vae import block_vae, write_encoder
 from training.diffusion.parts import BASE, Bundle, save_model
@@ -110,25 +111,24 @@ def make_vae(config: VaeConfig, source: Source) -> AutoencoderKL:
 
 def train(config: VaeConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece), export `stable-diffusion-v1-5/vae` when finished, and return figures."""
-    source = open_source(config.data)
+    session = Session(config.loop)
+    source = open_source(config.data, session)
     torch.manual_seed(config.loop.seed)
     vae = make_vae(config, source)
-    loop = Loop(config.loop, VaeObjective(vae, config), out, config, resume)
+    loop = Loop(session, VaeObjective(vae, config), out, config, resume)
     held = source.pixels(np.array([own[0] for own in source.people[-8:]])).to(loop.device)
 
     def validate() -> tuple[dict[str, float], NDArray[np.uint8]]:
         decoded = vae.decode(vae.encode(held).latent_dist.mode()).sample
         return {"psnr": psnr(held, decoded)}, grid(torch.cat([held, decoded]), len(held))
 
-    outcome = loop.run(lambda rng, n: source.draw(rng, n, ("pixels",)), validate)
-    with torch.no_grad(), loop.average.applied():
-        figures = {
-            "psnr": validate()[0]["psnr"],
-            "step": float(outcome.step),
-            "images_per_second": outcome.images_per_second,
-        }
-        if outcome.finished and loop.accelerator.is_main_process:
-            save_model(vae, config.output / BASE / "vae")
+    outcome = loop.run(lambda turn, n: source.draw(turn.rng, n, ("pixels",)), validate)
+    figures = outcome.figures()
+    if session.is_main:
+        with torch.no_grad(), loop.average.applied():
+            figures |= validate()[0]
+            if outcome.export:
+                save_model(vae, config.output / BASE / "vae")
     return figures
 
 
