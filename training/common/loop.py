@@ -39,6 +39,8 @@ __all__ = ["Batch", "DrawBatch", "Loop", "LoopConfig", "Objective", "Outcome", "
 log = logging.getLogger(__name__)
 Batch = dict[str, Tensor]
 Validate = Callable[[], tuple[dict[str, float], NDArray[np.uint8] | None]]
+NOT_NEEDED = ("vae.decoder.", "vae.post_quant_conv.", "features.")
+"""Frozen parts that only show or judge; what is learned does not depend on their being the same later."""
 SAVING_SHARE = 0.05
 """Largest share of the time that writing checkpoints may take."""
 
@@ -229,7 +231,7 @@ class Loop:
         """Short hash of the frozen weights that matter to what is learned (a few numbers of each tensor)."""
         digest = hashlib.sha256()
         for name, p in self.raw.named_parameters():
-            if not p.requires_grad and not any(part in name for part in ("vae.decoder", "vae.post_quant_conv")):
+            if not p.requires_grad and not name.startswith(NOT_NEEDED):
                 few = p.detach().flatten()[:64].float().cpu().numpy()
                 digest.update(f"{name}{tuple(p.shape)}".encode() + few.tobytes())
         return digest.hexdigest()[:16]

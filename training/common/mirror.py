@@ -35,3 +35,9 @@ def mirrored_normals(maps: Tensor) -> Tensor:
     covered = flipped.amax(1) > 0
     x = torch.where(covered, 1 - flipped[:, 0], flipped[:, 0])
     return torch.cat([x[:, None], flipped[:, 1:]], 1)
+
+
+def mirrored_points(points: Tensor, side: int) -> Tensor:
+    """(n, 5, 2) eyes, nose and mouth corners of the mirror images; left and right change places."""
+    swapped = points[:, [1, 0, 2, 4, 3]]
+    return torch.stack([side - 1 - swapped[..., 0], swapped[..., 1]], -1)

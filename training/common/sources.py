@@ -24,7 +24,7 @@ from torch import Tensor
 
 from training.common.embeddings import dataset_embeddings
 from training.common.errors import TrainingError
-from training.common.mirror import mirrored_expressions, mirrored_normals
+from training.common.mirror import mirrored_expressions, mirrored_normals, mirrored_points
 from training.common.session import Session
 from training.common.stores import LABELS, NORMALS, PhotoStore, open_store
 from training.common.world import EXPRESSION_COLUMNS, WRITE_COMMAND, AvatarDataset, open_dataset
@@ -53,6 +53,7 @@ class Source(ABC):
 
     people: list[NDArray[np.int64]]
     count: int
+    size: int
     flip: bool = False
 
     @abstractmethod
@@ -70,6 +71,10 @@ class Source(ABC):
     @abstractmethod
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """(n, 3, S, S) in 0..1."""
+
+    def points(self, numbers: NDArray[np.int64]) -> Tensor | None:
+        """(n, 5, 2) eyes, nose, mouth corners in pixels, where they are known."""
+        return None
 
     def choose(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """n pictures of random people, and another picture of each one (the same if there is only one)."""
@@ -95,6 +100,10 @@ class Source(ABC):
                 batch[f"{prefix}pixels"] = _mirror(self.pixels(numbers), mirrored, lambda x: x.flip(-1))
             else:
                 batch[f"{prefix}latents"] = latents.take(numbers, mirrored)
+        points = self.points(first) if "points" in want else None
+        if points is not None:
+            side = self.size
+            batch["points"] = _mirror(points, mirrored, lambda x: mirrored_points(x, side))
         if "identity" in want:
             batch["identity"] = self.identities(second)
         if "expression" in want:
@@ -149,7 +158,7 @@ class AvatarSource(Source):
                 f"The pictures in {config.path} have {self.data.config.size} pixels a side, not {config.size}; "
                 "correct `data.size` in the config."
             )
-        self.flip = config.flip
+        self.flip, self.size = config.flip, config.size
         self.embeddings = dataset_embeddings(self.data, config.path, config.recogniser, session)
 
     def choose(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -170,6 +179,11 @@ class AvatarSource(Source):
     def expressions(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
         return torch.from_numpy(np.array(self.data.label("expression55")[numbers], np.float32))
+
+    def points(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        rows = np.array(self.data.label("points5")[numbers], np.float32)
+        return torch.from_numpy(rows).view(len(numbers), 5, 2)
 
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""

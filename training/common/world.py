@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from training.avatars import AvatarIdentity, AvatarWorld, Rendering, State
 from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS
-from training.avatars.dataset import CROP_SIZE, AvatarDataset, DatasetConfig, align_crop, open_dataset, write_dataset
+from training.avatars.dataset import (
+    CROP_POINTS,
+    CROP_SIZE,
+    AvatarDataset,
+    DatasetConfig,
+    align_crop,
+    open_dataset,
+    write_dataset,
+)
 from training.avatars.head import HeadModel, head_model
 from training.avatars.looks import N_ATTRIBUTES
 from training.avatars.state import rotation, same_moment, sample_background
@@ -18,6 +26,7 @@ from training.avatars.state import rotation, same_moment, sample_background
 WRITE_COMMAND = "python -m training.avatars.dataset"
 
 __all__ = [
+    "CROP_POINTS",
     "CROP_SIZE",
     "EXPRESSION_COLUMNS",
     "IDENTITY_COLUMNS",
