@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -114,7 +115,7 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _convert_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is Path and isinstance(value, str):
-        return Path(value)
+        return _place(value, where)
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:  # YAML reads 1e-4 (no point) as text
             return float(value)
@@ -126,3 +127,12 @@ def _convert_plain(kind: Any, value: Any, where: str) -> Any:
         return value
     name = getattr(kind, "__name__", str(kind))
     raise TrainingError(f"{where} must be a {name}, not {value!r}.")
+
+
+def _place(text: str, where: str) -> Path:
+    """A path in which `${NAME}` stands for an environment variable."""
+    place = os.path.expandvars(text)
+    if "${" in place:
+        name = place.split("${", 1)[1].partition("}")[0]
+        raise TrainingError(f"{where} is {text}; say where that is: export {name}=/a/folder/of/yours")
+    return Path(place)

@@ -51,14 +51,14 @@ class FaceFeatures(nn.Module):
         return [functional.normalize(stage, dim=1) for stage in found]
 
     def _aligned_grid(self, x: Tensor, points: Tensor) -> Tensor:
-        """Sampling grid of the recogniser's crop: the similarity from its template to the picture's points."""
+        """Sampling grid of the recogniser's crop: inverse of the similarity from the points to its template."""
         template, size = self.template, x.shape[-1]
-        source = template - template.mean(0)
-        target = points - points.mean(1, keepdim=True)
-        norm = source.square().sum()
-        a = (source * target).sum((1, 2)) / norm
-        b = (source[:, 0] * target[..., 1] - source[:, 1] * target[..., 0]).sum(1) / norm
-        linear = torch.stack([torch.stack([a, -b], 1), torch.stack([b, a], 1)], 1)
+        source, target = points - points.mean(1, keepdim=True), template - template.mean(0)
+        a = (source * target).sum((1, 2))
+        b = (source[..., 0] * target[:, 1] - source[..., 1] * target[:, 0]).sum(1)
+        # The similarity is [[a, -b], [b, a]] over the points' norm.
+        a, b = (part * source.square().sum((1, 2)) / (a**2 + b**2) for part in (a, b))
+        linear = torch.stack([torch.stack([a, b], 1), torch.stack([-b, a], 1)], 1)
         pixel = torch.arange(CROP_SIZE, device=x.device, dtype=x.dtype)
         place = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"), -1) - template.mean(0)
         where = torch.einsum("nij,hwj->nhwi", linear, place) + points.mean(1)[:, None, None]

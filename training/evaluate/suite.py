@@ -89,6 +89,7 @@ def _measures(bench: Bench, sizes: Suite) -> dict[str, Callable[[], Figures]]:
 
     return {
         "identity": lambda: figures.identity(bench),
+        "sharpness": lambda: figures.sharpness(bench),
         "fast": lambda: figures.fast_mode(bench),
         "pose": lambda: figures.pose(bench, judge(), count),
         "expression": lambda: figures.expression(bench, judge(), count),
