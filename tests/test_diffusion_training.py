@@ -254,8 +254,8 @@ def test_five_levels_hold_a_sixteenth_and_carry_the_transform(data: DataConfig, 
     latents = first.latent_dist.mode()
     assert latents.shape == (6, 24, SIZE // 16, SIZE // 16)
     torch.testing.assert_close(both.latent_dist.mode()[0], (latents[0] + latents[1]) / 2, atol=0.02, rtol=0)
-    assert fits_closed_form(WIDE_CHANNELS, 32) and not fits_closed_form((16, 16, 48, 96), 32)
-    config = replace(vae_config(data, tmp_path), channels=(16, 16, 48, 96), latent_channels=32)
+    assert fits_closed_form(WIDE_CHANNELS, 32) and not fits_closed_form((16, 16, 16, 32), 32)
+    config = replace(vae_config(data, tmp_path), channels=(16, 16, 16, 32), latent_channels=32)
     with pytest.raises(TrainingError, match="has no room"):
         vae.train(config, tmp_path / "run")
 

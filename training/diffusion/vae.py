@@ -60,8 +60,8 @@ class VaeConfig:
     """`latent_noise`: most noise added to latents before decoding, in their standard deviation.
 
     `latent_channels`: as many as the widths have room for in the closed form (32 in the usual ones); fewer are easier
-    to generate and harder to decode. `channels`: widths from the full resolution down. `fit_pictures`: pictures for the closed-form
-    encoder. `kl`: weight of the KL term.
+    to generate and harder to decode. `channels`: widths from the full resolution down. `fit_pictures`: pictures for
+    the closed-form encoder. `kl`: weight of the KL term.
     """
 
     start: Literal["blocks", "random", "bundle"] = "blocks"
