@@ -353,7 +353,7 @@ def test_every_recipe_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         ("loop: {steps: many}", "must be a int"),
         ("loop: 3", "settings of its own"),
         ("start: magic", "must be one of"),
-        ("channels: [1, 2]", "must hold 4 values"),
+        ("loop: {betas: [0.9]}", "must hold 2 values"),
         ("- a", "top level"),
         ("a: [", "not valid YAML"),
     ],
