@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import tarfile
 import tempfile
@@ -20,23 +19,27 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from arc2face.diffusion.adapters.expression import ExpressionAdapter
 from arc2face.diffusion.adapters.lcm import LcmAdapter
 from arc2face.diffusion.adapters.reference import ReferenceAdapter
-from arc2face.errors import StorageError
 from arc2face.weights.folder import ModelsFolder
-from training.avatars.dataset import DatasetConfig, write_dataset
-from training.common.checkpoint import CHECKPOINT, write_atomically
+from training.avatars.dataset import DatasetConfig, align_crop, write_dataset
+from training.common.checkpoint import CHECKPOINT
 from training.common.config import from_mapping, load_config
 from training.common.errors import TrainingError
-from training.common.loop import LoopConfig, learning_rate_factor
-from training.common.muon import orthogonalised
+from training.common.loop import LoopConfig
+from training.common.optimisers import orthogonalised
+from training.common.settings import FaceLoopConfig
+from training.common.sharpness import sharpness_ratios
 from training.common.sources import AvatarSource, DataConfig, open_source
 from training.common.stores import open_store
 from training.diffusion import adapters, identity, lcm, reference, vae
+from training.diffusion.critic import PatchCritic, capped
 from training.diffusion.denoising_loss import LossConfig
-from training.diffusion.linear_vae import block_vae, write_encoder
+from training.diffusion.face_features import FaceFeatures
+from training.diffusion.linear_vae import WIDE_CHANNELS, block_vae, fits_closed_form, write_encoder
 from training.diffusion.noise import alphas_cumprod, amounts, target, to_clean, to_noise
 from training.diffusion.parts import EncoderShape, UNetShape
 from training.diffusion.sampling import fixed_noise, sample
 from training.diffusion.text import Prompts, make_encoder, whiten, write_tokenizer
+from training.faces import recogniser
 from training.train import COMPONENTS, RECIPES, config_path, train
 
 SIZE = 64
@@ -232,20 +235,105 @@ def test_parameterisations_agree() -> None:
         torch.testing.assert_close(to_noise(prediction, output, noisy, a, s), noise, atol=1e-5, rtol=0)
 
 
-def test_learning_rate_rises_stays_and_falls() -> None:
-    config = LoopConfig(steps=100, warmup=10, decay=0.5)
-    values = [learning_rate_factor(step, config) for step in range(100)]
-    assert values[0] == pytest.approx(0.1) and values[30] == 1.0 and values[99] < 0.01
-    assert values[50:] == sorted(values[50:], reverse=True)
-
-
 def test_orthogonalised_momentum_has_equal_singular_values() -> None:
     for shape in ((32, 48), (64, 32)):
         values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
         assert float(values.max()) < 1.35 and float(values.min()) > 0.3
 
 
-def test_every_recipe_reads() -> None:
+def test_five_levels_hold_a_sixteenth_and_carry_the_transform(data: DataConfig, tmp_path: Path) -> None:
+    """The closed form for 16 x 16 blocks: latents of 1/16, unit variance, linear in the blocks."""
+    pictures = open_source(data).pixels(np.arange(6))
+    u8 = ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    model = block_vae(SIZE, WIDE_CHANNELS, 24)
+    write_encoder(model, u8)
+    with torch.no_grad():
+        first: Any = model.encode(pictures)
+        # Linear: the mean of two pictures has the mean of their latents.
+        both: Any = model.encode((pictures[:1] + pictures[1:2]) / 2)
+    latents = first.latent_dist.mode()
+    assert latents.shape == (6, 24, SIZE // 16, SIZE // 16)
+    torch.testing.assert_close(both.latent_dist.mode()[0], (latents[0] + latents[1]) / 2, atol=0.02, rtol=0)
+    assert fits_closed_form(WIDE_CHANNELS, 32) and not fits_closed_form((16, 16, 16, 32), 32)
+    config = replace(vae_config(data, tmp_path), channels=(16, 16, 16, 32), latent_channels=32)
+    with pytest.raises(TrainingError, match="has no room"):
+        vae.train(config, tmp_path / "run")
+
+
+def test_decoder_with_features_and_critic_resumes(data: DataConfig, tmp_path: Path) -> None:
+    """The recogniser stays as it is, the critic begins late and learns, and pieces equal one run."""
+    torch.manual_seed(0)
+    tiny = recogniser.RecogniserConfig(
+        data=(data.path,), evaluation=data.path, widths=(8, 8, 8, 8), loop=FaceLoopConfig(steps=1, device="cpu")
+    )
+    recogniser.train(tiny, tmp_path / "recogniser")
+    sharp = vae.SharpConfig(
+        recogniser=tmp_path / "recogniser" / CHECKPOINT,
+        features=1.0,
+        critic=0.5,
+        critic_from=1,
+        critic_width=8,
+        part=48,
+    )
+    base = vae_config(data, tmp_path)
+    config = replace(base, channels=WIDE_CHANNELS, latent_channels=24, sharp=sharp, data=replace(data, flip=True))
+    figures = vae.train(config, tmp_path / "whole")
+    assert figures["critic"] > 0 and 0 < figures["critic_factor"] <= 1 and figures["features"] > 0
+    assert figures["gradient_ratio"] > 0
+    interrupted_and_resumed(vae.train, config, tmp_path / "pieces")
+    whole, pieces = (torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "pieces"))
+    assert not any(name.startswith("features.") for name in whole["weights"])
+    assert all(torch.equal(value, pieces["weights"][name]) for name, value in whole["weights"].items())
+    with pytest.raises(TrainingError, match="not a recogniser's checkpoint"):
+        FaceFeatures.of(tmp_path / "whole" / CHECKPOINT)
+
+
+def test_aligned_view_is_the_recognisers_crop(data: DataConfig) -> None:
+    source = open_source(data)
+    assert isinstance(source, AvatarSource)
+    pixels, points = source.pixels(np.arange(2)), source.points(np.arange(2))
+    features = FaceFeatures(recogniser.Recogniser((8, 8, 8, 8)))
+    grid = features._aligned_grid(pixels, points)
+    found = torch.nn.functional.grid_sample(pixels, grid, align_corners=False, padding_mode="border")
+    wanted = align_crop(np.asarray(source.data.rgb[0]), points[0].numpy())
+    inside = (found[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(inside - wanted)[20:90, 20:90].mean() < 2
+    assert float(features(pixels, pixels, points)) == 0
+
+
+def test_critic_and_maker_do_not_learn_from_one_anothers_loss() -> None:
+    critic, made = PatchCritic(8), torch.randn(1, 3, 64, 64, requires_grad=True)
+    own, score = critic.losses(torch.randn(1, 3, 64, 64), made)
+    score.backward(retain_graph=True)
+    assert made.grad is not None and all(p.grad is None for p in critic.parameters())
+    made.grad = None
+    own.backward()
+    assert made.grad is None and all(p.grad is not None for p in critic.parameters())
+    last = torch.nn.Parameter(torch.ones(3))
+    assert float(capped((10 * last).sum(), last.sum(), last, 0.3)) == pytest.approx(0.03)
+    assert float(capped((0.1 * last).sum(), last.sum(), last, 0.3)) == 1.0
+
+
+def test_blur_lowers_every_number_of_sharpness() -> None:
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    soft = (real.astype(np.uint16) + np.roll(real, 1, 2) + np.roll(real, 1, 1) + np.roll(real, (1, 1), (1, 2))) // 4
+    ratios = sharpness_ratios(soft.astype(np.uint8), real)
+    assert set(ratios) == {"gradient_ratio", "laplacian_ratio", "high_frequency_ratio"}
+    assert all(value < 0.8 for value in ratios.values())
+    assert all(value == pytest.approx(1) for value in sharpness_ratios(real, real).values())
+
+
+def test_places_may_name_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PEOPLE", raising=False)
+    with pytest.raises(TrainingError, match="export PEOPLE="):
+        load_config(vae.VaeConfig, config_path("vae", "people-cpu"))
+    monkeypatch.setenv("PEOPLE", "/somewhere")
+    assert load_config(vae.VaeConfig, config_path("vae", "people-cpu")).data.path == Path("/somewhere/train")
+
+
+def test_every_recipe_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEOPLE", "/somewhere")
     diffusion = {name: entry for name, entry in COMPONENTS.items() if entry.module.startswith("training.diffusion")}
     for recipe in RECIPES:
         for name, entry in diffusion.items():
@@ -254,7 +342,8 @@ def test_every_recipe_reads() -> None:
     for name, entry in COMPONENTS.items():
         module = __import__(entry.module, fromlist=[entry.config])
         load_config(getattr(module, entry.config), config_path(name, "starter"))
-        load_config(getattr(module, entry.config), config_path(name, "full"))
+        for recipe in ("full", "people", "people-cpu"):
+            load_config(getattr(module, entry.config), config_path(name, recipe))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +353,7 @@ def test_every_recipe_reads() -> None:
         ("loop: {steps: many}", "must be a int"),
         ("loop: 3", "settings of its own"),
         ("start: magic", "must be one of"),
-        ("channels: [1, 2]", "must hold 4 values"),
+        ("loop: {betas: [0.9]}", "must hold 2 values"),
         ("- a", "top level"),
         ("a: [", "not valid YAML"),
     ],
@@ -292,25 +381,12 @@ def test_unknown_component_and_missing_config(tmp_path: Path) -> None:
 def test_foreign_and_damaged_checkpoints_are_refused(data: DataConfig, bundle: Path, tmp_path: Path) -> None:
     config = unet_config(data, bundle)
     out = bundle / "runs" / "unet"
-    other = replace(config, loop=replace(config.loop, learning_rate=5e-4))
-    with pytest.raises(TrainingError, match="other settings"):
+    other = replace(config, encoder_rate=0.3)
+    with pytest.raises(TrainingError, match=r"other settings \(encoder_rate\)"):
         identity.train(other, out)
     (tmp_path / CHECKPOINT).write_bytes((out / CHECKPOINT).read_bytes()[:1000])
     with pytest.raises(TrainingError, match="damaged"):
         identity.train(config, tmp_path)
-
-
-def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    path.write_text("old")
-
-    def write(temporary: Path) -> None:
-        temporary.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(StorageError, match="the disk is full"):
-        write_atomically(path, write)
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_missing_parts_say_what_to_train(data: DataConfig, tmp_path: Path) -> None:

@@ -12,14 +12,16 @@ import torch
 from PIL import Image
 
 from training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
+from training.common.checkpoint import CHECKPOINT, averaged_state
 from training.common.errors import TrainingError
-from training.faces import detector, landmarks, recogniser, smirk
-from training.faces import emoca as pose
-from training.faces.loop import CHECKPOINT, Loop, LoopConfig
+from training.common.settings import FaceLoopConfig
+from training.expression import smirk
+from training.faces import detector, landmarks, recogniser
 from training.faces.people import PhotoPeople
 from training.faces.sprites import compose, make_sprites
+from training.pose import emoca as pose
 
-TINY = LoopConfig(steps=2, batch_size=3, checkpoint_every=1, log_every=1, device="cpu")
+TINY = FaceLoopConfig(steps=2, batch_size=3, log_every=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_recogniser_trains_and_loads_through_insightface(data: Path, tmp_path: Path) -> None:
     get_model = pytest.importorskip("insightface.model_zoo").get_model
     config = recogniser.RecogniserConfig(
-        data=(str(data / "train"),), evaluation=str(data / "eval"), widths=(8, 8, 8, 8), loop=TINY
+        data=(data / "train",), evaluation=data / "eval", widths=(8, 8, 8, 8), loop=TINY
     )
     figures = recogniser.train(config, tmp_path)
     assert figures["people"] == 2 and 0 <= figures["accuracy"] <= 1
@@ -43,7 +45,7 @@ def test_recogniser_trains_and_loads_through_insightface(data: Path, tmp_path: P
     # insightface takes BGR and swaps it.
     vector = net.get_feat(np.ascontiguousarray(crop[:, :, ::-1]))[0]
     model = recogniser.Recogniser(config.widths, config.blocks)
-    model.load_state_dict(torch.load(tmp_path / CHECKPOINT, weights_only=True)["averaged"])
+    model.load_state_dict(averaged_state(tmp_path / CHECKPOINT))
     np.testing.assert_allclose(vector, recogniser.embed_all(model, crop[None])[0].numpy(), rtol=0.02, atol=0.05)
 
 
@@ -60,48 +62,43 @@ def photos(folder: Path, people: int, side: int = 112) -> Path:
 
 def test_recogniser_trains_on_photos_and_holds_people_out(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 40)
-    config = recogniser.RecogniserConfig(photos=str(folder), widths=(8, 8, 8, 8), attribute_weight=0.0, loop=TINY)
+    config = recogniser.RecogniserConfig(photos=folder, widths=(8, 8, 8, 8), attribute_weight=0.0, loop=TINY)
     figures = recogniser.train(config, tmp_path / "run")
     assert figures["people"] == 2
-    assert len(PhotoPeople(str(folder))) == 38
+    assert len(PhotoPeople(folder)) == 38
     assert list((tmp_path / "run" / "curves").glob("events.*"))
     assert (tmp_path / "run" / "arcface.onnx").exists()
 
 
 def test_unfit_photos_are_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="one person only"):
-        PhotoPeople(str(photos(tmp_path / "one", 1)))
+        PhotoPeople(photos(tmp_path / "one", 1))
     with pytest.raises(TrainingError, match="at least 40 people"):
-        recogniser.train(recogniser.RecogniserConfig(photos=str(photos(tmp_path / "few", 3)), loop=TINY), tmp_path)
+        recogniser.train(recogniser.RecogniserConfig(photos=photos(tmp_path / "few", 3), loop=TINY), tmp_path)
     with pytest.raises(TrainingError, match="112 x 112"):
-        PhotoPeople(str(photos(tmp_path / "large", 2, 128))).sample(np.random.default_rng(0), 2)
+        PhotoPeople(photos(tmp_path / "large", 2, 128)).sample(np.random.default_rng(0), 2)
 
 
-def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
-    def run(folder: Path, stops: tuple[int | None, ...]) -> torch.Tensor:
-        for stop in stops:
-            torch.manual_seed(0)
-            loop = Loop(replace(TINY, steps=4), torch.nn.Linear(3, 1), folder)
+def test_resumed_run_equals_an_unbroken_one(data: Path, tmp_path: Path) -> None:
+    """T1: the face networks go through the same loop as the others, batch-norm statistics included."""
+    whole = landmarks.LandmarksConfig(
+        data=data / "train", evaluation=data / "eval", widths=(8, 8, 8, 8), loop=replace(TINY, steps=3)
+    )
+    landmarks.train(whole, tmp_path / "whole")
+    piece = replace(whole, loop=replace(whole.loop, seconds=1e-6))
+    for step in (1, 2, 3):
+        assert landmarks.train(piece, tmp_path / "pieces")["step"] == step
+    first, second = (averaged_state(tmp_path / name / CHECKPOINT) for name in ("whole", "pieces"))
+    assert any(name.endswith("running_var") for name in first)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
-            def losses(step: int, rng: np.random.Generator, loop: Loop = loop) -> dict[str, torch.Tensor]:
-                x = torch.from_numpy(rng.standard_normal((4, 3)).astype(np.float32))
-                return {"fit": ((loop.model(x) - x.sum(1, keepdim=True)) ** 2).mean()}
 
-            loop.run(losses, until=stop)
-        return loop.model.weight.detach()
-
-    torch.testing.assert_close(run(tmp_path / "a", (None,)), run(tmp_path / "b", (2, None)))
-
-
-def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
-    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        return {"one": loop.model(torch.ones(1, 3)).sum()}
-
-    loop = Loop(TINY, torch.nn.Linear(3, 1), tmp_path)
-    loop.run(losses)
-    loop = Loop(replace(TINY, batch_size=7), torch.nn.Linear(3, 1), tmp_path)
-    with pytest.raises(TrainingError, match="other settings"):
-        loop.run(losses)
+def test_checkpoint_of_other_settings_is_refused(data: Path, tmp_path: Path) -> None:
+    config = landmarks.LandmarksConfig(data=data / "train", evaluation=data / "eval", widths=(8, 8, 8, 8), loop=TINY)
+    landmarks.train(config, tmp_path)
+    with pytest.raises(TrainingError, match=r"other settings \(widths\)"):
+        landmarks.train(replace(config, widths=(8, 8, 8, 16)), tmp_path)
 
 
 def test_detector_trains_and_loads_as_scrfd(tmp_path: Path) -> None:
@@ -138,9 +135,7 @@ def test_detector_leaves_too_large_faces_to_the_next_look() -> None:
 
 def test_landmarks_train_and_load_as_1k3d68(data: Path, tmp_path: Path) -> None:
     get_model = pytest.importorskip("insightface.model_zoo").get_model
-    config = landmarks.LandmarksConfig(
-        data=str(data / "train"), evaluation=str(data / "eval"), widths=(8, 8, 8, 8), loop=TINY
-    )
+    config = landmarks.LandmarksConfig(data=data / "train", evaluation=data / "eval", widths=(8, 8, 8, 8), loop=TINY)
     assert landmarks.train(config, tmp_path)["error_percent_of_box"] > 0
     net = get_model(str(tmp_path / "1k3d68.onnx"), providers=["CPUExecutionProvider"])
     assert net.taskname == "landmark_3d_68" and net.input_size == (192, 192)
@@ -158,7 +153,7 @@ def test_expression_encoder_trains_and_loads_in_the_product(data: Path, tmp_path
     from arc2face.expression.smirk import SmirkEncoder
 
     config = smirk.SmirkConfig(
-        data=str(data / "train"), evaluation=str(data / "eval"), small=64, loop=replace(TINY, batch_size=2)
+        data=data / "train", evaluation=data / "eval", small=64, loop=replace(TINY, batch_size=2)
     )
     figures = smirk.train(config, tmp_path)
     assert -1 <= figures["jaw_open"] <= 1
@@ -171,7 +166,7 @@ def test_expression_encoder_trains_and_loads_in_the_product(data: Path, tmp_path
 def test_pose_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path) -> None:
     emoca = pytest.importorskip("emoca")
     config = pose.EmocaConfig(
-        data=str(data / "train"), evaluation=str(data / "eval"), stem=4, widths=(4, 4), blocks=(1, 1),
+        data=data / "train", evaluation=data / "eval", stem=4, widths=(4, 4), blocks=(1, 1),
         channels=(8, 8), hidden=8, loop=replace(TINY, batch_size=2),
     )  # fmt: skip
     assert pose.train(config, tmp_path)["rotation_degrees"] > 0

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from arc2face.errors import Arc2FaceError
-from training.avatars.dataset import DatasetConfig, write_dataset
-from training.common.checkpoint import write_atomically
 from training.common.config import load_config
+from training.common.exports import write_json
+from training.common.world import DatasetConfig, write_dataset
 from training.train import COMPONENTS, config_path, train
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def run_recipe(
         if figures["step"] < _length(component, recipe, overrides):
             break
         finished[component] = figures
-        write_atomically(work / "finished.json", lambda path: path.write_text(json.dumps(finished, indent=2)) and None)
+        write_json(work / "finished.json", finished)
     return finished
 
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import shutil
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.common.checkpoint import CHECKPOINT
+import yaml
+
 from training.common.config import load_config
 from training.common.errors import TrainingError
+from training.common.session import PieceOver
 
 log = logging.getLogger(__name__)
 CONFIGS = Path(__file__).resolve().parent / "configs"
-RECIPES = ("starter", "starter-cpu", "full")
+RECIPES = ("starter", "starter-cpu", "people", "people-cpu", "full")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,52 @@ class Component:
     title: str = ""
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is cut and changed, as both command lines take it.
+
+    `changes`: `key=value` texts. `steps`: length of the whole run. `export`: write the models from the checkpoint as
+    it is, without training.
+    """
+
+    changes: tuple[str, ...] = ()
+    seconds: float | None = None
+    steps: int | None = None
+    resume: bool = True
+    export: bool = False
+    processes: int = 1
+
+    def overrides(self) -> dict[str, Any]:
+        """Dotted config keys to values. Raises TrainingError for a text that is not `key=value`."""
+        found: dict[str, Any] = {}
+        for text in self.changes:
+            key, equals, value = text.partition("=")
+            if not equals or not key:
+                raise TrainingError(f"{text!r} is not key=value; for example loop.batch_size=8.")
+            try:
+                found[key] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise TrainingError(f"The value of {text!r} cannot be read: {error}.") from error
+        if self.steps is not None:
+            found["loop.steps"] = self.steps
+        if self.export:
+            found["loop.export"] = "now"
+        return found
+
+    def arguments(self) -> list[str]:
+        """The same for `python -m training`, without the processes."""
+        pairs = {"--seconds": self.seconds, "--steps": self.steps}
+        found = [text for name, value in pairs.items() if value is not None for text in (name, str(value))]
+        found += [] if self.resume else ["--no-resume"]
+        return [*found, *(["--export"] if self.export else []), *self.changes]
+
+
 COMPONENTS: dict[str, Component] = {
     "recogniser": Component("training.faces.recogniser", "RecogniserConfig", title="face recogniser (ArcFace)"),
     "detector": Component("training.faces.detector", "DetectorConfig", title="face detector (SCRFD)"),
     "landmarks": Component("training.faces.landmarks", "LandmarksConfig", title="68 landmarks"),
-    "smirk": Component("training.faces.smirk", "SmirkConfig", title="expression encoder (SMIRK)"),
-    "emoca": Component("training.faces.emoca", "EmocaConfig", title="pose encoder (EMOCA)"),
+    "smirk": Component("training.expression.smirk", "SmirkConfig", title="expression encoder (SMIRK)"),
+    "emoca": Component("training.pose.emoca", "EmocaConfig", title="pose encoder (EMOCA)"),
     "vae": Component("training.diffusion.vae", "VaeConfig", title="VAE"),
     "unet": Component("training.diffusion.identity", "IdentityConfig", title="identity UNet and text encoder"),
     "controlnet": Component("training.diffusion.adapters", "ControlNetConfig", "train_controlnet", "ControlNet"),
@@ -48,7 +94,7 @@ COMPONENTS: dict[str, Component] = {
 
 
 def config_path(component: str, config: str | Path) -> Path:
-    """A YAML file: a path as it is, or the name of a recipe (starter, starter-cpu, full)."""
+    """A YAML file: a path as it is, or the name of a recipe (starter, people-cpu, ...)."""
     path = Path(config)
     if path.suffix in (".yaml", ".yml"):
         return path
@@ -65,10 +111,18 @@ def run(
     config: str | Path | None = None,
     output: Path | None = None,
     device: str = "auto",
+    *,
+    options: RunOptions | None = None,
 ) -> int:
     """What `arc2face train` calls: `config` defaults to the recipe starter. Returns an exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    train(component, config or "starter", output, device=device)
+    chosen = options or RunOptions()
+    if chosen.processes > 1:
+        return several_processes(component, config or "starter", output, device, chosen)
+    train(
+        component, config or "starter", output,
+        resume=chosen.resume, seconds=chosen.seconds, device=device, overrides=chosen.overrides(),
+    )  # fmt: skip
     return 0
 
 
@@ -87,11 +141,11 @@ def train(
     `config`: recipe name or YAML path. `out`: folder of checkpoint and curves (default runs/<component>).
     `resume`: go on from the checkpoint there. `seconds`: length of this piece; the run can be resumed.
     `overrides`: dotted config keys to values. Raises TrainingError for an unknown component, a config it does not
-    understand, an unusable data folder or a foreign checkpoint; StorageError when the disk is full.
+    understand, an unusable data folder, a foreign checkpoint or a disk too small for the checkpoints; StorageError
+    when the disk is full.
     """
-    if component not in COMPONENTS:
-        raise TrainingError(f"There is no trainer {component!r}. Components: {', '.join(COMPONENTS)}.")
-    entry = COMPONENTS[component]
+    refuse_lone_process(os.environ)
+    entry = component_of(component)
     try:
         module = importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
@@ -99,28 +153,52 @@ def train(
             raise TrainingError(f"The trainer of the {entry.title} is not part of this version.") from error
         raise TrainingError(f"Training needs {error.name}: pip install 'arc2face-studio[training]'.") from error
     changes = dict(overrides or {})
-    config_class = getattr(module, entry.config)
     if seconds is not None:
         changes["loop.seconds"] = float(seconds)
     if device == "cpu":
         changes["loop.device"] = "cpu"
-    settings = load_config(config_class, config_path(component, config), changes)
-    folder = out or Path("runs") / component
-    if not resume and (folder / CHECKPOINT).exists():
-        (folder / CHECKPOINT).unlink()
-    free_space(folder)
-    figures = getattr(module, entry.function)(settings, folder, resume)
+    settings = load_config(getattr(module, entry.config), config_path(component, config), changes)
+    try:
+        figures = getattr(module, entry.function)(settings, out or Path("runs") / component, resume)
+    except PieceOver:
+        log.info("%s: the piece ended while data were prepared; run the same command again", component)
+        return {"step": 0.0}
     log.info(
         "%s: %s", component, json.dumps({k: round(v, 4) for k, v in figures.items() if isinstance(v, int | float)})
     )
     return figures
 
 
-def free_space(folder: Path, least_bytes: int = 1 << 30) -> None:
-    """Refuse to start on a nearly full disk: a run that cannot save is lost."""
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < least_bytes:
+def component_of(name: str) -> Component:
+    """The trainer of a component. Raises TrainingError for an unknown one."""
+    if name not in COMPONENTS:
+        raise TrainingError(f"There is no trainer {name!r}. Components: {', '.join(COMPONENTS)}.")
+    return COMPONENTS[name]
+
+
+def several_processes(component: str, config: str | Path, out: Path | None, device: str, options: RunOptions) -> int:
+    """Start the processes with torch's launcher and wait for them; a signal to this one reaches all of them."""
+    component_of(component)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    command += [str(options.processes), "-m", "training", component, "--config", str(config), "--device", device]
+    command += [] if out is None else ["--out", str(out)]
+    command += options.arguments()
+    cores = os.cpu_count() or 1
+    environment = {"OMP_NUM_THREADS": str(max(1, cores // options.processes)), **os.environ}
+    process = subprocess.Popen(command, env=environment)
+    before = {n: signal.signal(n, lambda number, _: process.send_signal(number)) for n in SIGNALS}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def refuse_lone_process(environment: Mapping[str, str]) -> None:
+    """`accelerate launch --cpu --num_processes 2` starts one process and says nothing; raise TrainingError instead."""
+    lone = "ACCELERATE_MIXED_PRECISION" in environment and "LOCAL_RANK" not in environment
+    if lone and "MASTER_ADDR" in environment:
         raise TrainingError(
-            f"Only {free >> 20} MB are free at {folder}; checkpoints need {least_bytes >> 20} MB. Free some space."
+            "accelerate launch was asked for several processes and started one. "
+            "Use: arc2face train COMPONENT --processes 2 (or torchrun --nproc_per_node 2 -m training COMPONENT)"
         )

@@ -15,14 +15,35 @@ TRAIN_HELP = "Train one component of the models from a configuration; resumes wh
 EVALUATE_HELP = "Measure the models with a written protocol: identity, diversity, control, speed."
 
 Component = Annotated[str, typer.Argument(help="For example unet, vae, controlnet, expression.", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="Configuration file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Single settings, for example loop.batch_size=8.", metavar="[KEY=VALUE]...")
+]
+Config = Annotated[str | None, typer.Option(help="Recipe (starter, people-cpu, ...) or a YAML file.")]
+Seconds = Annotated[float | None, typer.Option(min=0, help="Length of this piece; run the same command to go on.")]
+Length = Annotated[int | None, typer.Option(min=1, help="Steps of the whole run; may be raised later.")]
+NoResume = Annotated[bool, typer.Option("--no-resume", help="Start over.")]
+ExportOnly = Annotated[bool, typer.Option("--export", help="Only write the models from the last checkpoint.")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes on this machine, one per GPU or core.")]
 Target = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.", show_default=False)]
 Suite = Annotated[str, typer.Option(help="Which set of measurements.")]
 
 
-def train(component: Component, config: Config = None, output: Target = None, device: Device = "auto") -> None:
+def train(
+    component: Component,
+    overrides: Overrides = None,
+    config: Config = None,
+    output: Target = None,
+    device: Device = "auto",
+    seconds: Seconds = None,
+    steps: Length = None,
+    no_resume: NoResume = False,
+    export: ExportOnly = False,
+    processes: Processes = 1,
+) -> None:
     """Hands over to `training.train.run`."""
-    _call("training.train", component=component, config=config, output=output, device=device)
+    module = _module("training.train")
+    options = module.RunOptions(tuple(overrides or ()), seconds, steps, not no_resume, export, processes)
+    _exit(module.run(component, config=config, output=output, device=device, options=options))
 
 
 def evaluate(
@@ -33,16 +54,19 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Hands over to `training.evaluate.run`."""
-    _call("training.evaluate", suite=suite, models=models, output=output, device=device, as_json=as_json)
+    module = _module("training.evaluate")
+    _exit(module.run(suite=suite, models=models, output=output, device=device, as_json=as_json))
 
 
-def _call(module: str, **arguments: Any) -> None:
+def _module(name: str) -> Any:
     try:
-        run = importlib.import_module(module).run
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name not in (module, "training"):
+        if error.name not in (name, "training"):
             raise SettingsError(f"This needs the package {error.name}; run: pip install {error.name}") from error
-        raise SettingsError(f"{module} is not part of this installation; use a checkout of the project.") from error
-    code = run(**arguments)
-    if isinstance(code, int) and code:
+        raise SettingsError(f"{name} is not part of this installation; use a checkout of the project.") from error
+
+
+def _exit(code: int) -> None:
+    if code:
         raise typer.Exit(code)

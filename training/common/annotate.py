@@ -10,7 +10,6 @@ annotations are skipped.
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ from PIL import Image
 from arc2face.engine import Engine
 from arc2face.errors import Arc2FaceError, InputError
 from arc2face.pictures.loading import load_rgb_u8
-from training.common.checkpoint import write_atomically
+from arc2face.weights.store import replace_with
 from training.common.errors import TrainingError
 from training.common.stores import LABELS, NORMALS, PHOTO_SUFFIXES
 
@@ -56,11 +55,11 @@ def _annotate_one(photo: Path, stem: Path, engine: Engine, expression: bool, nor
         labels["expression"] = engine.read_expression(rgb).values
     if normals:
         picture = Image.fromarray(engine.read_pose(rgb, rgb).normal_map)
-        write_atomically(stem.with_name(stem.name + NORMALS), lambda path: picture.save(path))
-    content = io.BytesIO()
-    np.savez(content, **labels)  # type: ignore[arg-type]
+        with replace_with(stem.with_name(stem.name + NORMALS)) as part:
+            picture.save(part, "PNG")
     # Last, because its presence marks the photo as done.
-    write_atomically(stem.with_name(stem.name + LABELS), lambda path: path.write_bytes(content.getvalue()) and None)
+    with replace_with(stem.with_name(stem.name + LABELS)) as part, part.open("wb") as file:
+        np.savez(file, **labels)  # type: ignore[arg-type]
 
 
 def main(arguments: list[str] | None = None) -> int:

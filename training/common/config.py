@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 import json
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -55,14 +55,19 @@ def from_mapping(cls: type[T], raw: Mapping[str, Any], where: str) -> T:
         raise TrainingError(f"{where} is incomplete: {error}.") from error
 
 
-def to_mapping(config: Any) -> dict[str, Any]:
-    """A JSON-ready dict of a config dataclass."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+def experiment(config: Any) -> dict[str, Any]:
+    """The settings that make a run what it is, JSON-ready: without `loop`, and without places of files."""
+    mapping = {"trainer": type(config).__name__}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name != "loop" and "Path" not in str(field.type):
+            mapping[field.name] = experiment(value) if dataclasses.is_dataclass(value) else to_json(value)
+    return mapping
 
 
-def fingerprint(mapping: Mapping[str, Any]) -> str:
-    """Short hash of JSON-ready settings; equal settings give equal text."""
-    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()[:16]
+def to_json(value: Any) -> Any:
+    """Tuples as lists, everything else that JSON lacks as text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -110,7 +115,7 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _convert_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is Path and isinstance(value, str):
-        return Path(value)
+        return _place(value, where)
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:  # YAML reads 1e-4 (no point) as text
             return float(value)
@@ -122,3 +127,12 @@ def _convert_plain(kind: Any, value: Any, where: str) -> Any:
         return value
     name = getattr(kind, "__name__", str(kind))
     raise TrainingError(f"{where} must be a {name}, not {value!r}.")
+
+
+def _place(text: str, where: str) -> Path:
+    """A path in which `${NAME}` stands for an environment variable."""
+    place = os.path.expandvars(text)
+    if "${" in place:
+        name = place.split("${", 1)[1].partition("}")[0]
+        raise TrainingError(f"{where} is {text}; say where that is: export {name}=/a/folder/of/yours")
+    return Path(place)

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from training.avatars.dataset import AvatarDataset
-from training.common.checkpoint import write_atomically
+from arc2face.weights.store import hash_file
 from training.common.errors import TrainingError
+from training.common.session import Session
+from training.common.shares import filled
+from training.common.world import AvatarDataset
 
 log = logging.getLogger(__name__)
 SURROGATE_NOISE = 0.5
 
 
 def dataset_embeddings(
-    data: AvatarDataset, folder: Path, recogniser: Path | None, batch: int = 128
+    data: AvatarDataset, folder: Path, recogniser: Path | None, session: Session | None = None
 ) -> NDArray[np.float16]:
-    """(n, 512) float16 rows of length 1, in the order of the dataset's pictures."""
+    """(n, 512) float16 rows of length 1, in the order of the dataset's pictures. Raises as `filled`."""
     if recogniser is None:
         return surrogate_embeddings(data)
     if not recogniser.exists():
         raise TrainingError(f"The recogniser {recogniser} does not exist. Train it first: arc2face train recogniser")
-    digest = hashlib.sha256(recogniser.read_bytes()).hexdigest()[:12]
-    cached = folder / f"embeddings-{digest}-{int(data.done.sum())}.npy"
-    if not cached.exists():
-        rows = _embed_all(recogniser, data.crops, batch)
-        write_atomically(cached, lambda path: np.save(path, rows))
-    return np.load(cached, mmap_mode="r")
+    network = _Network(recogniser)
+
+    def write(store: NDArray[np.float16], people: NDArray[np.int64]) -> None:
+        rows = np.concatenate([np.arange(s.start, s.stop) for s in map(data.rows, people)])
+        store[rows] = network.embed(data.crops[rows])
+        log.info("embeddings up to person %d of %d", people[-1] + 1, len(data.done))
+
+    path = folder / f"embeddings-{hash_file(recogniser)[:12]}.npy"
+    return filled(path, (len(data.crops), 512), np.asarray(data.done), write, session)
 
 
 def surrogate_embeddings(data: AvatarDataset) -> NDArray[np.float16]:
@@ -45,18 +50,19 @@ def surrogate_embeddings(data: AvatarDataset) -> NDArray[np.float16]:
     return _unit(rows + noise).astype(np.float16)
 
 
-def _embed_all(recogniser: Path, crops: NDArray[np.uint8], batch: int) -> NDArray[np.float16]:
-    import onnxruntime
+class _Network:
+    def __init__(self, recogniser: Path) -> None:
+        import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(recogniser), providers=onnxruntime.get_available_providers())
-    name = session.get_inputs()[0].name
-    rows = np.zeros((len(crops), 512), np.float16)
-    for start in range(0, len(crops), batch):
-        part = crops[start : start + batch].astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1
-        rows[start : start + batch] = _unit(np.asarray(session.run(None, {name: part})[0]))
-        if start // batch % 50 == 0:
-            log.info("embedding picture %d of %d", start, len(crops))
-    return rows
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = onnxruntime.get_available_providers()
+        self.session = onnxruntime.InferenceSession(str(recogniser), options, providers=providers)
+        self.name = self.session.get_inputs()[0].name
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
+        part = crops.astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1
+        return _unit(np.asarray(self.session.run(None, {self.name: part})[0])).astype(np.float16)
 
 
 def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from training.avatars.dataset import AvatarDataset, open_dataset
 from training.common.embeddings import dataset_embeddings
 from training.common.errors import TrainingError
+from training.common.mirror import mirrored_expressions, mirrored_normals, mirrored_points
+from training.common.session import Session
 from training.common.stores import LABELS, NORMALS, PhotoStore, open_store
+from training.common.world import EXPRESSION_COLUMNS, WRITE_COMMAND, AvatarDataset, open_dataset
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +37,15 @@ class DataConfig:
     """`kind`: avatars (a folder written by training.avatars.dataset) or photos (folder or WebDataset tar files).
 
     `size`: pixels of a side. `recogniser`: ONNX file for the avatars' identity embeddings; None uses their
-    ground-truth attributes through a fixed random projection (useful before a recogniser exists).
+    ground-truth attributes through a fixed random projection (useful before a recogniser exists). `flip`: half of the
+    pictures are mirrored, with their expression and normal map.
     """
 
     kind: Literal["avatars", "photos"] = "avatars"
     path: Path = Path("data/avatars")
     size: int = 128
     recogniser: Path | None = None
+    flip: bool = False
 
 
 class Source(ABC):
@@ -48,6 +53,8 @@ class Source(ABC):
 
     people: list[NDArray[np.int64]]
     count: int
+    size: int
+    flip: bool = False
 
     @abstractmethod
     def pixels(self, numbers: NDArray[np.int64]) -> Tensor:
@@ -65,6 +72,10 @@ class Source(ABC):
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """(n, 3, S, S) in 0..1."""
 
+    def points(self, numbers: NDArray[np.int64]) -> Tensor | None:
+        """(n, 5, 2) eyes, nose, mouth corners in pixels, where they are known."""
+        return None
+
     def choose(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """n pictures of random people, and another picture of each one (the same if there is only one)."""
         first, second = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -75,48 +86,80 @@ class Source(ABC):
         return first, second
 
     def draw(
-        self, rng: np.random.Generator, n: int, want: tuple[str, ...], latents: Tensor | None = None
+        self, rng: np.random.Generator, n: int, want: tuple[str, ...], latents: Latents | None = None
     ) -> dict[str, Tensor]:
-        """A batch with the wanted keys. `latents`: all pictures' latents, (count, C, h, w), in place of pixels."""
+        """A batch with the wanted keys. `latents`: of all pictures, in place of pixels."""
         first, second = self.choose(rng, n)
+        # No draw where nothing is mirrored, so that such runs see what they always saw.
+        mirrored = torch.from_numpy(rng.random(n) < 0.5) if self.flip else torch.zeros(n, dtype=torch.bool)
         batch: dict[str, Tensor] = {}
         for prefix, numbers in (("", first), ("other_", second)):
             if f"{prefix}pixels" not in want:
                 continue
             if latents is None:
-                batch[f"{prefix}pixels"] = self.pixels(numbers)
+                batch[f"{prefix}pixels"] = _mirror(self.pixels(numbers), mirrored, lambda x: x.flip(-1))
             else:
-                batch[f"{prefix}latents"] = latents[torch.from_numpy(numbers)].float()
+                batch[f"{prefix}latents"] = latents.take(numbers, mirrored)
+        points = self.points(first) if "points" in want else None
+        if points is not None:
+            side = self.size
+            batch["points"] = _mirror(points, mirrored, lambda x: mirrored_points(x, side))
         if "identity" in want:
             batch["identity"] = self.identities(second)
         if "expression" in want:
-            batch["expression"] = self.expressions(first)
+            rows = self.expressions(first)
+            batch["expression"] = _mirror(rows, mirrored, lambda x: mirrored_expressions(x, EXPRESSION_COLUMNS))
         if "normals" in want:
-            batch["normals"] = self.normals(first)
+            batch["normals"] = _mirror(self.normals(first), mirrored, mirrored_normals)
         return batch
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of all pictures of a source, (count, C, h, w) float16, and of their mirror images where it flips."""
+
+    plain: Tensor
+    mirrored: Tensor | None = None
+
+    def take(self, numbers: NDArray[np.int64], mirrored: Tensor) -> Tensor:
+        """(n, C, h, w) float32."""
+        chosen = torch.from_numpy(numbers)
+        rows = self.plain[chosen].float()
+        if self.mirrored is not None and bool(mirrored.any()):
+            rows[mirrored] = self.mirrored[chosen[mirrored]].float()
+        return rows
+
+
+def _mirror(rows: Tensor, mirrored: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    if bool(mirrored.any()):
+        rows[mirrored] = change(rows[mirrored])
+    return rows
 
 
 class AvatarSource(Source):
     """A folder of rendered avatars; only finished people are used."""
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, session: Session | None = None) -> None:
         try:
             self.data: AvatarDataset = open_dataset(config.path)
         except (OSError, KeyError, ValueError) as error:
             raise TrainingError(
-                f"{config.path} is no avatar dataset ({error}). "
-                f"Render one: python -m training.avatars.dataset {config.path}"
+                f"{config.path} is no avatar dataset ({error}). Render one: {WRITE_COMMAND} {config.path}"
             ) from error
         done = np.flatnonzero(self.data.done)
         if not len(done):
-            raise TrainingError(
-                f"{config.path} holds no finished avatars. Run python -m training.avatars.dataset on it."
-            )
+            raise TrainingError(f"{config.path} holds no finished people. Run {WRITE_COMMAND} on it.")
         per = self.data.config.per_person
         self.people = [np.arange(p * per, (p + 1) * per) for p in done]
         self.numbers = np.concatenate(self.people)
         self.count = len(self.data.rgb)
-        self.embeddings = dataset_embeddings(self.data, config.path, config.recogniser)
+        if self.data.config.size != config.size:
+            raise TrainingError(
+                f"The pictures in {config.path} have {self.data.config.size} pixels a side, not {config.size}; "
+                "correct `data.size` in the config."
+            )
+        self.flip, self.size = config.flip, config.size
+        self.embeddings = dataset_embeddings(self.data, config.path, config.recogniser, session)
 
     def choose(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """As in Source; in a dataset of pairs, the other picture is the partner."""
@@ -137,6 +180,11 @@ class AvatarSource(Source):
         """See Source."""
         return torch.from_numpy(np.array(self.data.label("expression55")[numbers], np.float32))
 
+    def points(self, numbers: NDArray[np.int64]) -> Tensor:
+        """See Source."""
+        rows = np.array(self.data.label("points5")[numbers], np.float32)
+        return torch.from_numpy(rows).view(len(numbers), 5, 2)
+
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
         if self.data.normals is None:
@@ -152,6 +200,7 @@ class PhotoSource(Source):
         self.size, self.where = config.size, config.path
         self.people = [np.array(own, np.int64) for own in self.store.people.values()]
         self.count = len(self.store.stems)
+        self.flip = config.flip
         self.broken: set[int] = set()
         self.read = 0
 
@@ -204,9 +253,9 @@ class PhotoSource(Source):
         return torch.from_numpy(row.astype(np.float32))
 
 
-def open_source(config: DataConfig) -> Source:
-    """The source a config names."""
-    return AvatarSource(config) if config.kind == "avatars" else PhotoSource(config)
+def open_source(config: DataConfig, session: Session | None = None) -> Source:
+    """The source a config names. Raises PieceOver when the session's time ends while it is prepared."""
+    return AvatarSource(config, session) if config.kind == "avatars" else PhotoSource(config)
 
 
 def _unannotated(name: str, where: Path) -> str:

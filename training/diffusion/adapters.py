@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderKL, ControlNetModel
 
-from training.common.checkpoint import write_atomically
+from training.common.checkpoint import save_torch
 from training.common.loop import Loop, LoopConfig, Outcome
+from training.common.session import Session
 from training.common.sources import DataConfig, open_source
 from training.diffusion.denoising_loss import DenoisingObjective, LossConfig
 from training.diffusion.expression_module import ExpressionBranch
@@ -54,7 +55,7 @@ class ExpressionConfig:
 
 def train_controlnet(config: ControlNetConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); export `controlnet` when finished."""
-    bundle = Bundle(config.bundle)
+    session, bundle = Session(config.loop), Bundle(config.bundle)
     unet, vae = bundle.unet(), bundle.vae()
     torch.manual_seed(config.loop.seed)
     if config.start == "unet":
@@ -63,26 +64,26 @@ def train_controlnet(config: ControlNetConfig, out: Path, resume: bool = True) -
         controlnet = new_controlnet(config.unet, int(unet.config["in_channels"]))
     controlnet.requires_grad_(True).train()
     objective = DenoisingObjective(config.loss, unet, _prompts(bundle), controlnet, None, vae)
-    loop, outcome = _run(config, objective, vae, out, resume)
-    if outcome.finished and loop.accelerator.is_main_process:
+    loop, outcome = _run(session, config, objective, vae, out, resume)
+    if outcome.export:
         with loop.average.applied():
             save_model(controlnet, config.output / "controlnet")
-    return _figures(outcome)
+    return outcome.figures()
 
 
 def train_expression(config: ExpressionConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); export `exp_adapter/exp_adapter.bin` when finished."""
-    bundle = Bundle(config.bundle)
+    session, bundle = Session(config.loop), Bundle(config.bundle)
     unet, vae = bundle.unet(), bundle.vae()
     torch.manual_seed(config.loop.seed)
     branch = ExpressionBranch(unet, config.tokens)
     objective = DenoisingObjective(config.loss, unet, _prompts(bundle), None, branch, vae)
-    loop, outcome = _run(config, objective, vae, out, resume)
-    if outcome.finished and loop.accelerator.is_main_process:
+    loop, outcome = _run(session, config, objective, vae, out, resume)
+    if outcome.export:
         with loop.average.applied():
             state = branch.export()
-        write_atomically(config.output / "exp_adapter" / "exp_adapter.bin", lambda path: torch.save(state, path))
-    return _figures(outcome)
+        save_torch(state, config.output / "exp_adapter" / "exp_adapter.bin")
+    return outcome.figures()
 
 
 def _prompts(bundle: Bundle) -> Prompts:
@@ -90,18 +91,15 @@ def _prompts(bundle: Bundle) -> Prompts:
 
 
 def _run(
+    session: Session,
     config: ControlNetConfig | ExpressionConfig,
     objective: DenoisingObjective,
     vae: AutoencoderKL,
     out: Path,
     resume: bool,
 ) -> tuple[Loop, Outcome]:
-    source = open_source(config.data)
-    loop = Loop(config.loop, objective, out, config, resume)
-    latents = cached_latents(source, vae, out, loop.device)
+    source = open_source(config.data, session)
+    loop = Loop(session, objective, out, config, resume)
+    latents = cached_latents(source, vae, out, session)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     return loop, loop.run(drawer(source, config.loss, latents), validate)
-
-
-def _figures(outcome: Outcome) -> dict[str, float]:
-    return {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}

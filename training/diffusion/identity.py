@@ -18,9 +18,10 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
-from training.common.checkpoint import write_atomically
-from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, shared
-from training.common.sources import DataConfig, Source, open_source
+from training.common.checkpoint import save_torch
+from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Turn
+from training.common.session import Session
+from training.common.sources import DataConfig, Latents, Source, open_source
 from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, prepare, wanted
 from training.diffusion.expression_module import ExpressionBranch
 from training.diffusion.latents import cached_latents
@@ -84,22 +85,22 @@ def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -
 
 def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece) and, when finished, export `arc2face`, `encoder` and what was trained jointly."""
-    source = open_source(config.data)
+    session = Session(config.loop)
+    source = open_source(config.data, session)
     vae = Bundle(config.bundle).vae()
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, vae, source)
-    loop = Loop(config.loop, objective, out, config, resume)
-    latents = cached_latents(source, vae, out, loop.device)
+    loop = Loop(session, objective, out, config, resume)
+    latents = cached_latents(source, vae, out, session)
     draw = drawer(source, config.loss, latents)
     if config.pairs is not None and config.loss.reference_share > 0:
-        draw = with_pairs(draw, open_source(config.pairs), vae, config.loss, out / "pairs", loop.device)
+        draw = with_pairs(draw, open_source(config.pairs, session), vae, config.loss, out / "pairs", session)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     outcome = loop.run(draw, validate)
-    figures = {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}
-    if outcome.finished and loop.accelerator.is_main_process:
+    if outcome.export:
         with loop.average.applied():
             export(objective, config)
-    return figures
+    return outcome.figures()
 
 
 def _several_of_each(source: Source, most: int = 4000) -> torch.Tensor:
@@ -109,28 +110,28 @@ def _several_of_each(source: Source, most: int = 4000) -> torch.Tensor:
     return torch.stack([source.identities(own[:fewest]) for own in people])
 
 
-def drawer(source: Source, config: LossConfig, latents: torch.Tensor | None):
+def drawer(source: Source, config: LossConfig, latents: Latents | None) -> DrawBatch:
     """The function that draws a step's batch."""
 
-    def draw(rng: np.random.Generator, n: int) -> Batch:
-        with_control = shared(rng).random() < config.control_share
-        return prepare(source.draw(rng, n, wanted(config, with_control), latents), config, rng)
+    def draw(turn: Turn, n: int) -> Batch:
+        with_control = turn.shared().random() < config.control_share
+        return prepare(source.draw(turn.rng, n, wanted(config, with_control), latents), config, turn.rng)
 
     return draw
 
 
 def with_pairs(
-    plain: DrawBatch, pairs: Source, vae: AutoencoderKL, config: LossConfig, out: Path, device: torch.device
+    plain: DrawBatch, pairs: Source, vae: AutoencoderKL, config: LossConfig, out: Path, session: Session
 ) -> DrawBatch:
     """Steps without reference from `plain`, the others from `pairs`; rows without identity do not read."""
-    latents = cached_latents(pairs, vae, out, device)
+    latents = cached_latents(pairs, vae, out, session)
     keys = ("pixels", "other_pixels", "identity", "expression")
 
-    def draw(rng: np.random.Generator, n: int) -> Batch:
+    def draw(turn: Turn, n: int) -> Batch:
         # The choice for control uses the lower end of the same number.
-        if shared(rng).random() < 1 - config.reference_share:
-            return plain(rng, n)
-        batch = prepare(pairs.draw(rng, n, keys, latents), config, rng)
+        if turn.shared().random() < 1 - config.reference_share:
+            return plain(turn, n)
+        batch = prepare(pairs.draw(turn.rng, n, keys, latents), config, turn.rng)
         return {**batch, "blind": batch["dropped"].clone()}
 
     return draw
@@ -174,7 +175,7 @@ def export(objective: DenoisingObjective, config: IdentityConfig) -> None:
     root = config.output
     if objective.branch is not None:
         state = objective.branch.export()
-        write_atomically(root / "exp_adapter" / "exp_adapter.bin", lambda path: torch.save(state, path))
+        save_torch(state, root / "exp_adapter" / "exp_adapter.bin")
     save_model(objective.unet, root / "arc2face")
     save_model(objective.prompts.encoder, root / "encoder")
     if objective.controlnet is not None:

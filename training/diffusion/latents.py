@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from torch import Tensor
 
-from training.common.sources import AvatarSource, Source
+from training.common.session import Session
+from training.common.shares import filled
+from training.common.sources import AvatarSource, Latents, Source
 
 log = logging.getLogger(__name__)
 
@@ -32,38 +34,30 @@ def encode(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
         return vae.encode(pixels).latent_dist.mode() * vae.config["scaling_factor"]
 
 
-def cached_latents(
-    source: Source, vae: AutoencoderKL, folder: Path, device: torch.device, batch: int = 64
-) -> Tensor | None:
-    """(count, C, h, w) float16 on the CPU for rendered avatars; None for photos, which are encoded batch by batch.
+def cached_latents(source: Source, vae: AutoencoderKL, folder: Path, session: Session) -> Latents | None:
+    """Latents of rendered people on the CPU; None for photos, which are encoded batch by batch. Raises as `filled`.
 
     Rows of people who are not finished stay zero and are never drawn.
     """
     if not isinstance(source, AvatarSource):
         return None
-    # One process writes, the others find it done.
-    with PartialState().main_process_first():
-        return _cached(source, vae, folder, device, batch)
-
-
-def _cached(source: AvatarSource, vae: AutoencoderKL, folder: Path, device: torch.device, batch: int) -> Tensor:
-    path = folder / f"latents-{vae_digest(vae)}.npy"
-    finished = path.with_suffix(".people.npy")
-    side = source.data.config.size // 2 ** (len(vae.config["block_out_channels"]) - 1)
+    data, digest = source.data, vae_digest(vae)
+    side = data.config.size // 2 ** (len(vae.config["block_out_channels"]) - 1)
     shape = (source.count, int(vae.config["latent_channels"]), side, side)
-    folder.mkdir(parents=True, exist_ok=True)
-    mode = "r+" if path.exists() else "w+"
-    store = np.lib.format.open_memmap(path, mode, np.float16, shape)
-    done = np.load(finished) if finished.exists() else np.zeros(source.data.config.people, bool)
-    todo = np.flatnonzero(np.asarray(source.data.done) & ~done)
-    vae.to(device)
-    for start in range(0, len(todo), batch):
-        people = todo[start : start + batch]
-        numbers = np.concatenate([np.arange(s.start, s.stop) for s in map(source.data.rows, people)])
-        for part in np.array_split(numbers, max(1, len(numbers) // batch)):
-            store[part] = encode(vae, source.pixels(part).to(device)).half().cpu().numpy()
-        done[people] = True
-        store.flush()
-        np.save(finished, done)
-        log.info("latents of %d of %d people", start + len(people), len(todo))
-    return torch.from_numpy(np.load(path, mmap_mode="c"))
+    vae.to(session.device)
+
+    def encoded(mirrored: bool) -> Tensor:
+        def write(store: NDArray[np.float16], people: NDArray[np.int64]) -> None:
+            numbers = np.concatenate([np.arange(s.start, s.stop) for s in map(data.rows, people)])
+            pixels = source.pixels(numbers)
+            pixels = pixels.flip(-1) if mirrored else pixels
+            parts = [encode(vae, part.to(session.device)).half().cpu() for part in pixels.split(16)]
+            store[numbers] = torch.cat(parts).numpy()
+            log.info("latents up to person %d of %d", people[-1] + 1, len(data.done))
+
+        path = folder / f"latents-{digest}{'-mirrored' if mirrored else ''}.npy"
+        # mode c: torch wants writable memory, the file stays as it is
+        filled(path, shape, np.asarray(data.done), write, session)
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+    return Latents(encoded(False), encoded(True) if source.flip else None)

@@ -15,8 +15,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from training.common.loop import Batch, Loop, LoopConfig, Objective
-from training.common.sources import DataConfig, Source, open_source
+from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Objective, Turn
+from training.common.session import Session
+from training.common.sources import DataConfig, Latents, Source, open_source
 from training.diffusion.denoising_loss import latents_of
 from training.diffusion.latents import cached_latents
 from training.diffusion.lora import LoraLayer, is_lcm_target, kohya_state, switch, wrap
@@ -127,16 +128,17 @@ class LcmObjective(Objective):
 
 def train(config: LcmConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); export `lcm-lora-sdv1-5/pytorch_lora_weights.safetensors` when finished."""
-    bundle, source = Bundle(config.bundle), open_source(config.data)
+    session, bundle = Session(config.loop), Bundle(config.bundle)
+    source = open_source(config.data, session)
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
-    loop = Loop(config.loop, objective, out, config, resume)
-    latents = cached_latents(source, objective.vae, out, loop.device)
+    loop = Loop(session, objective, out, config, resume)
+    latents = cached_latents(source, objective.vae, out, session)
     outcome = loop.run(_drawer(config, source, latents))
-    if outcome.finished and loop.accelerator.is_main_process:
+    if outcome.export:
         with loop.average.applied():
             export(objective.layers, config.output)
-    return {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}
+    return outcome.figures()
 
 
 def make_objective(config: LcmConfig, bundle: Bundle) -> LcmObjective:
@@ -150,10 +152,11 @@ def export(layers: dict[str, LoraLayer], root: Path) -> None:
     save_tensors(kohya_state(layers), root / "lcm-lora-sdv1-5" / "pytorch_lora_weights.safetensors")
 
 
-def _drawer(config: LcmConfig, source: Source, latents: Tensor | None):
+def _drawer(config: LcmConfig, source: Source, latents: Latents | None) -> DrawBatch:
     step = TIMESTEPS // config.ddim_steps
 
-    def draw(rng: np.random.Generator, n: int) -> Batch:
+    def draw(turn: Turn, n: int) -> Batch:
+        rng = turn.rng
         batch = source.draw(rng, n, ("pixels", "identity"), latents)
         pure = rng.random(n) < config.start_share
         place = np.where(pure, config.ddim_steps, rng.integers(1, config.ddim_steps + 1, n))

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
@@ -16,12 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.common.checkpoint import write_atomically
+from arc2face.weights.folder import BASE_MODEL as BASE
+from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.store import replace_with
 from training.common.errors import TrainingError
 from training.diffusion.noise import SCHEDULER_CONFIG, Prediction
 from training.diffusion.text import make_encoder, write_tokenizer
 
-BASE = "stable-diffusion-v1-5"
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -123,6 +124,9 @@ def quiet_residuals(model: nn.Module) -> None:
 class Bundle:
     """A models root (the layout of models/starter) to read trained parts from."""
 
+    # A folder counts when it holds its description; a Python package called encoder beside the models does not.
+    MARKS: ClassVar[dict[str, str]] = {f"{BASE}/tokenizer": "vocab.json", f"{BASE}/scheduler": "scheduler_config.json"}
+
     def __init__(self, root: Path) -> None:
         self.root = root
 
@@ -162,9 +166,9 @@ class Bundle:
         return model.requires_grad_(False).eval()
 
     def _folder(self, folder: str, component: str) -> Path:
-        for candidate in (self.root / folder, self.root / "models" / folder, self.root.parent / folder):
-            if candidate.is_dir():
-                return candidate
+        found = ModelsFolder(self.root).find(f"{folder}/{self.MARKS.get(folder, 'config.json')}")
+        if found is not None:
+            return found.parent
         raise TrainingError(
             f"{self.root} has no {folder}. Train it first (arc2face train {component}) or set `bundle`."
         )
@@ -194,7 +198,8 @@ def _forget_origin(path: Path) -> None:
 
 def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     """Write a safetensors file atomically."""
-    write_atomically(path, lambda temporary: save_file(state, str(temporary), metadata={"format": "pt"}))
+    with replace_with(path) as part:
+        save_file(state, str(part), metadata={"format": "pt"})
 
 
 def save_base(root: Path, prediction: Prediction, context: int) -> None:

@@ -16,9 +16,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
-from training.avatars.state import same_moment
-from training.common.loop import Batch, Loop, LoopConfig, Objective
-from training.common.sources import AvatarSource, DataConfig, Source, open_source
+from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Objective, Turn
+from training.common.session import Session
+from training.common.sources import AvatarSource, DataConfig, Latents, Source, open_source
+from training.common.world import same_moment
 from training.diffusion.denoising_loss import LossConfig, latents_of, prepare
 from training.diffusion.expression_module import ExpressionBranch
 from training.diffusion.latents import cached_latents
@@ -91,7 +92,7 @@ class PairRenderer:
     """Two moments of one avatar: same light, background, clothes and camera; other expression; nearly the same pose."""
 
     def __init__(self, source: AvatarSource, turn: float, size: int) -> None:
-        from training.avatars.world import AvatarWorld
+        from training.common.world import AvatarWorld
 
         self.world, self.source, self.turn, self.size = AvatarWorld(), source, turn, size
 
@@ -118,17 +119,18 @@ class PairRenderer:
 
 def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); export `ref_adapter/pytorch_lora_weights.safetensors` when finished."""
-    bundle, source = Bundle(config.bundle), open_source(config.data)
+    session, bundle = Session(config.loop), Bundle(config.bundle)
+    source = open_source(config.data, session)
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
-    loop = Loop(config.loop, objective, out, config, resume)
+    loop = Loop(session, objective, out, config, resume)
     paired = isinstance(source, AvatarSource) and source.data.config.pairs
-    latents = cached_latents(source, objective.vae, out, loop.device) if paired else None
+    latents = cached_latents(source, objective.vae, out, session) if paired else None
     outcome = loop.run(_drawer(config, source, latents))
-    if outcome.finished and loop.accelerator.is_main_process:
+    if outcome.export:
         with loop.average.applied():
             export(objective.layers, config.output)
-    return {**outcome.losses, "step": float(outcome.step), "images_per_second": outcome.images_per_second}
+    return outcome.figures()
 
 
 def make_objective(config: ReferenceConfig, bundle: Bundle) -> ReferenceObjective:
@@ -149,11 +151,12 @@ def export(layers: dict[str, LoraLayer], root: Path) -> None:
     save_tensors(diffusers_state(layers), root / "ref_adapter" / "pytorch_lora_weights.safetensors")
 
 
-def _drawer(config: ReferenceConfig, source: Source, latents: Tensor | None):
+def _drawer(config: ReferenceConfig, source: Source, latents: Latents | None) -> DrawBatch:
     live = isinstance(source, AvatarSource) and not source.data.config.pairs
     pairs = PairRenderer(source, config.turn, config.data.size) if live else None
 
-    def draw(rng: np.random.Generator, n: int) -> Batch:
+    def draw(turn: Turn, n: int) -> Batch:
+        rng = turn.rng
         keys = ("pixels", "other_pixels", "identity", "expression")
         batch = source.draw(rng, n, keys, latents) if pairs is None else pairs.draw(rng, n)
         batch = prepare(batch, config.loss, rng)

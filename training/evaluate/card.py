@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.common.checkpoint import write_atomically
+from training.common.exports import write_text
 
 GOALS = {
     ("identity", "rank1"): ">= 0.90 of 100",
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("figures", type=Path)
     options = parser.parse_args(arguments)
     text = card(options.root, json.loads(options.figures.read_text()))
-    write_atomically(options.root / "MODEL_CARD.md", lambda path: path.write_text(text, encoding="utf-8") and None)
+    write_text(options.root / "MODEL_CARD.md", text)
 
 
 if __name__ == "__main__":

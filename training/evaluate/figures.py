@@ -18,6 +18,7 @@ from arc2face.types import (
     PoseCondition,
     ReferenceCondition,
 )
+from training.common.sharpness import sharpness_ratios
 from training.evaluate.judges import TRAITS, Judge, embedding, pearson, traits_of
 from training.evaluate.subjects import Cast, Subject, with_expression
 
@@ -88,6 +89,14 @@ def identity(bench: Bench) -> Figures:
     figures["seed_difference"] = float(np.mean(pairs))
     figures["background_difference"] = float(corner.std(0).mean())
     return figures
+
+
+def sharpness(bench: Bench) -> Figures:
+    """Plain pictures against real renders of the same people at the same size; 1 is as sharp."""
+    plain = bench.shown.get("plain") or [bench.picture(k) for k in range(len(bench.subjects))]
+    size = bench.engine.native_size
+    real = [bench.cast.render(s.person, s.state, size).rgb_u8 for s in bench.subjects[: len(plain)]]
+    return dict(sharpness_ratios(plain, [picture for picture in real if picture is not None]))
 
 
 def fast_mode(bench: Bench) -> Figures:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from arc2face.engine import Engine
 from arc2face.errors import NoFaceError
-from training.avatars.columns import EXPRESSION_COLUMNS
+from training.common.world import EXPRESSION_COLUMNS
 from training.evaluate.subjects import Cast
 
 Float64 = NDArray[np.float64]

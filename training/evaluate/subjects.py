@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.avatars.state import State
-from training.avatars.world import AvatarIdentity, AvatarWorld, Rendering
+from training.common.world import AvatarIdentity, AvatarWorld, Rendering, State
 
 U8 = NDArray[np.uint8]
 FIRST_SEED = 1_000_001

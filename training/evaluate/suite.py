@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from PIL import Image
 
 from arc2face.engine import Engine
 from arc2face.errors import Arc2FaceError, SettingsError, WeightsError
-from training.common.checkpoint import write_atomically
+from arc2face.weights.store import replace_with
+from training.common.exports import write_json
 from training.evaluate import figures
 from training.evaluate.figures import Bench, Figures
 from training.evaluate.judges import Judge
@@ -59,9 +59,10 @@ def evaluate_suite(
             results[name] = _guarded(name, measure)
     finally:
         engine.close()
-    write_atomically(out / "figures.json", lambda path: path.write_text(json.dumps(results, indent=2) + "\n") and None)
+    write_json(out / "figures.json", results)
     sheet = contact_sheet(bench)
-    write_atomically(out / "contact_sheet.png", lambda path: Image.fromarray(sheet).save(path))
+    with replace_with(out / "contact_sheet.png") as part:
+        Image.fromarray(sheet).save(part, "PNG")
     return results
 
 
@@ -88,6 +89,7 @@ def _measures(bench: Bench, sizes: Suite) -> dict[str, Callable[[], Figures]]:
 
     return {
         "identity": lambda: figures.identity(bench),
+        "sharpness": lambda: figures.sharpness(bench),
         "fast": lambda: figures.fast_mode(bench),
         "pose": lambda: figures.pose(bench, judge(), count),
         "expression": lambda: figures.expression(bench, judge(), count),

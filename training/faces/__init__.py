@@ -1,1 +1,1 @@
-"""Trainers of the networks that look at faces: recogniser, detector, landmarks, expression and pose encoders."""
+"""Trainers of the networks that look at faces: recogniser, detector, landmarks."""

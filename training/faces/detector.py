@@ -8,7 +8,6 @@ the cell's corner, which is where insightface puts it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +17,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.faces import augment
-from training.faces.loop import Loop, LoopConfig, put_into_bundle
+from training.common import augment
+from training.common.checkpoint import averaged_state
+from training.common.exports import put_into_bundle, write_json
+from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.session import Session
+from training.common.settings import FaceLoopConfig
 from training.faces.onnx_export import export
 from training.faces.sprites import Composition, Sprites, compose, make_sprites
 
@@ -46,9 +49,9 @@ class DetectorConfig:
     widths: tuple[int, ...] = (16, 24, 40, 64, 96)
     neck: int = 64
     points_weight: float = 16.0
-    start: str = ""
-    output: str = ""
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=700, batch_size=24, learning_rate=3e-3))
+    start: Path | None = None
+    output: Path | None = None
+    loop: FaceLoopConfig = field(default_factory=lambda: FaceLoopConfig(steps=700, batch_size=24, learning_rate=3e-3))
 
 
 def conv(before: int, after: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
@@ -160,15 +163,10 @@ def draw(rng: np.random.Generator, sprites: Sprites, size: int, smallest: float)
 
 
 def detection_losses(
-    found: tuple[Tensor, Tensor, Tensor], targets: list[Targets], points_weight: float = 16.0
+    found: tuple[Tensor, Tensor, Tensor], targets: Batch, points_weight: float = 16.0
 ) -> dict[str, Tensor]:
     """Focal loss on scores (gamma 2), generalised IoU on boxes, smooth L1 on points."""
-    score, device = found[0].squeeze(-1), found[0].device
-
-    def gather(name: str) -> Tensor:
-        return torch.from_numpy(np.stack([getattr(one, name) for one in targets])).to(device)
-
-    label = gather("label")
+    score, label = found[0].squeeze(-1), targets["label"]
     positive = label == 1
     count = positive.sum().clamp(min=1)
     probability = torch.sigmoid(score)
@@ -176,7 +174,7 @@ def detection_losses(
     weight = (label >= 0) * (1 - right) ** 2 * torch.where(positive, 0.75, 0.5)
     focal = (F.binary_cross_entropy_with_logits(score, positive.float(), reduction="none") * weight).sum() / count
     box, points = found[1][positive], found[2][positive]
-    wanted_box, wanted_points = gather("box")[positive], gather("points")[positive]
+    wanted_box, wanted_points = targets["box"][positive], targets["points"][positive]
     size = (wanted_box[:, :2] + wanted_box[:, 2:]).mean(1, keepdim=True).clamp(min=0.5)
     misplaced = F.smooth_l1_loss(points / size, wanted_points / size, beta=0.02, reduction="sum")
     return {
@@ -197,34 +195,52 @@ def _giou(a: Tensor, b: Tensor) -> Tensor:
     return intersection / (union + 1e-6) - (around - union) / (around + 1e-6)
 
 
-def train(config: DetectorConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
-    """Train and export `scrfd_10g_bnkps.onnx` into `out`; figures come from `evaluate_faces`."""
+class DetectorObjective(Objective):
+    """Detection losses of a batch of `pixels` with `label`, `box` and `points` of every anchor."""
+
+    def __init__(self, model: Detector, points_weight: float) -> None:
+        super().__init__()
+        self.model, self.points_weight = model, points_weight
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses `score`, `box`, `points`."""
+        x = augment.noise(augment.focus(augment.photometric((batch["pixels"] - 127.5) / 128), 0.3))
+        found = self.model(x.contiguous(memory_format=torch.channels_last))
+        return total(detection_losses(found, batch, self.points_weight))
+
+
+def train(config: DetectorConfig, out: Path, resume: bool = True) -> dict[str, float]:
+    """Train (a piece); export `scrfd_10g_bnkps.onnx` into `out` when finished; `evaluate` has the figures."""
+    session = Session(config.loop)
     sprites = make_sprites(config.sprites, config.first_seed, out)
+    torch.manual_seed(config.loop.seed)
     model = Detector(config.widths, config.neck).to(memory_format=torch.channels_last)
     if config.start:
-        _start_from(model, Path(config.start))
-    loop = Loop(config.loop, model, out)
-
-    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        size = int(rng.choice(config.canvas))
-        # The same amount of pixels per step, whatever their arrangement.
-        count = max(2, int(config.loop.batch_size * (160 / size) ** 2))
-        pictures = [draw(rng, sprites, size, config.smallest_face) for _ in range(count)]
-        x = torch.from_numpy(np.stack([p.picture for p in pictures])).permute(0, 3, 1, 2).float()
-        x = augment.noise(augment.focus(augment.photometric((x - 127.5) / 128), 0.3))
-        x = x.to(loop.device).contiguous(memory_format=torch.channels_last)
-        return detection_losses(model(x), [assign(p, size) for p in pictures], config.points_weight)
-
-    averaged = loop.run(losses, resume=resume, until=until)
-    export_detector(averaged, out / "scrfd_10g_bnkps.onnx")
-    put_into_bundle(out / "scrfd_10g_bnkps.onnx", config.output, "antelopev2/scrfd_10g_bnkps.onnx")
-    figures = {"steps": float(loop.step)}
-    (out / "figures.json").write_text(json.dumps(figures, indent=2))
+        _start_from(model, config.start)
+    loop = Loop(session, DetectorObjective(model, config.points_weight), out, config, resume)
+    outcome = loop.run(lambda turn, n: _batch(config, sprites, turn, n))
+    figures = outcome.figures()
+    if outcome.export:
+        with loop.average.applied():
+            export_detector(model, out / "scrfd_10g_bnkps.onnx")
+        put_into_bundle(out / "scrfd_10g_bnkps.onnx", config.output, "antelopev2/scrfd_10g_bnkps.onnx")
+        write_json(out / "figures.json", figures)
     return figures
 
 
+def _batch(config: DetectorConfig, sprites: Sprites, turn: Turn, n: int) -> Batch:
+    size = int(turn.shared().choice(config.canvas))
+    # The same amount of pixels per step, whatever their arrangement.
+    count = max(2, int(n * (160 / size) ** 2))
+    pictures = [draw(turn.rng, sprites, size, config.smallest_face) for _ in range(count)]
+    targets = [assign(p, size) for p in pictures]
+    batch = {name: np.stack([getattr(one, name) for one in targets]) for name in ("label", "box", "points")}
+    pixels = np.stack([p.picture for p in pictures]).transpose(0, 3, 1, 2).astype(np.float32)
+    return {name: torch.from_numpy(value) for name, value in {**batch, "pixels": pixels}.items()}
+
+
 def _start_from(model: nn.Module, checkpoint: Path) -> None:
-    found = torch.load(checkpoint, map_location="cpu", weights_only=True)["averaged"]
+    found = averaged_state(checkpoint)
     own = model.state_dict()
     model.load_state_dict({k: found[k] if k in found and found[k].shape == v.shape else v for k, v in own.items()})
 

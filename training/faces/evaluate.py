@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from arc2face.faces.analyser import Face, FaceAnalyser
-from training.avatars import AvatarWorld
+from training.common.world import AvatarWorld
 from training.faces.recogniser import verification
 from training.faces.sprites import Composition, Sprites, compose, make_sprites
 

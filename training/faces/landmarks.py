@@ -5,7 +5,6 @@ Only the last 68 of the 1103 points mean anything, and only their x and y; z is 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.avatars.dataset import AvatarDataset, open_dataset
-from training.faces import augment
-from training.faces.loop import Loop, LoopConfig, put_into_bundle
+from training.common import augment
+from training.common.exports import put_into_bundle, write_json
+from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.session import Session
+from training.common.settings import FaceLoopConfig
+from training.common.world import AvatarDataset, open_dataset, random_rows
 from training.faces.onnx_export import export
 
 Float32 = NDArray[np.float32]
@@ -32,12 +34,12 @@ OUTPUTS = 3309
 class LandmarksConfig:
     """Data folders and widths; `jitter` of the box's place and size, as shares of its size."""
 
-    data: str = "data/avatars_train"
-    evaluation: str = "data/avatars_eval"
+    data: Path = Path("data/avatars_train")
+    evaluation: Path = Path("data/avatars_eval")
     widths: tuple[int, ...] = (24, 40, 72, 112)
     jitter: float = 0.08
-    output: str = ""
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=48, learning_rate=2e-3))
+    output: Path | None = None
+    loop: FaceLoopConfig = field(default_factory=lambda: FaceLoopConfig(steps=1500, batch_size=48, learning_rate=2e-3))
 
 
 class LandmarkNet(nn.Module):
@@ -107,27 +109,40 @@ def _batch(pairs: list[tuple[NDArray[np.uint8], Float32]]) -> tuple[Tensor, Tens
     return (x - 127.5) / 128, torch.from_numpy(np.stack([points for _, points in pairs]))
 
 
-def train(config: LandmarksConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
-    """Train, measure on unseen people and export `1k3d68.onnx` into `out`."""
-    data = open_dataset(Path(config.data))
+class LandmarksObjective(Objective):
+    """Distance of the points of a batch of `pixels` from `points`."""
+
+    def __init__(self, model: LandmarkNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss `points`; `pixels_off` is the error in pixels."""
+        x = augment.noise(augment.focus(augment.photometric(batch["pixels"]), 0.4))
+        error = (self.model(x.contiguous(memory_format=torch.channels_last)) - batch["points"]).norm(dim=-1).mean()
+        return total({"points": 10 * error}, pixels_off=error * TRAINED / 2)
+
+
+def train(config: LandmarksConfig, out: Path, resume: bool = True) -> dict[str, float]:
+    """Train (a piece); measure on unseen people and export `1k3d68.onnx` into `out` when finished."""
+    session, data = Session(config.loop), open_dataset(config.data)
+    torch.manual_seed(config.loop.seed)
     model = LandmarkNet(config.widths).to(memory_format=torch.channels_last)
-    loop = Loop(config.loop, model, out)
+    loop = Loop(session, LandmarksObjective(model), out, config, resume)
 
-    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        people = rng.choice(np.flatnonzero(np.asarray(data.done)), config.loop.batch_size)
-        rows = people * data.config.per_person + rng.integers(0, data.config.per_person, len(people))
-        x, y = _batch([sample_crop(data, int(row), rng, config.jitter) for row in rows])
-        x = augment.noise(augment.focus(augment.photometric(x), 0.4))
-        x, y = x.to(loop.device), y.to(loop.device)
-        error = (model(x.contiguous(memory_format=torch.channels_last)) - y).norm(dim=-1)
-        return {"points": 10 * error.mean(), "_pixels": error.mean() * TRAINED / 2}
+    def draw(turn: Turn, n: int) -> Batch:
+        x, y = _batch([sample_crop(data, row, turn.rng, config.jitter) for row in random_rows(data, turn.rng, n)])
+        return {"pixels": x, "points": y}
 
-    averaged = loop.run(losses, resume=resume, until=until)
-    figures = evaluate(averaged, open_dataset(Path(config.evaluation)))
-    (out / "figures.json").write_text(json.dumps(figures, indent=2))
-    example, batch = torch.zeros(2, 3, INPUT, INPUT), {"x": {0: torch.export.Dim("batch")}}
-    export(InsightfaceOutputs(averaged), example, out / "1k3d68.onnx", ["input"], ["points"], batch)
-    put_into_bundle(out / "1k3d68.onnx", config.output, "antelopev2/1k3d68.onnx")
+    outcome = loop.run(draw)
+    figures = outcome.figures()
+    if outcome.export:
+        with loop.average.applied():
+            figures |= evaluate(model.eval(), open_dataset(config.evaluation))
+            example, batch = torch.zeros(2, 3, INPUT, INPUT), {"x": {0: torch.export.Dim("batch")}}
+            export(InsightfaceOutputs(model), example, out / "1k3d68.onnx", ["input"], ["points"], batch)
+        put_into_bundle(out / "1k3d68.onnx", config.output, "antelopev2/1k3d68.onnx")
+        write_json(out / "figures.json", figures)
     return figures
 
 

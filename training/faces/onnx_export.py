@@ -13,6 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from arc2face.weights.store import replace_with
+
 OPSET = 18
 SMALLEST_HALF = 256
 """Tensors with fewer numbers stay in single precision."""
@@ -44,10 +46,8 @@ def export(
         loaded = onnx.load(str(raw))
     halved = store_in_half(loaded)
     onnx.checker.check_model(halved)
-    part = path.with_suffix(".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(halved, str(part))
-    part.replace(path)
+    with replace_with(path) as part:
+        onnx.save(halved, str(part))
 
 
 def store_in_half(model: onnx.ModelProto) -> onnx.ModelProto:

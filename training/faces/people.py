@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.avatars.dataset import CROP_SIZE, open_dataset
-from training.avatars.looks import N_ATTRIBUTES
 from training.common.errors import TrainingError
 from training.common.stores import open_store
+from training.common.world import CROP_SIZE, N_ATTRIBUTES, open_dataset
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
 HELD_OUT = 20
@@ -21,8 +20,8 @@ HELD_OUT = 20
 class AvatarPeople:
     """All people of several data folders, one class each."""
 
-    def __init__(self, folders: tuple[str, ...]) -> None:
-        self.sets = [open_dataset(Path(folder)) for folder in folders]
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.sets = [open_dataset(folder) for folder in folders]
         self.starts = np.cumsum([0, *(len(data.done) for data in self.sets)])
         first = self.sets[0]
         known = first.attributes[np.flatnonzero(np.asarray(first.done))[:1000]]
@@ -46,9 +45,9 @@ class AvatarPeople:
         whitened = (np.stack(attributes) - self._mean) / self._spread
         return np.stack(crops), chosen.astype(np.int64), whitened.astype(np.float32)
 
-    def held_out(self, folder: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def held_out(self, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Crops and person numbers of an evaluation dataset."""
-        data = open_dataset(Path(folder))
+        data = open_dataset(folder)
         people = np.flatnonzero(np.asarray(data.done))
         rows = np.concatenate([np.arange(data.rows(p).start, data.rows(p).stop) for p in people])
         return np.asarray(data.crops[rows]), np.repeat(people, data.config.per_person)
@@ -57,8 +56,8 @@ class AvatarPeople:
 class PhotoPeople:
     """Aligned 112-pixel crops, one folder per person; every twentieth person is held out."""
 
-    def __init__(self, path: str) -> None:
-        self.store = open_store(Path(path))
+    def __init__(self, path: Path) -> None:
+        self.store = open_store(path)
         people = [np.array(own, np.int64) for own in self.store.people.values()]
         self.trained = [own for k, own in enumerate(people) if k % HELD_OUT != HELD_OUT - 1]
         self.kept = [own for k, own in enumerate(people) if k % HELD_OUT == HELD_OUT - 1 and len(own) > 1]
@@ -78,7 +77,7 @@ class PhotoPeople:
         crops[mirrored] = crops[mirrored, :, ::-1]
         return crops, classes.astype(np.int64), np.zeros((n, N_ATTRIBUTES), np.float32)
 
-    def held_out(self, folder: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def held_out(self, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Crops and person numbers of the people kept back. Raises TrainingError when there are fewer than two."""
         del folder
         if len(self.kept) < 2:

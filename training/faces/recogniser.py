@@ -7,7 +7,6 @@ needs, in a form that is easy to read. The layer is dropped at export.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +16,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.avatars.looks import N_ATTRIBUTES
-from training.faces import augment
-from training.faces.loop import Loop, LoopConfig, put_into_bundle
+from training.common import augment
+from training.common.checkpoint import averaged_state, load_torch
+from training.common.errors import TrainingError
+from training.common.exports import put_into_bundle, write_json
+from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.session import Session
+from training.common.settings import FaceLoopConfig
+from training.common.world import N_ATTRIBUTES
 from training.faces.onnx_export import export
 from training.faces.people import AvatarPeople, PhotoPeople
 
@@ -36,17 +40,19 @@ class RecogniserConfig:
     were small before the crop, 2 for photos.
     """
 
-    data: tuple[str, ...] = ("data/avatars_train",)
-    evaluation: str = "data/avatars_eval"
+    data: tuple[Path, ...] = (Path("data/avatars_train"),)
+    evaluation: Path = Path("data/avatars_eval")
     widths: tuple[int, ...] = (24, 48, 96, 160)
     blocks: tuple[int, ...] = (1, 1, 2, 1)
     stem_stride: int = 4
-    photos: str = ""
+    photos: Path | None = None
     scale: float = 24.0
     margin: float = 0.3
     attribute_weight: float = 2.0
-    output: str = ""
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1200, batch_size=64, learning_rate=2.5e-3))
+    output: Path | None = None
+    loop: FaceLoopConfig = field(
+        default_factory=lambda: FaceLoopConfig(steps=1200, batch_size=64, learning_rate=2.5e-3)
+    )
 
 
 class Block(nn.Module):
@@ -125,35 +131,62 @@ def to_batch(pictures: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def train(config: RecogniserConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
-    """Train, evaluate on unseen people and export `arcface.onnx` into `out`; returns the figures."""
+class RecogniserObjective(Objective):
+    """Margin softmax over `classes` and regression of `attributes` for a batch of `crops` (n, 112, 112, 3) uint8."""
+
+    def __init__(self, model: Recogniser, heads: Heads, config: RecogniserConfig) -> None:
+        super().__init__()
+        self.model, self.heads, self.config = model, heads, config
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses `identity` and `attributes`; `accuracy` of the batch."""
+        x = batch["crops"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = augment.noise(augment.focus(augment.photometric(augment.jitter(x))))
+        embedding = F.normalize(self.model(x.contiguous(memory_format=torch.channels_last)).float())
+        cosines, labels = embedding @ F.normalize(self.heads.centres).T, batch["classes"]
+        # The margin grows after the first tenth of the run.
+        margin = self.config.margin * float(((batch["progress"] - 0.1) / 0.4).clamp(0, 1))
+        identity = F.cross_entropy(margin_logits(cosines, labels, margin, self.config.scale), labels)
+        attribute = F.mse_loss(self.heads.attributes(embedding * EMBEDDING**0.5), batch["attributes"])
+        accuracy = (cosines.argmax(1) == labels).float().mean()
+        parts = {"identity": identity, "attributes": self.config.attribute_weight * attribute}
+        return total(parts, accuracy=accuracy)
+
+
+def train(config: RecogniserConfig, out: Path, resume: bool = True) -> dict[str, float]:
+    """Train (a piece); evaluate on unseen people and export `arcface.onnx` into `out` when finished."""
+    session = Session(config.loop)
     people = PhotoPeople(config.photos) if config.photos else AvatarPeople(config.data)
     held_out = people.held_out(config.evaluation)  # before the work: it may not be usable
-    model = Recogniser(config.widths, config.blocks, config.stem_stride)
-    heads = Heads(len(people), N_ATTRIBUTES)
-    model = model.to(memory_format=torch.channels_last)
-    loop = Loop(config.loop, model, out, heads)
-    device = loop.device
+    torch.manual_seed(config.loop.seed)
+    model = Recogniser(config.widths, config.blocks, config.stem_stride).to(memory_format=torch.channels_last)
+    objective = RecogniserObjective(model, Heads(len(people), N_ATTRIBUTES), config)
+    loop = Loop(session, objective, out, config, resume)
 
-    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        crops, classes, attributes = people.sample(rng, config.loop.batch_size)
-        x, labels = to_batch(crops).to(device), torch.from_numpy(classes).to(device)
-        x = augment.noise(augment.focus(augment.photometric(augment.jitter(x))))
-        embedding = F.normalize(model(x.contiguous(memory_format=torch.channels_last)))
-        cosines = embedding @ F.normalize(heads.centres).T
-        progress = step / config.loop.steps
-        margin = config.margin * float(np.clip((progress - 0.1) / 0.4, 0, 1))
-        identity = F.cross_entropy(margin_logits(cosines, labels, margin, config.scale), labels)
-        attribute = F.mse_loss(heads.attributes(embedding * EMBEDDING**0.5), torch.from_numpy(attributes).to(device))
-        accuracy = (cosines.argmax(1) == labels).float().mean()
-        return {"identity": identity, "attributes": config.attribute_weight * attribute, "_accuracy": accuracy}
+    def draw(turn: Turn, n: int) -> Batch:
+        names = ("crops", "classes", "attributes")
+        arrays = dict(zip(names, map(torch.from_numpy, people.sample(turn.rng, n)), strict=True))
+        return {**arrays, "progress": torch.tensor(turn.progress)}
 
-    averaged = loop.run(losses, resume=resume, until=until)
-    figures = evaluate(averaged, held_out)
-    (out / "figures.json").write_text(json.dumps(figures, indent=2))
-    export_recogniser(averaged, out / "arcface.onnx")
-    put_into_bundle(out / "arcface.onnx", config.output, "antelopev2/arcface.onnx")
+    outcome = loop.run(draw)
+    figures = outcome.figures()
+    if outcome.export:
+        with loop.average.applied():
+            figures |= evaluate(model.eval(), held_out)
+            export_recogniser(model, out / "arcface.onnx")
+        put_into_bundle(out / "arcface.onnx", config.output, "antelopev2/arcface.onnx")
+        write_json(out / "figures.json", figures)
     return figures
+
+
+def trained_recogniser(checkpoint: Path) -> Recogniser:
+    """The averaged network of a run's checkpoint, frozen, in evaluation mode."""
+    settings = load_torch(checkpoint)["settings"]
+    if settings.get("trainer") != "RecogniserConfig":
+        raise TrainingError(f"{checkpoint} is not a recogniser's checkpoint. Train one: arc2face train recogniser")
+    model = Recogniser(tuple(settings["widths"]), tuple(settings["blocks"]), int(settings["stem_stride"]))
+    model.load_state_dict(averaged_state(checkpoint))
+    return model.requires_grad_(False).eval()
 
 
 def export_recogniser(model: nn.Module, path: Path) -> None:

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.avatars import AvatarWorld
-from training.avatars.dataset import AvatarDataset
-from training.avatars.state import sample_background
+from arc2face.weights.store import replace_with
+from training.common.world import AvatarDataset, AvatarWorld, sample_background
 
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -61,8 +60,8 @@ def make_sprites(n: int, first_seed: int, folder: Path | None = None) -> Sprites
         points[k], outline[k], box[k] = picture.points5, picture.landmarks68, picture.box
     sprites = Sprites(rgba, points, outline, box)
     if cached is not None:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cached, rgba=rgba, points=points, outline=outline, box=box)
+        with replace_with(cached) as part, part.open("wb") as file:
+            np.savez(file, rgba=rgba, points=points, outline=outline, box=box)
     return sprites
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.common.settings import LoopConfig
+
 SMALLEST_SIDE = 32
 ITERATIONS = 4
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -90,3 +92,11 @@ class MuonAdamW(torch.optim.Optimizer):
         mean = state["mean"].lerp_(gradient, 1 - first) / (1 - first**count)
         square = state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second) / (1 - second**count)
         return mean / (square.sqrt() + 1e-8)
+
+
+def make_optimiser(config: LoopConfig, groups: list[dict[str, Any]], names: dict[int, str]) -> torch.optim.Optimizer:
+    """AdamW, or Muon for hidden matrices with AdamW for the rest. `names`: id of a parameter -> its name."""
+    if config.optimiser == "muon":
+        return MuonAdamW(split_groups(groups, names), config.betas, config.weight_decay)
+    fused = not torch.backends.mps.is_available()
+    return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=fused)

@@ -6,7 +6,6 @@ shape, expression, head and jaw rotation and the camera of the crop that `emoca.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,13 +18,23 @@ from torch import Tensor, nn
 from emoca import FlameGeometry, checkpoint_entries
 from emoca.crop import CROP_SIZE, crop_box
 from emoca.resnet import Encoder, EncoderConfig
-from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS
-from training.avatars.dataset import AvatarDataset, open_dataset
-from training.avatars.head import HeadModel, head_model
-from training.avatars.state import rotation
-from training.faces import augment
-from training.faces.loop import Loop, LoopConfig, deflate, put_into_bundle, save_atomically
-from training.faces.smirk import correlation
+from training.common import augment
+from training.common.checkpoint import save_torch
+from training.common.exports import deflate, put_into_bundle, write_json
+from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.session import Session
+from training.common.settings import FaceLoopConfig
+from training.common.world import (
+    EXPRESSION_COLUMNS,
+    IDENTITY_COLUMNS,
+    AvatarDataset,
+    HeadModel,
+    head_model,
+    open_dataset,
+    random_rows,
+    rotation,
+)
+from training.expression.smirk import correlation
 
 Float32 = NDArray[np.float32]
 CHECKPOINT_PATH = "EMOCA/models/EMOCA_v2_lr_mse_20/detail/checkpoints/avatars-epoch=00-val_loss=0.00.ckpt"
@@ -38,8 +47,8 @@ CAMERA_MEAN = (8.5, 0.0, 0.0)
 class EmocaConfig:
     """Trunk of both encoders and the weights of the loss' parts."""
 
-    data: str = "data/avatars_train"
-    evaluation: str = "data/avatars_eval"
+    data: Path = Path("data/avatars_train")
+    evaluation: Path = Path("data/avatars_eval")
     stem: int = 12
     widths: tuple[int, ...] = (12, 24, 40, 56)
     blocks: tuple[int, ...] = (1, 2, 2, 1)
@@ -51,8 +60,8 @@ class EmocaConfig:
     turn_weight: float = 30.0
     jaw_weight: float = 30.0
     camera_weight: float = 1.0
-    output: str = ""
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1200, batch_size=32, learning_rate=2e-3))
+    output: Path | None = None
+    loop: FaceLoopConfig = field(default_factory=lambda: FaceLoopConfig(steps=1200, batch_size=32, learning_rate=2e-3))
 
     def encoder(self, outputs: int) -> EncoderConfig:
         """Architecture of one encoder."""
@@ -121,41 +130,59 @@ def _batch(samples: list[tuple[NDArray[np.uint8], Float32, Float32]]) -> tuple[T
     return x, torch.from_numpy(np.stack([s[1] for s in samples]))
 
 
-def train(config: EmocaConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
-    """Train, measure on unseen people, and write the checkpoint under `out`, at EMOCA's place."""
-    data = open_dataset(Path(config.data))
-    torch.manual_seed(config.loop.seed)
-    model = TwoHeads(config).to(memory_format=torch.channels_last)
-    loop = Loop(config.loop, model, out)
-    unit = torch.tensor([0.4, 40.0, 40.0], device=loop.device)
+class EmocaObjective(Objective):
+    """Squared errors of the 236 numbers of a batch of `pixels`, against `numbers`, part by part."""
 
-    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        people = rng.choice(np.flatnonzero(np.asarray(data.done)), config.loop.batch_size)
-        rows = people * data.config.per_person + rng.integers(0, data.config.per_person, len(people))
-        x, y = _batch([sample(data, int(row), rng, config.jitter) for row in rows])
-        x = (augment.noise(augment.focus(augment.photometric(2 * x - 1), 0.3)) + 1) / 2
-        x, y = x.to(loop.device).contiguous(memory_format=torch.channels_last), y.to(loop.device)
-        flame, expression = model(x)
+    def __init__(self, model: TwoHeads, config: EmocaConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.register_buffer("unit", torch.tensor([0.4, 40.0, 40.0]), persistent=False)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses `shape`, `expression`, `turn`, `jaw`, `camera`, `rest`."""
+        x = (augment.noise(augment.focus(augment.photometric(2 * batch["pixels"] - 1), 0.3)) + 1) / 2
+        y, config = batch["numbers"], self.config
+        flame, expression = self.model(x.contiguous(memory_format=torch.channels_last))
         difference = flame - y
 
         def mean(part: slice) -> Tensor:
             return (difference[:, part] ** 2).mean()
 
-        return {
-            "shape": config.shape_weight * (mean(slice(0, N_SHAPE)) + mean(slice(N_SHAPE, 100))),
-            "expression": config.expression_weight * 50 / N_EXPRESSION * ((expression - y[:, EXPRESSION]) ** 2).mean(),
-            "turn": config.turn_weight * mean(TURN),
-            "jaw": config.jaw_weight * mean(JAW),
-            "camera": config.camera_weight * ((difference[:, CAMERA] * unit) ** 2).mean(),
-            "rest": 0.01 * (flame[:, 100:200] ** 2).mean() + 0.01 * (flame[:, 209:] ** 2).mean(),
-        }
+        return total(
+            {
+                "shape": config.shape_weight * (mean(slice(0, N_SHAPE)) + mean(slice(N_SHAPE, 100))),
+                "expression": config.expression_weight * 50 / N_EXPRESSION * _square(expression - y[:, EXPRESSION]),
+                "turn": config.turn_weight * mean(TURN),
+                "jaw": config.jaw_weight * mean(JAW),
+                "camera": config.camera_weight * _square(difference[:, CAMERA] * self.unit),
+                "rest": 0.01 * _square(flame[:, 100:200]) + 0.01 * _square(flame[:, 209:]),
+            }
+        )
 
-    averaged = loop.run(losses, resume=resume, until=until)
-    assert isinstance(averaged, TwoHeads)
-    figures = evaluate(averaged, open_dataset(Path(config.evaluation)))
-    (out / "figures.json").write_text(json.dumps(figures, indent=2))
-    export_pose(averaged, config, out / CHECKPOINT_PATH)
-    put_into_bundle(out / CHECKPOINT_PATH, config.output, f"emoca/{CHECKPOINT_PATH}")
+
+def _square(x: Tensor) -> Tensor:
+    return (x**2).mean()
+
+
+def train(config: EmocaConfig, out: Path, resume: bool = True) -> dict[str, float]:
+    """Train (a piece); measure on unseen people and write the checkpoint, at EMOCA's place, when finished."""
+    session, data = Session(config.loop), open_dataset(config.data)
+    torch.manual_seed(config.loop.seed)
+    model = TwoHeads(config).to(memory_format=torch.channels_last)
+    loop = Loop(session, EmocaObjective(model, config), out, config, resume)
+
+    def draw(turn: Turn, n: int) -> Batch:
+        x, y = _batch([sample(data, row, turn.rng, config.jitter) for row in random_rows(data, turn.rng, n)])
+        return {"pixels": x, "numbers": y}
+
+    outcome = loop.run(draw)
+    figures = outcome.figures()
+    if outcome.export:
+        with loop.average.applied():
+            figures |= evaluate(model.eval(), open_dataset(config.evaluation))
+            export_pose(model, config, out / CHECKPOINT_PATH)
+        put_into_bundle(out / CHECKPOINT_PATH, config.output, f"emoca/{CHECKPOINT_PATH}")
+        write_json(out / "figures.json", figures)
     return figures
 
 
@@ -184,8 +211,7 @@ def export_pose(model: TwoHeads, config: EmocaConfig, path: Path) -> None:
             small[name] = value.int() if value.numel() > 1 else value
         else:
             small[name] = (value if "running" in name else value.half()).contiguous().clone()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_atomically({"state_dict": small, "epoch": 0, "global_step": config.loop.steps}, path)
+    save_torch({"state_dict": small, "epoch": 0, "global_step": config.loop.steps}, path)
     deflate(path)  # most shape directions of the avatar head are zero
 
 

@@ -6,7 +6,6 @@ steps run at 112 pixels, which costs a quarter; the last ones at the 224 pixels 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +17,13 @@ from torch import Tensor, nn
 
 from arc2face.expression.network import ExpressionNet, to_adapter_order
 from arc2face.expression.smirk import CROP_SIZE, KEY_PREFIX, crop_points, crop_transform
-from training.avatars.columns import EXPRESSION_COLUMNS
-from training.avatars.dataset import AvatarDataset, open_dataset
-from training.faces import augment
-from training.faces.loop import Loop, LoopConfig, put_into_bundle, save_atomically
+from training.common import augment
+from training.common.checkpoint import averaged_state, save_torch
+from training.common.exports import put_into_bundle, write_json
+from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.session import Session
+from training.common.settings import FaceLoopConfig
+from training.common.world import EXPRESSION_COLUMNS, AvatarDataset, open_dataset, random_rows
 
 Float32 = NDArray[np.float32]
 FILE_NAME = "SMIRK_em1.pt"
@@ -36,17 +38,17 @@ class SmirkConfig:
     are about 1 in size, eyelids too, jaw rotations 0.3 at most.
     """
 
-    data: str = "data/avatars_train"
-    evaluation: str = "data/avatars_eval"
+    data: Path = Path("data/avatars_train")
+    evaluation: Path = Path("data/avatars_eval")
     small: int = 112
     small_share: float = 0.75
     jitter: float = 0.015
-    start: str = ""
+    start: Path | None = None
     expression_weight: float = 1.0
     eyelid_weight: float = 4.0
     jaw_weight: float = 60.0
-    output: str = ""
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1200, batch_size=16, learning_rate=2e-3))
+    output: Path | None = None
+    loop: FaceLoopConfig = field(default_factory=lambda: FaceLoopConfig(steps=1200, batch_size=16, learning_rate=2e-3))
 
 
 def sample_crop(
@@ -67,33 +69,46 @@ def to_batch(crops: list[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
 
 
-def train(config: SmirkConfig, out: Path, resume: bool = True, until: int | None = None) -> dict[str, float]:
-    """Train, measure on unseen people, and write `SMIRK_em1.pt` (flat dict of float16 tensors) into `out`."""
-    data = open_dataset(Path(config.data))
+class SmirkObjective(Objective):
+    """Weighted squared errors of the 55 numbers of a batch of `pixels`, against `numbers`."""
+
+    def __init__(self, model: ExpressionNet, config: SmirkConfig) -> None:
+        super().__init__()
+        self.model = model
+        weights = torch.full((55,), config.expression_weight)
+        weights[USED:50], weights[50:52], weights[52:] = 0.1, config.eyelid_weight, config.jaw_weight
+        self.register_buffer("weights", weights / USED, persistent=False)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss `numbers`."""
+        x = (augment.noise(augment.focus(augment.photometric(2 * batch["pixels"] - 1), 0.4)) + 1) / 2
+        found = self.model(x.contiguous(memory_format=torch.channels_last))
+        return total({"numbers": ((found - batch["numbers"]) ** 2 * self.weights).sum(1).mean()})
+
+
+def train(config: SmirkConfig, out: Path, resume: bool = True) -> dict[str, float]:
+    """Train (a piece); measure on unseen people and write `SMIRK_em1.pt` (flat dict, float16) when finished."""
+    session, data = Session(config.loop), open_dataset(config.data)
     torch.manual_seed(config.loop.seed)
     model = ExpressionNet().to(memory_format=torch.channels_last)
     if config.start:
-        model.load_state_dict(torch.load(config.start, map_location="cpu", weights_only=True)["averaged"])
-    loop = Loop(config.loop, model, out)
-    weights = torch.full((55,), config.expression_weight)
-    weights[USED:50], weights[50:52], weights[52:] = 0.1, config.eyelid_weight, config.jaw_weight
-    weights = (weights / USED).to(loop.device)
+        model.load_state_dict(averaged_state(config.start))
+    loop = Loop(session, SmirkObjective(model, config), out, config, resume)
 
-    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        size = config.small if step < config.small_share * config.loop.steps else CROP_SIZE
-        people = rng.choice(np.flatnonzero(np.asarray(data.done)), config.loop.batch_size)
-        rows = people * data.config.per_person + rng.integers(0, data.config.per_person, len(people))
-        x = to_batch([sample_crop(data, int(row), rng, config.jitter, size) for row in rows])
-        x = (augment.noise(augment.focus(augment.photometric(2 * x - 1), 0.4)) + 1) / 2
-        y = torch.from_numpy(np.asarray(data.labels[rows, :55], np.float32)).to(loop.device)
-        x = x.to(loop.device).contiguous(memory_format=torch.channels_last)
-        return {"numbers": ((model(x) - y) ** 2 * weights).sum(1).mean()}
+    def draw(turn: Turn, n: int) -> Batch:
+        size = config.small if turn.progress < config.small_share else CROP_SIZE
+        rows = random_rows(data, turn.rng, n)
+        x = to_batch([sample_crop(data, row, turn.rng, config.jitter, size) for row in rows])
+        return {"pixels": x, "numbers": torch.from_numpy(np.asarray(data.labels[rows, :55], np.float32))}
 
-    averaged = loop.run(losses, resume=resume, until=until)
-    figures = evaluate(averaged, open_dataset(Path(config.evaluation)))
-    (out / "figures.json").write_text(json.dumps(figures, indent=2))
-    export_expression(averaged, out / FILE_NAME)
-    put_into_bundle(out / FILE_NAME, config.output, f"smirk/{FILE_NAME}")
+    outcome = loop.run(draw)
+    figures = outcome.figures()
+    if outcome.export:
+        with loop.average.applied():
+            figures |= evaluate(model.eval(), open_dataset(config.evaluation))
+            export_expression(model, out / FILE_NAME)
+        put_into_bundle(out / FILE_NAME, config.output, f"smirk/{FILE_NAME}")
+        write_json(out / "figures.json", figures)
     return figures
 
 
@@ -104,7 +119,7 @@ def export_expression(model: nn.Module, path: Path) -> None:
         # Running statistics can leave float16's range; they are small anyway.
         halve = value.is_floating_point() and "running" not in name
         state[KEY_PREFIX + name] = (value.half() if halve else value).detach().cpu().contiguous().clone()
-    save_atomically(state, path)
+    save_torch(state, path)
 
 
 @torch.no_grad()
