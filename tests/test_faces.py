@@ -317,10 +317,10 @@ def test_landmark_file_of_the_right_format(tmp_path: Path) -> None:
 
 
 def test_boxes_nested_in_a_more_certain_face_are_dropped() -> None:
-    from arc2face.faces.analyser import _without_nested
+    from arc2face.faces.search import without_nested
 
     def face(box: tuple[float, float, float, float], score: float) -> Face:
         return Face(np.array(box, np.float32), np.zeros((5, 2), np.float32), score)
 
     whole, eye, neighbour = face((0, 0, 100, 100), 0.9), face((10, 10, 40, 40), 0.8), face((90, 0, 190, 100), 0.7)
-    assert _without_nested([eye, neighbour, whole]) == [whole, neighbour]
+    assert without_nested([eye, neighbour, whole]) == [whole, neighbour]

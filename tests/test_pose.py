@@ -27,6 +27,7 @@ from arc2face.pose.reader import (
     ROLL_LIMIT,
     YAW_LIMIT,
     PoseReader,
+    check_angles,
     check_normal_map,
     clamp_angles,
     turntable_angles,
@@ -132,10 +133,27 @@ def test_clamps() -> None:
         clamp_angles(float("nan"), 0, 0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 75.001, -1e9, 10**400, "abc", None, True, [1.0]])
+def test_angles_outside_the_range_are_refused(head_reader: PoseReader, value: Any) -> None:
+    """F13: an angle is never clamped without a word, and text is no angle."""
+    with pytest.raises(PoseError, match="yaw"):
+        check_angles(value, 0, 0)
+    with pytest.raises(PoseError, match="roll"):
+        head_reader.from_angles(0, 0, value, size=64)
+    with pytest.raises(PoseError, match="jaw"):
+        head_reader.from_angles(0, 0, 0, jaw=value, size=64)
+
+
+def test_angles_of_any_number_type_are_taken() -> None:
+    assert check_angles(np.float32(75), np.int64(-40), 30) == (YAW_LIMIT, -PITCH_LIMIT, ROLL_LIMIT)
+
+
 def test_turntable() -> None:
     assert turntable_angles(1) == ((0.0, 0.0, 0.0),)
     assert [yaw for yaw, _, _ in turntable_angles(5, yaw=40)] == [-40, -20, 0, 20, 40]
-    assert turntable_angles(2, yaw=500, pitch=10)[1] == (YAW_LIMIT, 10, 0)
+    assert turntable_angles(2, yaw=75, pitch=10)[1] == (YAW_LIMIT, 10, 0)
+    with pytest.raises(PoseError):
+        turntable_angles(2, yaw=500)
     for n in (0, 65, True):
         with pytest.raises(SettingsError):
             turntable_angles(n)
@@ -181,10 +199,9 @@ def test_normal_map_turns_with_the_sliders(head_reader: PoseReader) -> None:
     assert tuple(maps[0][0, 0]) == (127, 127, 127)
 
 
-def test_angles_are_clamped_and_repeatable(head_reader: PoseReader) -> None:
-    assert np.array_equal(
-        head_reader.from_angles(500, 0, 0, size=64), head_reader.from_angles(YAW_LIMIT, 0, 0, size=64)
-    )
+def test_angles_are_repeatable(head_reader: PoseReader) -> None:
+    twice = [head_reader.from_angles(YAW_LIMIT, 0, 0, size=64) for _ in range(2)]
+    assert np.array_equal(*twice)
 
 
 def test_shape_expression_and_jaw_change_the_head(head_reader: PoseReader) -> None:
