@@ -284,7 +284,7 @@ class Engine:
             if job.cancelled:
                 raise CancelledError("Stopped as you asked; nothing was kept.")
             # The first hash of a large file takes as long as reading it; it runs beside the denoising.
-            hashes = self._post.submit(status.hashes, self.registry, job.request.adapters)
+            hashes = self._hashes(job.request)
             made = generate(self.registry, job.request, report, lambda: job.cancelled)
         except Arc2FaceError as error:
             job.finish(error)
@@ -296,6 +296,12 @@ class Engine:
             raise
         else:
             self._hand_over(job, made, hashes)
+
+    def _hashes(self, request: GenerationRequest) -> Future[dict[str, str]]:
+        try:
+            return self._post.submit(status.hashes, self.registry, request.adapters)
+        except RuntimeError as error:  # the pool is closed, or the program ends
+            raise CancelledError("The engine was closed during this request.") from error
 
     def _hand_over(self, job: Job, made: Generated, hashes: Future[dict[str, str]]) -> None:
         """Pictures are there; whatever happens to the pool, they are finished."""
@@ -337,7 +343,8 @@ class Engine:
                 scored.append(image)
         if failures:
             count = f"{len(failures)} of {len(images)} pictures are not scored"
-            log.warning("%s: %s", count, failures[0], exc_info=not isinstance(failures[0], Arc2FaceError))
+            unexpected = None if isinstance(failures[0], Arc2FaceError) else failures[0]
+            log.warning("%s: %s", count, failures[0], exc_info=unexpected)
         return tuple(scored), not failures
 
     def _scored(self, image: GeneratedImage, identity: IdentityEmbedding) -> GeneratedImage:
