@@ -34,7 +34,16 @@ from arc2face.pose.reader import (
 )
 from arc2face.types import Expression
 from arc2face.weights.folder import ModelsFolder
-from tests.recipe3d import CHECKPOINT, PICKLE, geometry, golden, small_encoder, write_checkpoint, write_flame_pickle
+from tests.recipe3d import (
+    CHECKPOINT,
+    PICKLE,
+    flame_arrays,
+    geometry,
+    golden,
+    small_encoder,
+    write_checkpoint,
+    write_flame_pickle,
+)
 
 POSES = ((0.0, 0.0, 0.0), (30.0, -10.0, 5.0), (-60.0, 20.0, -15.0))
 
@@ -265,6 +274,22 @@ def test_reading_a_reference(tmp_path: Path, angles: tuple[float, float, float])
     assert reading.shape.shape == (100,)
     same = reader.from_angles(*angles)  # after read, the sliders use the same head
     assert abs((same != 127).any(2).mean() - (reading.normal_map != 127).any(2).mean()) < 0.1
+
+
+def test_angles_draw_the_same_head_before_and_after_a_photo(tmp_path: Path) -> None:
+    """E2: where `generic_model.pkl` is another head than the checkpoint's, history decided which one was drawn."""
+    landmarks = face_in_photo((0, 0, 0))
+    root = write_assets(tmp_path, *fitting_camera((0, 0, 0), landmarks))
+    arrays = flame_arrays()
+    arrays["v_template"] = arrays["v_template"] * np.array([1.0, 1.3, 1.0])
+    write_flame_pickle(root / "emoca" / PICKLE, arrays)
+    reader = PoseReader([root])
+    before = reader.from_angles(20, 0, 0, size=64)
+    reader.read(photo(1), landmarks, photo(2), landmarks)
+    assert np.array_equal(reader.from_angles(20, 0, 0, size=64), before)
+    later = PoseReader([root])
+    later.read(photo(1), landmarks, photo(2), landmarks)
+    assert np.array_equal(later.from_angles(20, 0, 0, size=64), before)
 
 
 def test_landmarks_found_again_are_used(frontal_reader: PoseReader) -> None:

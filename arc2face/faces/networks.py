@@ -63,10 +63,13 @@ class Session:
             return list(self._inner.run(outputs, feed, options))
         except Exception as error:  # onnxruntime raises its own, undocumented types
             if self.get_providers() == [CPU]:
-                raise
-            logger.warning("%s failed on %s (%s); from here on it runs on the CPU.", *self._failed(error))
+                raise _failed(self._path, error) from error
+            logger.warning("%s failed on %s (%s); from here on it runs on the CPU.", *self._names(error))
             self._inner = _session(self._path, [CPU])
-            return list(self._inner.run(outputs, feed, options))
+            try:
+                return list(self._inner.run(outputs, feed, options))
+            except Exception as second:
+                raise _failed(self._path, second) from second
 
     def get_inputs(self) -> list[Any]:
         """Inputs with `name` and `shape`."""
@@ -84,7 +87,7 @@ class Session:
         """See `onnxruntime.InferenceSession.set_providers`."""
         self._inner.set_providers(providers, options)
 
-    def _failed(self, error: Exception) -> tuple[str, str, str]:
+    def _names(self, error: Exception) -> tuple[str, str, str]:
         return self._path.name, self.get_providers()[0], " ".join(str(error).split())[:160]
 
 
@@ -196,4 +199,11 @@ def _corrupt(path: Path, error: Exception) -> CorruptWeightsError:
     reason = " ".join(str(error).split())[:160]
     return CorruptWeightsError(
         f"{path.name} cannot be opened ({reason}). Delete it and fetch it again: arc2face download identity"
+    )
+
+
+def _failed(path: Path, error: Exception) -> CorruptWeightsError:
+    reason = " ".join(str(error).split())[:160]
+    return CorruptWeightsError(
+        f"{path.name} failed ({reason}). It may be damaged; fetch it again: arc2face download identity"
     )
