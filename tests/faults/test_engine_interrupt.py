@@ -31,6 +31,7 @@ def stop(*_):
     raise SystemExit(143)
 
 signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background inherit "ignored"
 person = IdentityEmbedding(np.ones(512, np.float32))
 quick = GenerationRequest(identity=person, num_images=1, steps=2, score=False, height=64, width=64)
 engine = Engine.open(sys.argv[1], device="cpu")
