@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face import forks
+from arc2face import checks, forks
 from arc2face.errors import EmbeddingError, IncompatibleWeightsError, MissingWeightsError, NoFaceError, SettingsError
 from arc2face.faces import search
 from arc2face.faces.boxes import draw_boxes
@@ -254,11 +254,10 @@ def choose_face(
         raise NoFaceError(f"No face was found in {picture}. {advice}")
     if pick is None:
         return faces[0]
-    if isinstance(pick, bool) or not isinstance(pick, int | np.integer):
-        raise SettingsError(f"A face number is a whole number, not {pick!r}.")
+    pick = checks.whole("A face number", pick, (-1000, 1000))
     if not 0 <= pick < len(faces):
         raise SettingsError(f"There is no face number {pick + 1} in {picture}; it shows {len(faces)}.")
-    return faces[int(pick)]
+    return faces[pick]
 
 
 def _insight_face(face: Face) -> Any:

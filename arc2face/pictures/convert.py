@@ -96,7 +96,7 @@ def _opaque(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _check_values(array: NDArray[Any]) -> None:
     kind = array.dtype.kind
-    if kind == "b" or array.dtype in (np.uint8, np.uint16):
+    if kind == "b" or (kind == "u" and array.dtype.itemsize <= 2):
         return
     if kind in "iuf" and array.size:
         low, high = float(array.min()), float(array.max())  # NaN fails both comparisons below

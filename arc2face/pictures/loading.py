@@ -104,7 +104,7 @@ def as_photos(photos: ImageSource | Iterable[ImageSource]) -> list[ImageSource]:
     if isinstance(photos, str | bytes | bytearray | memoryview | os.PathLike | Image.Image) or hasattr(photos, "read"):
         return [cast("ImageSource", photos)]
     if isinstance(photos, Iterable):
-        return list(cast("Iterable[ImageSource]", photos))
+        return list(photos)
     raise ImageError(f"A picture or a list of pictures is needed, not {type(photos).__name__}. {USE_ANOTHER}")
 
 

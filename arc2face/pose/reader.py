@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arc2face import forks
+from arc2face import checks, forks
 from arc2face.errors import (
     CorruptWeightsError,
     IncompatibleWeightsError,
     MissingWeightsError,
     NoFaceError,
     PoseError,
-    SettingsError,
 )
 from arc2face.pose.values import (
     ALIGNED_SIZE,
@@ -180,12 +179,11 @@ class PoseReader:
         """
         from arc2face.pose.reading import draw_angles
 
-        if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 32 <= size <= 2048:
-            raise SettingsError(f"The normal map's size must be a whole number from 32 to 2048, not {size}.")
+        size = checks.whole("The normal map's size in pixels", size, (32, 2048))
         angles, opening = check_angles(yaw, pitch, roll), check_jaw(jaw)
         model, points = self._drawable()
         with _explained():
-            return draw_angles(model, points, angles, shape, expression, opening, int(size))
+            return draw_angles(model, points, angles, shape, expression, opening, size)
 
     def _loaded(self) -> emoca.Emoca:
         import emoca
