@@ -32,14 +32,13 @@ from arc2face.jobs import DeviceWorker, Job
 from arc2face.pictures.loading import resize_square
 from arc2face.pictures.recipes import describe
 from arc2face.readers import Perception, Photos, Picture
+from arc2face.scoring import keep_best, score_all
 from arc2face.types import (
     ComponentStatus,
     Expression,
     Float32Array,
-    GeneratedImage,
     GenerationRequest,
     GenerationResult,
-    IdentityEmbedding,
     Progress,
     ProgressCallback,
     RgbU8,
@@ -319,7 +318,7 @@ class Engine:
             images, ranked = made.images, True
             if job.request.score:
                 job.report(Progress("scoring", message="Comparing the faces"))
-                images, ranked = self._scored_all(images, job.request.identity)
+                images, ranked = score_all(images, job.request.identity, self.perception)
             recipe = describe(job.request, _known(hashes), self.models.kind)
             # Without all scores nobody knows which are the best, so all are kept.
             kept = keep_best(images, job.request.keep_best if ranked else 0)
@@ -328,39 +327,6 @@ class Engine:
             job.finish(result)
         except BaseException as error:
             job.finish(error)
-
-    def _scored_all(
-        self, images: tuple[GeneratedImage, ...], identity: IdentityEmbedding
-    ) -> tuple[tuple[GeneratedImage, ...], bool]:
-        """The pictures, each with its score where one could be had, and whether all could."""
-        scored: list[GeneratedImage] = []
-        failures: list[Exception] = []
-        for image in images:
-            try:
-                scored.append(self._scored(image, identity))
-            except Exception as error:  # finished pictures are not thrown away for want of a score
-                failures.append(error)
-                scored.append(image)
-        if failures:
-            count = f"{len(failures)} of {len(images)} pictures are not scored"
-            unexpected = None if isinstance(failures[0], Arc2FaceError) else failures[0]
-            log.warning("%s: %s", count, failures[0], exc_info=unexpected)
-        return tuple(scored), not failures
-
-    def _scored(self, image: GeneratedImage, identity: IdentityEmbedding) -> GeneratedImage:
-        faces = self.perception.faces.detect(image.rgb_u8, turns=False)
-        if not faces:
-            return replace(image, face_found=False)
-        embedding = self.perception.faces.embed(image.rgb_u8, faces[0])
-        return replace(image, face_found=True, similarity=embedding.cosine(identity))
-
-
-def keep_best(images: Sequence[GeneratedImage], count: int) -> tuple[GeneratedImage, ...]:
-    """The `count` most similar pictures, best first; 0 keeps all in order. Pictures without a face come last."""
-    if count == 0:
-        return tuple(images)
-    ranked = sorted(images, key=lambda image: -2.0 if image.similarity is None else image.similarity, reverse=True)
-    return tuple(ranked[:count])
 
 
 def _device_error(error: RuntimeError, runtime: Runtime) -> BaseException:

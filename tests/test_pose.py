@@ -29,7 +29,6 @@ from arc2face.pose.reader import (
     PoseReader,
     check_angles,
     check_normal_map,
-    clamp_angles,
     turntable_angles,
 )
 from arc2face.types import Expression
@@ -133,13 +132,6 @@ def test_signs_of_the_angles() -> None:
     assert (yaw @ forward)[0] > 0.4  # to the picture's right
     assert (pitch @ forward)[1] < -0.4  # down
     assert (roll @ up)[0] < -0.4  # top of the head to the picture's left
-
-
-def test_clamps() -> None:
-    assert clamp_angles(200, -200, 200) == (YAW_LIMIT, -PITCH_LIMIT, ROLL_LIMIT)
-    assert clamp_angles(1, 2, 3) == (1, 2, 3)
-    with pytest.raises(PoseError):
-        clamp_angles(float("nan"), 0, 0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 75.001, -1e9, 10**400, "abc", None, True, [1.0]])

@@ -34,7 +34,6 @@ from arc2face.pose.values import (
     check_angles,
     check_jaw,
     check_normal_map,
-    clamp_angles,
     turntable_angles,
 )
 from arc2face.types import Expression, Float32Array, RgbU8
@@ -53,7 +52,6 @@ __all__ = [
     "PoseReading",
     "check_angles",
     "check_normal_map",
-    "clamp_angles",
     "turntable_angles",
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from arc2face.errors import PoseError, SettingsError
 from arc2face.settings import PITCH_LIMIT, ROLL_LIMIT, TURNTABLE_COUNT_RANGE, TURNTABLE_WIDEST, YAW_LIMIT
 from arc2face.types import Float32Array, RgbU8
 
-__all__ = ["PoseReading", "check_angles", "check_jaw", "check_normal_map", "clamp_angles", "turntable_angles"]
+__all__ = ["PoseReading", "check_angles", "check_jaw", "check_normal_map", "turntable_angles"]
 
 JAW_LIMIT = 30.0
 """Largest jaw opening in degrees."""
@@ -69,19 +68,6 @@ def check_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, f
 def check_jaw(jaw: float) -> float:
     """A jaw opening in degrees as a float. Raises PoseError unless it is a number from 0 to JAW_LIMIT."""
     return _degrees("The jaw opening in degrees", jaw, (0.0, JAW_LIMIT))
-
-
-def clamp_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, float]:
-    """Angles in degrees brought into the range of `check_angles`, for callers who then say so.
-
-    Raises:
-        PoseError: an angle is NaN or infinite.
-    """
-    if not all(math.isfinite(angle) for angle in (yaw, pitch, roll)):
-        raise PoseError("Yaw, pitch and roll must be finite numbers of degrees.")
-    limits = (YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT)
-    clamped = [max(-limit, min(limit, float(angle))) for angle, limit in zip((yaw, pitch, roll), limits, strict=True)]
-    return clamped[0], clamped[1], clamped[2]
 
 
 def _degrees(name: str, value: object, limits: tuple[float, float]) -> float:

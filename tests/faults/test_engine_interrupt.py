@@ -160,19 +160,19 @@ def test_a_score_that_fails_for_one_picture_is_missing_for_that_one(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A2: any kind of error, per picture."""
-    real, seen = Engine._scored, []
+    real, seen = FaceAnalyser.embed, []
 
-    def sometimes(self: Engine, image: object, identity: object) -> object:
+    def sometimes(self: FaceAnalyser, image: object, face: object) -> object:
         seen.append(image)
         if len(seen) == 2:
             raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION")
-        return real(self, image, identity)  # type: ignore[arg-type]
+        return real(self, image, face)  # type: ignore[arg-type]
 
     use_tiny_faces(engine, tmp_path)
-    monkeypatch.setattr(Engine, "_scored", sometimes)
+    monkeypatch.setattr(FaceAnalyser, "embed", sometimes)
     images = engine.generate(QUICK.with_(num_images=3, score=True, keep_best=2)).images
     assert [image.seed for image in images] == [0, 1, 2]
-    assert [image.face_found is None for image in images] == [False, True, False]
+    assert [image.similarity is None for image in images] == [False, True, False]
 
 
 def use_tiny_faces(engine: Engine, folder: Path) -> None:
