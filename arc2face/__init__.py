@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import arc2face.quiet  # noqa: F401 - first: other libraries read their switches at import
+
 if TYPE_CHECKING:
     from arc2face.compat import CLIPTextModelWrapper, ReferenceAdapter, project_face_embs
     from arc2face.engine import Engine

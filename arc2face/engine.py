@@ -1,44 +1,45 @@
 """The one object that the app, the command line and scripts use.
 
-from arc2face import Engine, GenerationRequest, load_rgb_u8
+from arc2face import Engine, GenerationRequest
 
-engine = Engine.open()
-person = engine.identify([load_rgb_u8("photo.jpg")]).identity
-result = engine.generate(GenerationRequest(identity=person, seed=7))
+with Engine.open() as engine:
+    person = engine.identify("photo.jpg").identity
+    result = engine.generate(GenerationRequest(identity=person, seed=7))
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
-
+from arc2face import forks
 from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
 from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.generation import Generated, generate
 from arc2face.diffusion.loading import read_json
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.doctor import status
-from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, NoFaceError, WeightsError
+from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, InputError, NoFaceError, SettingsError
 from arc2face.faces.identities import IdentityReport
 from arc2face.jobs import DeviceWorker, Job
 from arc2face.pictures.loading import resize_square
 from arc2face.pictures.recipes import describe
-from arc2face.readers import Perception, Picture
+from arc2face.readers import Perception, Photos, Picture
+from arc2face.scoring import keep_best, score_all
 from arc2face.types import (
     ComponentStatus,
     Expression,
     Float32Array,
-    GeneratedImage,
     GenerationRequest,
     GenerationResult,
-    IdentityEmbedding,
     Progress,
     ProgressCallback,
     RgbU8,
@@ -51,10 +52,15 @@ if TYPE_CHECKING:
     from arc2face.pose.reader import PoseReading
 
 log = logging.getLogger(__name__)
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 class Engine:
-    """Models, photos in, pictures out. Methods may be called from any thread; requests share nothing."""
+    """Models, photos in, pictures out. Methods may be called from any thread; requests share nothing.
+
+    Photos are paths, file contents, open files, Pillow images or arrays; see `arc2face.load_rgb_u8`. An engine works
+    as a context manager, and in forked children too (on the CPU; an accelerator does not survive a fork).
+    """
 
     def __init__(self, models: ModelsFolder, runtime: Runtime, inline: bool = False) -> None:
         """`inline`: run in the calling thread instead of a worker thread (ZeroGPU)."""
@@ -62,9 +68,24 @@ class Engine:
         self.runtime = runtime
         self.worker = DeviceWorker(inline)
         self.registry = ModelRegistry(models, runtime)
-        self.perception = Perception(models, runtime, self.worker)
+        self.perception = Perception(models, runtime, self.worker, inline)
         self._post = ThreadPoolExecutor(2, thread_name_prefix="arc2face-post")
         self._inline = inline
+        self._forked = False
+        self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
+        forks.remake_in_child(self)
+        _open_engines.add(self)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise InputError("An engine cannot be sent to another process; open one there: Engine.open(...).")
 
     @classmethod
     def open(
@@ -112,13 +133,16 @@ class Engine:
 
     def identify(
         self,
-        photos: Sequence[Picture],
+        photos: Photos,
         *,
-        picks: Sequence[int | None] | None = None,
+        picks: Sequence[int | None] | int | None = None,
         method: str = "mean",
         drop_outliers: bool = False,
     ) -> IdentityReport:
-        """One person from their photos; `picks`: which face of each photo (0-based, None for the largest)."""
+        """One person from their photo or photos; `picks`: which face of each (0-based, None for the likeliest).
+
+        Raises ImageError, NoFaceError, EmbeddingError, SettingsError or WeightsError.
+        """
         return self.perception.identify(photos, picks, method, drop_outliers)
 
     def align(self, photo: Picture, pick: int | None = None, size: int | None = None) -> RgbU8:
@@ -138,40 +162,68 @@ class Engine:
 
     def read_expression(self, photo: Picture, pick: int | None = None) -> Expression:
         """The expression of one face in a photo."""
+        self._check_fork()
         return self.perception.read_expression(photo, pick).expression
 
     def read_pose(
-        self, source: Picture, reference: Picture, source_pick: int | None = None, reference_pick: int | None = None
+        self,
+        source: Picture,
+        reference: Picture,
+        source_pick: int | None = None,
+        reference_pick: int | None = None,
     ) -> PoseReading:
         """Shape of the source face, pose of the reference face, as a normal map of the models' native size."""
+        self._check_fork()
         reading = self.perception.read_pose(source, reference, source_pick, reference_pick)
         size = self.native_size
         return replace(reading, normal_map=resize_square(reading.normal_map, size)) if size != 512 else reading
 
     def normal_map(self, yaw: float, pitch: float, roll: float, **options: Any) -> RgbU8:
-        """Normal map for a head turned by angles in degrees; see `arc2face.pose.reader.PoseReader.from_angles`."""
+        """Normal map for a head turned by angles in degrees; see `arc2face.pose.reader.PoseReader.from_angles`.
+
+        Raises PoseError for angles outside the range of the pose model.
+        """
+        self._check_fork()
         options.setdefault("size", self.native_size)
-        return self.worker.call(lambda: self.perception.pose_reader.from_angles(yaw, pitch, roll, **options))
+        return self.perception.normal_map(yaw, pitch, roll, **options)
 
     def submit(self, request: GenerationRequest) -> Job:
         """Enqueue a request. Missing model files are reported here, before anything runs."""
+        if not isinstance(request, GenerationRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SettingsError(f"A GenerationRequest is needed, not {type(request).__name__}.")
+        self._check_fork()
         self._check_files(request)
         job = Job(request, self._withdraw)
-        threads = torch.get_num_threads()  # torch keeps this per thread: what the caller set must reach the worker
-        self.worker.submit(lambda: self._run(job, threads), job)
+        self._jobs.add(job)
+        self.worker.submit(lambda: self._run(job), job)
         return job
 
     def generate(self, request: GenerationRequest, on_progress: ProgressCallback | None = None) -> GenerationResult:
-        """Submit and wait. `on_progress` is called in this thread. Raises Arc2FaceError subclasses."""
+        """Submit and wait. `on_progress` is called in this thread. Raises Arc2FaceError subclasses.
+
+        An interrupt (Ctrl-C) or an error in `on_progress` stops the run.
+        """
         job = self.submit(request)
-        for progress in job.events():
-            if on_progress is not None:
-                on_progress(progress)
-        return job.result()
+        try:
+            for progress in job.events():
+                if on_progress is not None:
+                    on_progress(progress)
+            return job.result()
+        except BaseException:
+            job.cancel()
+            raise
 
     def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
-        """Several requests, for example one per identity, in order."""
-        return [job.result() for job in [self.submit(request) for request in requests]]
+        """Several requests, for example one per identity, in order. An error or interrupt stops those still to come."""
+        jobs: list[Job] = []
+        try:
+            for request in requests:
+                jobs.append(self.submit(request))
+            return [job.result() for job in jobs]
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            raise
 
     def status(self) -> list[ComponentStatus]:
         """One row per part: where it lives, its size, licence, and how to get it when it is missing."""
@@ -182,9 +234,35 @@ class Engine:
         return status.missing(self.registry, feature)
 
     def close(self) -> None:
-        """Finish what runs, fail what waits, free the worker."""
+        """Stop the run under way within a step, fail what waits, end the threads. Harmless when repeated.
+
+        A run that has its pictures is finished. Every `result()` ends: with pictures, or with CancelledError.
+        """
+        _open_engines.discard(self)
         self.worker.close()
+        self.perception.close()
         self._post.shutdown(wait=True)
+        for job in list(self._jobs):
+            job.finish(CancelledError("The engine was closed during this request."))
+
+    def after_fork(self) -> None:
+        """In a forked child: new threads, and new models if the fork cut a run off that had them in use."""
+        self._forked = True
+        forks.abandon(self._post)
+        self._post = ThreadPoolExecutor(2, thread_name_prefix="arc2face-post")
+        for job in list(self._jobs):
+            job.abandon(CancelledError("This request runs in the process that was forked; its result is there."))
+        self._jobs = weakref.WeakSet()
+        if self.worker.cut_off:
+            forks.abandon(self.registry)
+            self.registry = ModelRegistry(self.models, self.runtime)
+
+    def _check_fork(self) -> None:
+        if self._forked and self.runtime.device != "cpu":
+            raise DeviceError(
+                f"This process was forked from the one that opened the engine, and {self.runtime.device} does not "
+                "survive that. Start processes with the method 'spawn' and open an engine in each."
+            )
 
     def _withdraw(self, job: Job) -> None:
         if self.worker.withdraw(job):
@@ -196,16 +274,19 @@ class Engine:
             if adapter.files:
                 self.models.require(*adapter.files, feature=adapter.feature)
 
-    def _run(self, job: Job, threads: int) -> None:
+    def _run(self, job: Job) -> None:
         """On the worker's thread: make the pictures, then hand over to the pool for scoring."""
+
+        def report(progress: Progress) -> None:
+            job.report(progress)
+            self.worker.serve()  # previews and photo readers that share the device get their turn
+
         try:
-            if torch.get_num_threads() != threads:
-                torch.set_num_threads(threads)
             if job.cancelled:
                 raise CancelledError("Stopped as you asked; nothing was kept.")
             # The first hash of a large file takes as long as reading it; it runs beside the denoising.
-            hashes = self._post.submit(status.hashes, self.registry, self.registry.wanted(job.request))
-            made = generate(self.registry, job.request, job.report, lambda: job.cancelled)
+            hashes = self._hashes(job.request)
+            made = generate(self.registry, job.request, report, lambda: job.cancelled)
         except Arc2FaceError as error:
             job.finish(error)
         except RuntimeError as error:
@@ -215,50 +296,40 @@ class Engine:
             job.finish(error)
             raise
         else:
-            if self._inline:
-                self._finish(job, made, hashes)
-            else:
+            self._hand_over(job, made, hashes)
+
+    def _hashes(self, request: GenerationRequest) -> Future[dict[str, str]]:
+        try:
+            return self._post.submit(status.hashes, self.registry, self.registry.wanted(request))
+        except RuntimeError as error:  # the pool is closed, or the program ends
+            raise CancelledError("The engine was closed during this request.") from error
+
+    def _hand_over(self, job: Job, made: Generated, hashes: Future[dict[str, str]]) -> None:
+        """Pictures are there; whatever happens to the pool, they are finished."""
+        if not self._inline:
+            try:
                 self._post.submit(self._finish, job, made, hashes)
+                return
+            except RuntimeError:  # closed in the meantime, or the program ends
+                log.debug("the pool is closed; the pictures are finished here")
+        self._finish(job, made, hashes)
 
     def _finish(self, job: Job, made: Generated, hashes: Future[dict[str, str]]) -> None:
         """Off the worker: score, keep the best, describe."""
         try:
-            images = made.images
+            images, ranked = made.images, True
             if job.request.score:
                 job.report(Progress("scoring", message="Comparing the faces"))
-                images = self._scored_all(images, job.request.identity)
+                images, ranked = score_all(images, job.request.identity, self.perception)
             adapters = self.registry.recipe(job.request)
-            recipe = describe(job.request, hashes.result(), self.models.kind, adapters, made.notes)
-            kept = keep_best(images, job.request.keep_best)
+            recipe = describe(job.request, _known(hashes), self.models.kind, adapters, made.notes)
+            # Without all scores nobody knows which are the best, so all are kept.
+            kept = keep_best(images, job.request.keep_best if ranked else 0)
             result = GenerationResult(kept, job.request, recipe, made.seconds)
             job.report(Progress("done", message="Done"))
             job.finish(result)
         except BaseException as error:
             job.finish(error)
-
-    def _scored_all(
-        self, images: tuple[GeneratedImage, ...], identity: IdentityEmbedding
-    ) -> tuple[GeneratedImage, ...]:
-        try:
-            return tuple(self._scored(image, identity) for image in images)
-        except WeightsError as error:  # finished pictures are not thrown away for want of a score
-            log.warning("pictures are not scored: %s", error)
-            return images
-
-    def _scored(self, image: GeneratedImage, identity: IdentityEmbedding) -> GeneratedImage:
-        faces = self.perception.faces.detect(image.rgb_u8)
-        if not faces:
-            return replace(image, face_found=False)
-        embedding = self.perception.faces.embed(image.rgb_u8, faces[0])
-        return replace(image, face_found=True, similarity=embedding.cosine(identity))
-
-
-def keep_best(images: Sequence[GeneratedImage], count: int) -> tuple[GeneratedImage, ...]:
-    """The `count` most similar pictures, best first; 0 keeps all in order. Pictures without a face come last."""
-    if count == 0:
-        return tuple(images)
-    ranked = sorted(images, key=lambda image: -2.0 if image.similarity is None else image.similarity, reverse=True)
-    return tuple(ranked[:count])
 
 
 def _device_error(error: RuntimeError, runtime: Runtime) -> BaseException:
@@ -274,3 +345,19 @@ def _device_error(error: RuntimeError, runtime: Runtime) -> BaseException:
     )
     failed.__cause__ = error
     return failed
+
+
+def _known(hashes: Future[dict[str, str]]) -> dict[str, str]:
+    """The hashes of the model files, or none: a file removed meanwhile does not cost the pictures."""
+    try:
+        return hashes.result()
+    except Exception as error:
+        log.warning("the recipe names no model files: %s", error)
+        return {}
+
+
+@atexit.register
+def _close_all() -> None:
+    """A program that ends in the middle of a run stops it first: a thread killed inside torch can crash the exit."""
+    for engine in list(_open_engines):
+        engine.close()

@@ -1,22 +1,28 @@
-"""One worker thread owns the device; everybody else enqueues.
+"""Worker threads: one owns the device, everybody else enqueues.
 
 A `Job` is one submitted request: its progress can be watched, its result awaited, and it can be cancelled. Jobs run
-strictly one after the other in the order of submission, so nothing of one can meet another on the device.
+strictly one after the other in the order of submission, so nothing of one can meet another on the device. Light tasks
+(reading a photo, drawing a preview) do not wait for jobs: a running job serves them between its steps.
 """
 
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from arc2face import forks
 from arc2face.errors import CancelledError
 from arc2face.types import GenerationRequest, GenerationResult, Progress
 
 T = TypeVar("T")
+CLOSED = "The engine is closed; open another one."
+JOIN_SECONDS = 60.0
+"""How long closing waits for what runs. It stops within one step, or once the part it is loading is there."""
 
 
 class Job:
@@ -29,6 +35,7 @@ class Job:
         self._events: queue.Queue[Progress | None] = queue.Queue()
         self._future: Future[GenerationResult] = Future()
         self._cancel = threading.Event()
+        self._finishing = threading.Lock()
 
     def cancel(self) -> None:
         """Stop: at once while waiting, within one denoising step while running. Harmless when repeated or late."""
@@ -63,41 +70,82 @@ class Job:
         self._events.put(progress)
 
     def finish(self, outcome: GenerationResult | BaseException) -> None:
-        """Used by the engine: publish the outcome, once."""
-        if isinstance(outcome, BaseException):
-            self._future.set_exception(outcome)
-        else:
-            self._future.set_result(outcome)
+        """Used by the engine: publish the outcome. Only the first one counts."""
+        with self._finishing:
+            if self._future.done():
+                return
+            if isinstance(outcome, BaseException):
+                self._future.set_exception(outcome)
+            else:
+                self._future.set_result(outcome)
         self._events.put(None)
+
+    def abandon(self, error: BaseException) -> None:
+        """Used by the engine in a forked child, where nobody works on this and its locks may be held for ever."""
+        if not self._future.done():
+            self._events, self._future, self._finishing = queue.Queue(), Future(), threading.Lock()
+            self.finish(error)
 
 
 class _Task(Generic[T]):
+    """Something to run. `threads`: how many the caller allows torch, which counts them per thread; 0 as they are."""
+
     def __init__(self, run: Callable[[], T], job: Job | None) -> None:
         self.run = run
         self.job = job
         self.future: Future[T] = Future()
+        torch: Any = sys.modules.get("torch")
+        self.threads = int(torch.get_num_threads()) if torch is not None else 0
+
+    def execute(self) -> None:
+        """Run and hand the outcome to whoever waits."""
+        torch: Any = sys.modules.get("torch")
+        if self.threads and torch is not None and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        try:
+            self.future.set_result(self.run())
+        except BaseException as error:  # handed to the waiting caller, whatever it is
+            self.future.set_exception(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error to whoever waits."""
+        if self.job is not None:
+            self.job.finish(error)
+        self.future.set_exception(error)
 
 
 class DeviceWorker:
     """A thread that runs tasks one by one. `inline=True` runs them in the calling thread instead.
 
-    Inline is for ZeroGPU, where the call itself already runs in a process that owns the device.
+    Inline is for ZeroGPU, where the call itself already runs in a process that owns the device. A forked child gets a
+    thread of its own when it first asks for something; what waited in the parent stays there.
     """
 
-    def __init__(self, inline: bool = False) -> None:
+    def __init__(self, inline: bool = False, name: str = "arc2face-device") -> None:
         self._inline = inline
-        self._lock = threading.RLock()
-        self._wake = threading.Condition(threading.Lock())
-        self._waiting: deque[_Task[Any]] = deque()
+        self._name = name
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self.cut_off = False
+        """Whether this process was forked while something ran or waited."""
+        self._start_over()
+        forks.remake_in_child(self)
 
     def call(self, run: Callable[[], T]) -> T:
-        """Run something on the device's thread and wait for it. Raises what it raises."""
-        if self._inline or threading.current_thread() is self._thread:
-            with self._lock:
-                return run()
-        return self._put(_Task(run, None)).future.result()
+        """Run something after what was enqueued before, and wait for it. Raises what it raises."""
+        return self._call(run, light=False)
+
+    def light(self, run: Callable[[], T]) -> T:
+        """Run something short before whatever waits, or between two steps of what runs, and wait for it."""
+        return self._call(run, light=True)
+
+    def serve(self) -> None:
+        """Called by what runs, between its steps: run the light tasks that have come in meanwhile."""
+        while threading.current_thread() is self._thread:
+            with self._wake:
+                if not self._light:
+                    return
+                task = self._light.popleft()
+            task.execute()
 
     def submit(self, run: Callable[[], None], job: Job) -> None:
         """Enqueue a job's run; it reports its own outcome through the job."""
@@ -105,7 +153,7 @@ class DeviceWorker:
             with self._lock:
                 run()
             return
-        self._put(_Task(run, job))
+        self._put(_Task(run, job), self._waiting)
 
     def withdraw(self, job: Job) -> bool:
         """Take a waiting job out of the queue. False when it runs already or is not there."""
@@ -117,28 +165,58 @@ class DeviceWorker:
                     return True
         return False
 
+    @property
+    def busy(self) -> bool:
+        """Whether something runs or waits."""
+        return self._running is not None or bool(self._waiting) or bool(self._light)
+
     def close(self) -> None:
-        """Finish what runs, fail what waits, stop the thread."""
+        """Stop the running job within a step, fail what waits, end the thread. Harmless when repeated."""
         with self._wake:
             self._closed = True
-            waiting, self._waiting = list(self._waiting), deque()
+            waiting = [*self._light, *self._waiting]
+            self._light.clear()
+            self._waiting.clear()
+            running = self._running
             self._wake.notify_all()
         for task in waiting:
-            error = CancelledError("The engine was closed before this request ran.")
-            if task.job is not None:
-                task.job.finish(error)
-            task.future.set_exception(error)
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=60)
+            task.fail(CancelledError("The engine was closed before this request ran."))
+        if running is not None and running.job is not None:
+            running.job.cancel()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=JOIN_SECONDS)
+            if thread.is_alive() and running is not None and running.job is not None:
+                running.job.finish(CancelledError("The engine was closed during this request."))
 
-    def _put(self, task: _Task[T]) -> _Task[T]:
+    def after_fork(self) -> None:
+        """In a forked child: new locks, no thread yet, an empty queue."""
+        self.cut_off = self.busy
+        forks.abandon(self._waiting, self._light, self._running)
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(threading.Lock())
+        self._waiting: deque[_Task[Any]] = deque()
+        self._light: deque[_Task[Any]] = deque()
+        self._running: _Task[Any] | None = None
+        self._thread: threading.Thread | None = None
+
+    def _call(self, run: Callable[[], T], light: bool) -> T:
+        if self._inline or threading.current_thread() is self._thread:
+            with self._lock:
+                return run()
+        return self._put(_Task(run, None), self._light if light else self._waiting).future.result()
+
+    def _put(self, task: _Task[T], line: deque[_Task[Any]]) -> _Task[T]:
         with self._wake:
             if self._closed:
-                raise CancelledError("The engine is closed.")
+                raise CancelledError(CLOSED)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="arc2face-device", daemon=True)
+                self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
                 self._thread.start()
-            self._waiting.append(task)
+            line.append(task)
             self._announce_positions()
             self._wake.notify_all()
         return task
@@ -149,15 +227,18 @@ class DeviceWorker:
                 task.job.report(Progress("queued", queue_position=position, message=f"Waiting, place {position}"))
 
     def _loop(self) -> None:
-        while True:
-            with self._wake:
-                while not self._waiting and not self._closed:
-                    self._wake.wait()
-                if not self._waiting:
-                    return
-                task = self._waiting.popleft()
-                self._announce_positions()
-            try:
-                task.future.set_result(task.run())
-            except BaseException as error:  # handed to the waiting caller, whatever it is
-                task.future.set_exception(error)
+        while (task := self._next()) is not None:
+            task.execute()
+            self._running = None
+            del task  # an idle thread must not keep somebody's photos and embedding in memory
+
+    def _next(self) -> _Task[Any] | None:
+        """The next task, light ones first; None once closed."""
+        with self._wake:
+            while not self._waiting and not self._light and not self._closed:
+                self._wake.wait()
+            if self._closed:
+                return None
+            self._running = self._light.popleft() if self._light else self._waiting.popleft()
+            self._announce_positions()
+            return self._running

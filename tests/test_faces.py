@@ -317,10 +317,101 @@ def test_landmark_file_of_the_right_format(tmp_path: Path) -> None:
 
 
 def test_boxes_nested_in_a_more_certain_face_are_dropped() -> None:
-    from arc2face.faces.analyser import _without_nested
+    from arc2face.faces.search import without_nested
 
     def face(box: tuple[float, float, float, float], score: float) -> Face:
         return Face(np.array(box, np.float32), np.zeros((5, 2), np.float32), score)
 
     whole, eye, neighbour = face((0, 0, 100, 100), 0.9), face((10, 10, 40, 40), 0.8), face((90, 0, 190, 100), 0.7)
-    assert _without_nested([eye, neighbour, whole]) == [whole, neighbour]
+    assert without_nested([eye, neighbour, whole]) == [whole, neighbour]
+
+
+def test_boxes_that_are_hardly_faces_are_not_offered() -> None:
+    """C7: choice by squared score times area; far below the best or the largest is dropped; at most eight."""
+    from arc2face.faces.search import MAX_FACES, believable
+
+    def face(x: float, side: float, score: float) -> Face:
+        return Face(np.array([x, 0, x + side, side], np.float32), np.zeros((5, 2), np.float32), score)
+
+    doubtful_but_large, certain = face(0, 120, 0.6), face(200, 100, 0.9)
+    assert [f.score for f in believable([doubtful_but_large, certain])] == pytest.approx([0.9, 0.6])
+    assert [f.index for f in believable([doubtful_but_large, certain])] == [0, 1]
+    assert len(believable([certain, face(400, 49, 0.9)])) == 1  # under a quarter of the largest
+    assert len(believable([certain, face(400, 51, 0.9)])) == 2
+    assert len(believable([certain, face(400, 100, 0.5)])) == 1  # far below the best score
+    assert len(believable([face(200 * k, 100, 0.9) for k in range(12)])) == MAX_FACES == 8
+    assert believable([]) == ()
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_turning_there_and_back(turns: int) -> None:
+    """C6: a face keeps its place when picture and points are turned together."""
+    from arc2face.faces.turns import quarter_turns, turn_face, turn_picture, turn_points
+
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[7, 11] = 255
+    point = np.array([[11.0, 7.0]])
+    turned = turn_picture(picture, turns)
+    (x, y) = turn_points(point, turns, (40, 60))[0]
+    assert turned[int(y), int(x)].max() == 255
+    assert np.array_equal(turn_points(turn_points(point, turns, (40, 60)), -turns, turned.shape[:2]), point)
+    face = Face(np.array([5, 4, 25, 30], np.float32), (FIVE_POINTS * 8 + [15, 16]).astype(np.float32), 0.9)
+    moved = turn_face(face, turns, (40, 60))
+    assert (quarter_turns(moved) + turns) % 4 == 0
+    assert np.allclose(turn_face(moved, -turns, turned.shape[:2]).box, face.box)
+
+
+def test_only_very_small_faces_get_a_second_look(analyser: FaceAnalyser) -> None:
+    """C6: close views are left alone, because there the second look is the worse one."""
+    from arc2face.faces.search import close_up
+
+    def face(side: float) -> Face:
+        box = np.array([500, 500, 500 + side, 500 + side], np.float32)
+        return Face(box, np.zeros((5, 2), np.float32), 0.9)
+
+    assert close_up(face(384), (4500, 6000)) == (308, 308, 1076, 1076)
+    assert close_up(face(1500), (4500, 6000)) is None
+    assert close_up(face(40), (1200, 1280)) is None  # the picture has hardly more pixels than the detector saw
+    picture = blank(3000, 4000)
+    draw_face(picture, 3000, 1000, 150)
+    (found,) = analyser.detect(picture)
+    closer = analyser.closer(picture, found)
+    assert iou(closer.box, 3000, 1000, 150) > max(0.95, iou(found.box, 3000, 1000, 150))
+    assert np.abs(closer.points - (FIVE_POINTS * 150 + [3000, 1000])).max() < 4
+
+
+def test_cuda_sessions_are_bounded_and_on_the_right_device() -> None:
+    """D6: device number, no exhaustive search per input size, no doubling arena."""
+    from arc2face.faces.networks import with_options
+
+    name, options = with_options("CUDAExecutionProvider", 1)
+    assert name == "CUDAExecutionProvider"
+    assert options["device_id"] == 1
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert 0 < options["gpu_mem_limit"] <= 4 << 30
+    assert with_options(CPU, 1) == CPU
+
+
+def test_a_session_that_fails_goes_on_on_the_cpu(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """D6: an accelerator that runs out of memory in the middle costs speed, not the photo."""
+    from arc2face.faces.networks import Session
+
+    class Lost:
+        def run(self, *_: object) -> list[object]:
+            raise RuntimeError("CUDA failure 2: out of memory")
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", CPU]
+
+    session = Session(folder / "arcface.onnx", Lost())  # type: ignore[arg-type]
+    feed = {"input.1": np.zeros((1, 3, 112, 112), np.float32)}
+    with caplog.at_level(logging.WARNING, "arc2face"):
+        (answer,) = session.run(None, feed)
+    assert np.array_equal(answer, open_session(folder / "arcface.onnx").run(None, feed)[0])
+    assert session.get_providers() == [CPU] and "out of memory" in caplog.text
+
+
+def test_a_network_that_fails_on_the_cpu_is_named(folder: Path) -> None:
+    with pytest.raises(CorruptWeightsError, match=r"arcface\.onnx"):
+        open_session(folder / "arcface.onnx").run(None, {"input.1": np.zeros((1, 3, 7, 7), np.float32)})

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from arc2face.faces.identities import OUTLIER_COSINE, CombineMethod, combine, lo
 from arc2face.types import IdentityEmbedding
 
 HASH = "ab" * 32
+CASES = Path(__file__).parent / "data" / "cases"
 
 
 def person(seed: int, photo: int = 0, noise: float = 0.5, digest: str | None = HASH) -> IdentityEmbedding:
@@ -212,3 +215,81 @@ def test_missing_file_and_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         save_identity(tmp_path / "file" / "a.npz", person(1))
+
+
+@pytest.mark.parametrize("name", ["identity--1e38.npz", "identity--m80.npz", "identity-bz2-64MB.npz"])
+def test_files_that_once_got_through(name: str) -> None:
+    """K6, K10: an overflowing norm, a damaged directory, a bomb of 203 bytes."""
+    with pytest.raises(EmbeddingError):
+        load_identity(CASES / name)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_packing_is_refused_before_unpacking(method: int) -> None:
+    """K6: only stored and deflated members are opened."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("embedding.npy", npy(person(1).vector))
+    with pytest.raises(EmbeddingError, match="unusual"):
+        load_identity(buffer.getvalue())
+
+
+def test_a_false_size_is_not_believed() -> None:
+    """K10: the claimed size said 1 kB, the member held 64 MB; reading stops at the limit."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("embedding.npy", b"\0" * (64 << 20))
+    contents = buffer.getvalue().replace(struct.pack("<I", 64 << 20), struct.pack("<I", 1000))
+    tracemalloc.start()
+    with pytest.raises(EmbeddingError):
+        load_identity(contents)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def test_many_members_are_refused() -> None:
+    with pytest.raises(EmbeddingError, match="too large"):
+        load_identity(zipped(**{f"e{k}": npy(np.zeros(1)) for k in range(17)}))
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x" * 64, "AB" * 32, "<b>"])
+def test_text_that_is_no_hash_is_refused(text: str) -> None:
+    """K6: what stands in a file does not reach a message, a page or an answer."""
+    with pytest.raises(EmbeddingError):
+        load_identity(zipped(embedding=npy(person(1).vector), recogniser_sha256=npy(np.array(text))))
+
+
+@pytest.mark.parametrize("scale", [1e5, 1e18, 1e38])
+def test_lengths_that_no_recogniser_gives_are_refused(scale: float) -> None:
+    with pytest.raises(EmbeddingError, match="length"):
+        load_identity(npy(person(1).normalized.astype(np.float64) * scale))
+
+
+def test_identities_from_contents_open_files_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C2: a path, ~, bytes, BytesIO or an open file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_identity("~/anna.npz", person(1))
+    contents = (tmp_path / "anna.npz").read_bytes()
+    for source in ("~/anna.npz", contents, bytearray(contents), io.BytesIO(contents)):
+        assert np.array_equal(load_identity(source)[0].vector, person(1).vector)
+    with (tmp_path / "anna.npz").open("rb") as stream:
+        assert np.array_equal(load_identity(stream)[0].vector, person(1).vector)
+    for source in (None, 7, io.StringIO("text"), ["a"]):
+        with pytest.raises(EmbeddingError):
+            load_identity(source)  # type: ignore[arg-type]
+
+
+def test_damage_anywhere_is_an_embedding_error(tmp_path: Path) -> None:
+    """K6: 186 raw exceptions of 900 damaged files; seeded, so that a failure can be repeated."""
+    contents = save_identity(tmp_path / "a.npz", person(1)).read_bytes()
+    rng = np.random.default_rng(5)
+    for _ in range(600):
+        damaged = bytearray(contents)
+        for place in rng.integers(0, len(damaged), rng.integers(1, 9)):
+            damaged[place] = rng.integers(0, 256)
+        try:
+            identity, _ = load_identity(damaged[: rng.integers(1, len(damaged) + 1)] if rng.random() < 0.3 else damaged)
+        except EmbeddingError:
+            continue
+        assert 1e-6 < identity.norm <= 1e4

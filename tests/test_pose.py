@@ -27,13 +27,22 @@ from arc2face.pose.reader import (
     ROLL_LIMIT,
     YAW_LIMIT,
     PoseReader,
+    check_angles,
     check_normal_map,
-    clamp_angles,
     turntable_angles,
 )
 from arc2face.types import Expression
 from arc2face.weights.folder import ModelsFolder
-from tests.recipe3d import CHECKPOINT, PICKLE, geometry, golden, small_encoder, write_checkpoint, write_flame_pickle
+from tests.recipe3d import (
+    CHECKPOINT,
+    PICKLE,
+    flame_arrays,
+    geometry,
+    golden,
+    small_encoder,
+    write_checkpoint,
+    write_flame_pickle,
+)
 
 POSES = ((0.0, 0.0, 0.0), (30.0, -10.0, 5.0), (-60.0, 20.0, -15.0))
 
@@ -125,17 +134,27 @@ def test_signs_of_the_angles() -> None:
     assert (roll @ up)[0] < -0.4  # top of the head to the picture's left
 
 
-def test_clamps() -> None:
-    assert clamp_angles(200, -200, 200) == (YAW_LIMIT, -PITCH_LIMIT, ROLL_LIMIT)
-    assert clamp_angles(1, 2, 3) == (1, 2, 3)
-    with pytest.raises(PoseError):
-        clamp_angles(float("nan"), 0, 0)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 75.001, -1e9, 10**400, "abc", None, True, [1.0]])
+def test_angles_outside_the_range_are_refused(head_reader: PoseReader, value: Any) -> None:
+    """F13: an angle is never clamped without a word, and text is no angle."""
+    with pytest.raises(PoseError, match="yaw"):
+        check_angles(value, 0, 0)
+    with pytest.raises(PoseError, match="roll"):
+        head_reader.from_angles(0, 0, value, size=64)
+    with pytest.raises(PoseError, match="jaw"):
+        head_reader.from_angles(0, 0, 0, jaw=value, size=64)
+
+
+def test_angles_of_any_number_type_are_taken() -> None:
+    assert check_angles(np.float32(75), np.int64(-40), 30) == (YAW_LIMIT, -PITCH_LIMIT, ROLL_LIMIT)
 
 
 def test_turntable() -> None:
     assert turntable_angles(1) == ((0.0, 0.0, 0.0),)
     assert [yaw for yaw, _, _ in turntable_angles(5, yaw=40)] == [-40, -20, 0, 20, 40]
-    assert turntable_angles(2, yaw=500, pitch=10)[1] == (YAW_LIMIT, 10, 0)
+    assert turntable_angles(2, yaw=75, pitch=10)[1] == (YAW_LIMIT, 10, 0)
+    with pytest.raises(PoseError):
+        turntable_angles(2, yaw=500)
     for n in (0, 65, True):
         with pytest.raises(SettingsError):
             turntable_angles(n)
@@ -181,10 +200,9 @@ def test_normal_map_turns_with_the_sliders(head_reader: PoseReader) -> None:
     assert tuple(maps[0][0, 0]) == (127, 127, 127)
 
 
-def test_angles_are_clamped_and_repeatable(head_reader: PoseReader) -> None:
-    assert np.array_equal(
-        head_reader.from_angles(500, 0, 0, size=64), head_reader.from_angles(YAW_LIMIT, 0, 0, size=64)
-    )
+def test_angles_are_repeatable(head_reader: PoseReader) -> None:
+    twice = [head_reader.from_angles(YAW_LIMIT, 0, 0, size=64) for _ in range(2)]
+    assert np.array_equal(*twice)
 
 
 def test_shape_expression_and_jaw_change_the_head(head_reader: PoseReader) -> None:
@@ -248,6 +266,22 @@ def test_reading_a_reference(tmp_path: Path, angles: tuple[float, float, float])
     assert reading.shape.shape == (100,)
     same = reader.from_angles(*angles)  # after read, the sliders use the same head
     assert abs((same != 127).any(2).mean() - (reading.normal_map != 127).any(2).mean()) < 0.1
+
+
+def test_angles_draw_the_same_head_before_and_after_a_photo(tmp_path: Path) -> None:
+    """E2: where `generic_model.pkl` is another head than the checkpoint's, history decided which one was drawn."""
+    landmarks = face_in_photo((0, 0, 0))
+    root = write_assets(tmp_path, *fitting_camera((0, 0, 0), landmarks))
+    arrays = flame_arrays()
+    arrays["v_template"] = arrays["v_template"] * np.array([1.0, 1.3, 1.0])
+    write_flame_pickle(root / "emoca" / PICKLE, arrays)
+    reader = PoseReader([root])
+    before = reader.from_angles(20, 0, 0, size=64)
+    reader.read(photo(1), landmarks, photo(2), landmarks)
+    assert np.array_equal(reader.from_angles(20, 0, 0, size=64), before)
+    later = PoseReader([root])
+    later.read(photo(1), landmarks, photo(2), landmarks)
+    assert np.array_equal(later.from_angles(20, 0, 0, size=64), before)
 
 
 def test_landmarks_found_again_are_used(frontal_reader: PoseReader) -> None:

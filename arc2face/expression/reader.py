@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from arc2face import forks
 from arc2face.errors import WeightsError
 from arc2face.expression.mesh import FaceMesh, mediapipe_installed
 from arc2face.expression.smirk import SmirkEncoder
@@ -42,6 +43,7 @@ class ExpressionReader:
         self._encoder: SmirkEncoder | None = None
         self._mesh: FaceMesh | None = None
         self._mesh_problem = ""
+        forks.remake_in_child(self)
 
     @property
     def encoder(self) -> SmirkEncoder:
@@ -72,6 +74,12 @@ class ExpressionReader:
                 self._mesh.close()
             self._encoder = self._mesh = None
             self._mesh_problem = ""
+
+    def after_fork(self) -> None:
+        """In a forked child: a new lock, and MediaPipe is loaded again, for its threads do not exist there."""
+        self._lock = threading.Lock()
+        forks.abandon(self._mesh)
+        self._mesh = None
 
     def _box_points(
         self, rgb_u8: RgbU8, face: Face, landmarks68: ArrayLike | None

@@ -8,57 +8,37 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from arc2face import checks, forks
 from arc2face.errors import EmbeddingError, IncompatibleWeightsError, MissingWeightsError, NoFaceError, SettingsError
+from arc2face.faces import search
 from arc2face.faces.boxes import draw_boxes
 from arc2face.faces.face import Face
 from arc2face.faces.networks import load_detector, load_landmarks, load_recogniser
 from arc2face.faces.recogniser import check_recogniser, check_recogniser_file
+from arc2face.faces.search import DETECTION_LADDER
+from arc2face.faces.turns import quarter_turns, turn_face, turn_picture, turn_points
+from arc2face.pictures.loading import ImageSource, as_rgb_u8
 from arc2face.types import Float32Array, IdentityEmbedding, RgbU8
 
-__all__ = ["Face", "FaceAnalyser", "check_recogniser", "choose_face", "draw_boxes"]
+__all__ = ["DETECTION_LADDER", "Face", "FaceAnalyser", "check_recogniser", "choose_face", "draw_boxes"]
 
 logger = logging.getLogger(__name__)
 
-DETECTION_LADDER: tuple[tuple[float, int], ...] = (
-    (1.0, 640),
-    (1.0, 480),
-    (1.0, 320),
-    (1.0, 256),
-    (1.6, 480),
-    (1.6, 256),
-    (2.6, 480),
-)
-"""(canvas side / picture side, detector input in pixels), tried in order until a face is found.
-
-A face that fills the picture is too large for the detector's anchors at 640; smaller inputs and a wider black canvas
-make it fit. The first rung is what the original demos use.
-"""
-CANVAS_PICTURE = 1280
-"""Longest side in pixels of a picture that is laid on a canvas; larger ones are scaled down for the search."""
-MAX_SHARED = 0.6
-"""Share of the smaller box that may lie inside another face's box."""
 ONE_CLEAR_FACE = "Use a photo that shows one face clearly, upright and not too small."
-MAX_ASPECT = 16.0
-"""Beyond this ratio of sides the short side is padded, so that scaling down leaves it some pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Canvas:
-    """A picture, perhaps scaled down and laid on black: pixel p lies at p * scale + (left, top)."""
-
-    bgr_u8: NDArray[np.uint8]
-    left: int = 0
-    top: int = 0
-    scale: float = 1.0
+SURE = 0.97
+"""Score from which nobody asks whether the picture lies on its side."""
+CLOSE_ENOUGH = 48.0
+"""Side in the detector's pixels from which half its usual input shows which way up a face is."""
+TURN_GAIN = 0.03
+"""By how much a quarter turn must raise the score to be believed."""
 
 
 class FaceAnalyser:
@@ -73,14 +53,18 @@ class FaceAnalyser:
         recogniser_path: Path,
         landmarks_path: Path | None = None,
         providers: Sequence[str] | None = None,
+        device_id: int = 0,
     ) -> None:
+        """`providers`: onnxruntime's, None for CUDA where it has it. `device_id`: which CUDA device, from 0."""
         self.detector_path = Path(detector_path)
         self.recogniser_path = Path(recogniser_path)
         self.landmarks_path = Path(landmarks_path) if landmarks_path is not None else None
         self._providers = tuple(providers) if providers is not None else None
+        self._device_id = device_id
         self._lock = threading.RLock()
         self._nets: dict[str, Any] = {}
         self._recogniser_sha256: str | None = None
+        forks.remake_in_child(self)
 
     @classmethod
     def from_folder(cls, folder: Path, providers: Sequence[str] | None = None) -> FaceAnalyser:
@@ -111,26 +95,59 @@ class FaceAnalyser:
         """Names of the networks in memory: detector, recogniser, landmarks."""
         return tuple(sorted(self._nets))
 
-    def detect(self, rgb_u8: RgbU8, *, ladder: Sequence[tuple[float, int]] = DETECTION_LADDER) -> tuple[Face, ...]:
-        """All faces of the first ladder rung that finds any, largest first, without embeddings; empty when none.
+    def detect(
+        self,
+        rgb_u8: ImageSource,
+        *,
+        ladder: Sequence[tuple[float, int]] = DETECTION_LADDER,
+        turns: bool = True,
+    ) -> tuple[Face, ...]:
+        """The faces of the first ladder rung that finds any, likeliest first, without embeddings; empty when none.
+
+        The likeliest has the largest squared score times area; boxes that are hardly faces beside it are left out
+        (see `arc2face.faces.search.believable`), and at most eight are given.
 
         Args:
-            rgb_u8: (H, W, 3) uint8 RGB, upright.
+            rgb_u8: (H, W, 3) uint8 RGB, or anything `as_rgb_u8` takes.
             ladder: (canvas factor, detector input) pairs.
+            turns: where the score is low, the face not upright, or there is none, look at the picture's quarter turns
+                too. The faces' points are in pixels of the picture as it came in any case; theirs tell how it lies.
+
+        Raises:
+            ImageError: not a picture.
+            WeightsError: the detector is missing or damaged.
         """
-        bgr_u8 = np.ascontiguousarray(rgb_u8[:, :, ::-1])
-        with self._lock:
-            net = self._net("detector", lambda: load_detector(self.detector_path, self._providers))
-            for factor, size in _rungs(ladder, net.static_input_size):
-                canvas = _canvas(bgr_u8, factor)
-                boxes, points = net.detect(canvas.bgr_u8, input_size=(size, size))
-                faces = _faces(boxes, points, canvas)
-                if faces:
-                    return faces
-        return ()
+        picture = as_rgb_u8(rgb_u8)
+        found = self._look(picture, ladder)
+        if turns and _best(found) < SURE:
+            turn = self._way_up(picture, found)
+            turned = turn_picture(picture, turn)
+            again = self._look(turned, ladder) if turn else []
+            if again:
+                found = [turn_face(face, -turn, _size(turned)) for face in again]
+        return search.believable(found)
+
+    def closer(self, rgb_u8: RgbU8, face: Face) -> Face:
+        """The same face, found again in a crop twice its size when the detector saw it very small; else as it is.
+
+        In a large photo a small face has only a few pixels of the detector's input, too few for exact points.
+        """
+        crop = search.close_up(face, _size(rgb_u8))
+        if crop is None:
+            return face
+        left, top, right, bottom = crop
+        turn = quarter_turns(face)
+        part = turn_picture(np.ascontiguousarray(rgb_u8[top:bottom, left:right]), turn)
+        offset = np.array([left, top], np.float32)
+        again = [turn_face(found, -turn, _size(part)) for found in self._look(part, DETECTION_LADDER)]
+        moved = [replace(f, box=f.box + np.tile(offset, 2), points=f.points + offset) for f in again]
+        nearest = max(moved, key=lambda found: search.shared(found, face), default=None)
+        if nearest is None or search.shared(nearest, face) < 0.3 * max(face.area, nearest.area):
+            return face
+        return replace(face, box=nearest.box, points=nearest.points)
 
     def embed(self, rgb_u8: RgbU8, face: Face) -> IdentityEmbedding:
-        """ArcFace embedding of one detected face, with the recogniser's hash.
+        """ArcFace embedding of one detected face, with the recogniser's hash. Small faces get a second look.
 
         Raises:
             EmbeddingError: the five points are unusable, or the network returned NaN or zeros.
@@ -138,9 +155,12 @@ class FaceAnalyser:
         if not np.isfinite(face.points).all() or float(np.ptp(face.points, axis=0).max()) < 1.0:
             raise EmbeddingError("The face's five points are unusable; detect the face again in a clearer picture.")
         digest = self.recogniser_sha256
+        face = self.closer(rgb_u8, face)
         bgr_u8 = np.ascontiguousarray(rgb_u8[:, :, ::-1])
         with self._lock:
-            net = self._net("recogniser", lambda: load_recogniser(self.recogniser_path, self._providers))
+            net = self._net(
+                "recogniser", lambda: load_recogniser(self.recogniser_path, self._providers, self._device_id)
+            )
             vector = net.get(bgr_u8, _insight_face(face))
         return IdentityEmbedding(np.asarray(vector, np.float32), digest)
 
@@ -153,13 +173,17 @@ class FaceAnalyser:
         path = self.landmarks_path
         if path is None:
             raise MissingWeightsError("The landmark network 1k3d68.onnx is missing. Run: arc2face download pose")
-        bgr_u8 = np.ascontiguousarray(rgb_u8[:, :, ::-1])
+        face = self.closer(rgb_u8, face)
+        turn = quarter_turns(face)  # the network knows upright faces only
+        turned = turn_picture(rgb_u8, turn)
+        lying = turn_face(face, turn, _size(rgb_u8))
+        bgr_u8 = np.ascontiguousarray(turned[:, :, ::-1])
         with self._lock:
-            net = self._net("landmarks", lambda: load_landmarks(path, self._providers))
-            points = np.asarray(net.get(bgr_u8, _insight_face(face)), np.float32)
+            net = self._net("landmarks", lambda: load_landmarks(path, self._providers, self._device_id))
+            points = np.asarray(net.get(bgr_u8, _insight_face(lying)), np.float32)
         if points.shape[0] != 68:
             raise IncompatibleWeightsError(f"{path.name} gives {points.shape[0]} points instead of 68.")
-        return np.ascontiguousarray(points[:, :2])
+        return np.ascontiguousarray(turn_points(points[:, :2], -turn, _size(turned)))
 
     def analyse(self, rgb_u8: RgbU8, face: Face, *, embed: bool = True, landmarks: bool = False) -> Face:
         """The same face with embedding and, or landmarks filled in."""
@@ -174,6 +198,42 @@ class FaceAnalyser:
         with self._lock:
             self._nets.clear()
 
+    def after_fork(self) -> None:
+        """In a forked child: the networks' threads do not exist there, so they are loaded again."""
+        self._lock = threading.RLock()
+        forks.abandon(self._nets)
+        self._nets = {}
+
+    def _look(self, picture: RgbU8, ladder: Sequence[tuple[float, int]]) -> list[Face]:
+        """What the first rung that sees anything sees."""
+        bgr_u8 = np.ascontiguousarray(picture[:, :, ::-1])
+        with self._lock:
+            load = lambda: load_detector(self.detector_path, self._providers, self._device_id)  # noqa: E731
+            net = self._net("detector", load)
+            for factor, size in search.rungs(ladder, net.static_input_size):
+                canvas = search.canvas_of(bgr_u8, factor)
+                boxes, points = net.detect(canvas.bgr_u8, input_size=(size, size))
+                faces = search.faces_of(boxes, points, canvas)
+                if faces:
+                    return faces
+        return []
+
+    def _way_up(self, picture: RgbU8, found: Sequence[Face]) -> int:
+        """How many quarter turns show the most certain upright face; 0 unless one is clearly better."""
+        part, ladder = picture, search.TURNED_LADDER
+        if found:
+            likeliest = search.believable(found)[0]
+            # very small faces say little about which way up they are; a crop around the likeliest one does
+            left, top, right, bottom = search.close_up(likeliest, _size(picture)) or (0, 0, *_size(picture)[::-1])
+            part = picture[top:bottom, left:right]
+            half = search.INPUT_SIDE // 2
+            ladder = ((1.0, half if search.seen_side(likeliest, _size(part), half) >= CLOSE_ENOUGH else 2 * half),)
+        scores = [_best(self._look(turn_picture(part, turn), ladder)) for turn in range(4)]
+        if part.shape == picture.shape:
+            scores[0] = max(scores[0], _best(found))
+        turn = max(range(4), key=lambda turn: scores[turn])
+        return turn if scores[turn] > scores[0] + TURN_GAIN else 0
+
     def _net(self, name: str, load: Callable[[], Any]) -> Any:
         if name not in self._nets:
             logger.info("loading the face %s", name)
@@ -184,7 +244,7 @@ class FaceAnalyser:
 def choose_face(
     faces: Sequence[Face], pick: int | None = None, picture: str = "the picture", advice: str = ONE_CLEAR_FACE
 ) -> Face:
-    """The face with number `pick` (0-based, as on the preview minus one), or the largest.
+    """The face with number `pick` (0-based, as on the preview minus one), or the likeliest.
 
     Raises:
         NoFaceError: `faces` is empty; the message names `picture` and ends with `advice`.
@@ -194,78 +254,23 @@ def choose_face(
         raise NoFaceError(f"No face was found in {picture}. {advice}")
     if pick is None:
         return faces[0]
-    if isinstance(pick, bool) or not 0 <= pick < len(faces):
+    pick = checks.whole("A face number", pick, (-1000, 1000))
+    if not 0 <= pick < len(faces):
         raise SettingsError(f"There is no face number {pick + 1} in {picture}; it shows {len(faces)}.")
     return faces[pick]
-
-
-def _rungs(ladder: Sequence[tuple[float, int]], fixed: tuple[int, int] | None) -> Iterator[tuple[float, int]]:
-    """The ladder; for a detector of fixed input size a wider canvas takes the place of a smaller input."""
-    seen: set[float] = set()
-    for factor, size in ladder:
-        if fixed is None:
-            yield factor, size
-            continue
-        wider = factor * max(1.0, fixed[0] / size)
-        if wider not in seen:
-            seen.add(wider)
-            yield wider, fixed[0]
-
-
-def _canvas(bgr_u8: NDArray[np.uint8], factor: float) -> _Canvas:
-    height, width = bgr_u8.shape[:2]
-    if factor == 1.0 and max(height, width) <= MAX_ASPECT * min(height, width):
-        return _Canvas(bgr_u8)
-    # the detector sees a few hundred pixels; a wide canvas around a huge picture would only fill memory
-    scale = min(1.0, CANVAS_PICTURE / max(height, width))
-    if scale < 1.0:
-        smaller = Image.fromarray(bgr_u8).resize(
-            (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX
-        )
-        bgr_u8 = np.asarray(smaller)
-        height, width = bgr_u8.shape[:2]
-    least = int(np.ceil(max(height, width) / MAX_ASPECT))
-    new_height, new_width = round(max(height, least) * factor), round(max(width, least) * factor)
-    top, left = (new_height - height) // 2, (new_width - width) // 2
-    canvas = np.zeros((new_height, new_width, 3), np.uint8)
-    canvas[top : top + height, left : left + width] = bgr_u8
-    return _Canvas(canvas, left, top, scale)
-
-
-def _faces(boxes: NDArray[Any], points: NDArray[Any] | None, canvas: _Canvas) -> tuple[Face, ...]:
-    if points is None:
-        return ()
-    offset = np.array([canvas.left, canvas.top], np.float32)
-    found: list[Face] = []
-    for row, five in zip(boxes, points, strict=True):
-        box = ((np.asarray(row[:4]) - np.tile(offset, 2)) / canvas.scale).astype(np.float32)
-        five_points = ((np.asarray(five) - offset) / canvas.scale).astype(np.float32)
-        usable = bool(np.isfinite(box).all() and np.isfinite(five_points).all())
-        if usable and box[2] - box[0] >= 2 and box[3] - box[1] >= 2:
-            found.append(Face(box, five_points, float(row[4])))
-    found = _without_nested(found)
-    found.sort(key=lambda face: face.area, reverse=True)
-    return tuple(replace(face, index=index) for index, face in enumerate(found))
-
-
-def _without_nested(faces: list[Face]) -> list[Face]:
-    """Drop boxes that lie mostly inside a more certain one: a weak detector sees parts of a face as faces.
-
-    The detector's own suppression compares intersection over union, which a small box inside a large one passes.
-    """
-    kept: list[Face] = []
-    for face in sorted(faces, key=lambda face: face.score, reverse=True):
-        if all(_shared(face, other) <= MAX_SHARED * min(face.area, other.area) for other in kept):
-            kept.append(face)
-    return kept
-
-
-def _shared(a: Face, b: Face) -> float:
-    low, high = np.maximum(a.box[:2], b.box[:2]), np.minimum(a.box[2:], b.box[2:])
-    return float(np.prod(np.maximum(high - low, 0.0)))
 
 
 def _insight_face(face: Face) -> Any:
     from insightface.app.common import Face as InsightFace
 
     return InsightFace(bbox=face.box.copy(), kps=face.points.copy(), det_score=face.score)
+
+
+def _size(picture: NDArray[Any]) -> tuple[int, int]:
+    return int(picture.shape[0]), int(picture.shape[1])
+
+
+def _best(faces: Sequence[Face]) -> float:
+    """Score of the likeliest face; one that is not upright counts for nothing."""
+    likely = search.believable(faces)
+    return likely[0].score if likely and not quarter_turns(likely[0]) else 0.0

@@ -13,7 +13,8 @@ class Face:
 
     `box`: (4,) float32 x0, y0, x1, y1; may reach beyond the picture. `points`: (5, 2) float32 x, y: the two eyes, the
     nose tip and the two mouth corners, left side of the picture first. `score`: detector confidence, 0 to 1.
-    `landmarks68`: (68, 2) float32 or None. `index`: place in the list of faces, largest first, from 0.
+    `landmarks68`: (68, 2) float32 or None. `index`: place in the list of faces, likeliest first, from 0.
+    Where a photo lies on its side, so do the points.
     """
 
     box: Float32Array

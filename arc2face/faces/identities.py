@@ -6,11 +6,13 @@ A file holds the embedding and which recogniser made it, never a picture.
 from __future__ import annotations
 
 import io
+import os
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +20,24 @@ from numpy.typing import NDArray
 from arc2face import checks
 from arc2face.errors import EmbeddingError
 from arc2face.faces.face import Face
+from arc2face.pictures.loading import Readable
 from arc2face.pictures.recipes import app_version
 from arc2face.settings import COMBINE_METHODS, CombineMethod
 from arc2face.types import EMBEDDING_SIZE, Float32Array, IdentityEmbedding
 from arc2face.weights.store import replace_with
+
+IdentitySource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Readable"
 
 OUTLIER_COSINE = 0.3
 """A photo whose cosine to the others falls below this is flagged. Pictures of one person usually reach 0.5 to 0.8."""
 USUAL_NORM = (5.0, 60.0)
 """Length range of embeddings as ArcFace networks give them."""
 MAX_IDENTITY_BYTES = 1 << 20
+"""Most bytes of a file, and of everything in it once unpacked."""
+MAX_ENTRIES = 16
+MAX_NORM = 1e4
+"""Longest embedding that is believed; squares of much longer ones overflow."""
+MAX_PHOTOS = 10_000
 FORMAT = "arc2face-identity"
 
 
@@ -83,7 +93,7 @@ def combine(
     return IdentityReport(identity, cosines, tuple(outliers), tuple(used), tuple(report_warnings), tuple(faces))
 
 
-def save_identity(path: Path, identity: IdentityEmbedding) -> Path:
+def save_identity(path: str | os.PathLike[str], identity: IdentityEmbedding) -> Path:
     """Write an identity as `.npz` (the suffix is added when missing); appears whole or not at all.
 
     Entries: format, embedding (512,) float32, recogniser_sha256 (may be empty), photos, app_version.
@@ -91,7 +101,7 @@ def save_identity(path: Path, identity: IdentityEmbedding) -> Path:
     Raises:
         StorageError: the file cannot be written.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix.lower() != ".npz":
         target = target.with_name(target.name + ".npz")
     with replace_with(target) as temporary, temporary.open("wb") as stream:
@@ -106,28 +116,30 @@ def save_identity(path: Path, identity: IdentityEmbedding) -> Path:
     return target
 
 
-def load_identity(path: Path, recogniser_sha256: str | None = None) -> tuple[IdentityEmbedding, tuple[str, ...]]:
+def load_identity(
+    path: IdentitySource, recogniser_sha256: str | None = None
+) -> tuple[IdentityEmbedding, tuple[str, ...]]:
     """Read an identity saved by `save_identity`, or a bare `.npy` of 512 numbers.
 
     Args:
-        path: the file; pickled content is refused.
+        path: the file (`~` counts), its contents, or an open binary file; pickled content is refused.
         recogniser_sha256: hash of the recogniser in use, to compare with the file's.
 
     Returns:
         The identity, and warnings (one sentence each) about its length or recogniser.
 
     Raises:
-        EmbeddingError: not such a file, wrong shape, NaN, or all zeros.
+        EmbeddingError: not such a file, wrong shape, NaN, all zeros, longer than MAX_NORM, or larger than
+            MAX_IDENTITY_BYTES, as a file or unpacked.
     """
-    contents = _read(Path(path))
+    contents = _read(path)
     bare = not contents.startswith(b"PK")
     entries = {"embedding": _array(contents)} if bare else _entries(contents)
     if "embedding" not in entries:
         raise EmbeddingError("The identity file holds no embedding. Save the identity again.")
     vector = _vector(entries["embedding"])
-    made_by = str(entries["recogniser_sha256"]) if "recogniser_sha256" in entries else ""
-    photos = _photos(entries.get("photos"))
-    identity = IdentityEmbedding(vector, made_by or None, photos)
+    made_by = _digest(entries.get("recogniser_sha256"))
+    identity = IdentityEmbedding(vector, made_by, _photos(entries.get("photos")))
     return identity, tuple(_warnings(identity, recogniser_sha256))
 
 
@@ -179,30 +191,56 @@ def _combined(embeddings: Sequence[IdentityEmbedding], method: CombineMethod) ->
     return IdentityEmbedding((centre / length * norm).astype(np.float32), digest, photos)
 
 
-def _read(path: Path) -> bytes:
-    name = f"The identity file {path.name!r}"
+def _read(source: IdentitySource) -> bytes:
+    name = "The identity file"
     try:
-        size = path.stat().st_size
-        if not 0 < size <= MAX_IDENTITY_BYTES:
-            raise EmbeddingError(f"{name} has {size} bytes; an identity has a few thousand. Choose another file.")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
+        if isinstance(source, bytes | bytearray | memoryview):
+            contents = bytes(source)
+        elif isinstance(source, str | os.PathLike):
+            path = Path(source).expanduser()
+            name = f"The identity file {path.name!r}"
+            if not path.is_file():
+                raise EmbeddingError(f"{name} does not exist, or is not a file. Choose a saved identity.")
+            with path.open("rb") as stream:
+                contents = stream.read(MAX_IDENTITY_BYTES + 1)
+        else:
+            contents = bytes(source.read(MAX_IDENTITY_BYTES + 1))
+    except (OSError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise EmbeddingError(f"{name} cannot be read. Choose a saved identity (.npz) or a .npy file.") from error
+    if not 0 < len(contents) <= MAX_IDENTITY_BYTES:
+        much = "is empty" if not contents else f"has more than {MAX_IDENTITY_BYTES >> 20} MB"
+        raise EmbeddingError(f"{name} {much}; an identity has a few thousand bytes. Choose another file.")
+    return contents
 
 
 def _entries(contents: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive. What it claims about sizes is not believed: reading stops at the limit."""
+    found: dict[str, NDArray[Any]] = {}
+    left = MAX_IDENTITY_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(contents)) as archive:
-            # the unpacked sizes are checked first: a small archive can unpack to gigabytes
-            if sum(item.file_size for item in archive.infolist()) > MAX_IDENTITY_BYTES:
-                raise EmbeddingError("The identity file is far too large inside. Choose a saved identity.")
-            return {
-                item.filename.removesuffix(".npy"): _array(archive.read(item))
-                for item in archive.infolist()
-                if item.filename.endswith(".npy")
-            }
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+            items = archive.infolist()
+            if len(items) > MAX_ENTRIES or sum(item.file_size for item in items) > left:
+                raise _too_large()
+            for item in items:
+                if item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise EmbeddingError("The identity file is packed in an unusual way. Choose a saved identity.")
+                with archive.open(item) as member:
+                    data = member.read(left + 1)
+                left -= len(data)
+                if left < 0:
+                    raise _too_large()
+                if item.filename.endswith(".npy"):
+                    found[item.filename.removesuffix(".npy")] = _array(data)
+    except EmbeddingError:
+        raise
+    except Exception as error:  # zipfile raises a dozen types on damaged archives
         raise EmbeddingError("The identity file is damaged or not an .npz file. Choose another one.") from error
+    return found
+
+
+def _too_large() -> EmbeddingError:
+    return EmbeddingError("The identity file is far too large inside. Choose a saved identity.")
 
 
 def _array(contents: bytes) -> NDArray[Any]:
@@ -233,14 +271,28 @@ def _vector(array: NDArray[Any]) -> Float32Array:
         raise EmbeddingError(
             f"An identity embedding has {EMBEDDING_SIZE} numbers; this file holds {array.dtype} of shape {array.shape}."
         )
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32).reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        vector = array.astype(np.float32).reshape(-1)
+        norm = float(np.linalg.norm(vector.astype(np.float64)))
+    if np.isfinite(norm) and norm > MAX_NORM:
+        raise EmbeddingError(
+            f"The embedding in this file has length {norm:.3g}; no recogniser gives such. Make it again from photos."
+        )
+    return vector
+
+
+def _digest(value: NDArray[Any] | None) -> str | None:
+    """The recogniser's hash, None when the file does not say; text that is no hash is refused."""
+    text = "" if value is None else str(value)
+    if text and not re.fullmatch("[0-9a-f]{64}", text):
+        raise EmbeddingError("The identity file is damaged: what names its recogniser is no hash. Save it again.")
+    return text or None
 
 
 def _photos(value: NDArray[Any] | None) -> int:
     if value is None or value.dtype.kind not in "iu" or value.size != 1:
         return 1
-    return max(1, int(value.reshape(-1)[0]))
+    return min(MAX_PHOTOS, max(1, int(value.reshape(-1)[0])))
 
 
 def _warnings(identity: IdentityEmbedding, recogniser_sha256: str | None) -> list[str]:

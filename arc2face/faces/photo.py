@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from arc2face import forks
 from arc2face.faces.analyser import ONE_CLEAR_FACE, FaceAnalyser, choose_face
 from arc2face.faces.face import Face
-from arc2face.pictures.loading import ImageSource, load_rgb_u8
+from arc2face.pictures.loading import ImageSource, as_rgb_u8
 from arc2face.types import Float32Array, IdentityEmbedding, RgbU8
 
 T = TypeVar("T")
@@ -25,15 +27,20 @@ class Photo:
     """
 
     def __init__(self, source: ImageSource, name: str = "the picture") -> None:
-        """`source`: whatever `load_rgb_u8` takes. Files are decoded when pixels are first needed, others now."""
+        """`source`: whatever `as_rgb_u8` takes. Files are decoded when pixels are first needed, others now."""
         self.name = name
-        self.path = Path(source).expanduser() if isinstance(source, str | Path) else None
-        self._pixels: RgbU8 | None = None if isinstance(source, str | Path) else load_rgb_u8(source)
+        self.path = Path(source) if isinstance(source, str | os.PathLike) else None
+        self._pixels: RgbU8 | None = None if self.path is not None else as_rgb_u8(source, name[:1].upper() + name[1:])
         self._lock = threading.RLock()
         self._analyser: FaceAnalyser | None = None
         self._faces: tuple[Face, ...] | None = None
         self._embeddings: dict[int, IdentityEmbedding] = {}
         self._landmarks: dict[int, Float32Array] = {}
+        forks.remake_in_child(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: a new lock."""
+        self._lock = threading.RLock()
 
     @classmethod
     def of(cls, picture: Photo | ImageSource, name: str | None = None) -> Photo:
@@ -49,7 +56,7 @@ class Photo:
         with self._lock:
             if self._pixels is None:
                 assert self.path is not None
-                self._pixels = load_rgb_u8(self.path)
+                self._pixels = as_rgb_u8(self.path)
             return self._pixels
 
     @property

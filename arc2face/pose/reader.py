@@ -7,7 +7,6 @@ world-space normals. `emoca` does the work; this module aligns, checks and expla
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arc2face import checks, forks
 from arc2face.errors import (
     CorruptWeightsError,
     IncompatibleWeightsError,
     MissingWeightsError,
     NoFaceError,
     PoseError,
-    SettingsError,
 )
 from arc2face.pose.values import (
     ALIGNED_SIZE,
@@ -32,8 +31,9 @@ from arc2face.pose.values import (
     YAW_LIMIT,
     Landmarks,
     PoseReading,
+    check_angles,
+    check_jaw,
     check_normal_map,
-    clamp_angles,
     turntable_angles,
 )
 from arc2face.types import Expression, Float32Array, RgbU8
@@ -50,8 +50,8 @@ __all__ = [
     "YAW_LIMIT",
     "PoseReader",
     "PoseReading",
+    "check_angles",
     "check_normal_map",
-    "clamp_angles",
     "turntable_angles",
 ]
 
@@ -71,11 +71,16 @@ class PoseReader:
         self._folders = [
             path for folder in many for path in ([folder] if folder.name == "emoca" else [folder / "emoca", folder])
         ]
-        self._device = device if device.startswith("cuda") else "cpu"
+        self.device = device if device.startswith("cuda") else "cpu"
         self._cache_dir = cache_dir
         self._lock = threading.RLock()
         self._model: emoca.Emoca | None = None
         self._head: tuple[emoca.Emoca, FacePoints] | None = None
+        forks.remake_in_child(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: a new lock; what is loaded stays, for it has no threads."""
+        self._lock = threading.RLock()
 
     @classmethod
     def of_models(cls, models: ModelsFolder, device: str = "cpu") -> PoseReader:
@@ -154,40 +159,36 @@ class PoseReader:
         Needs the head only: FLAME's `generic_model.pkl`, any file of that format, or a checkpoint that carries one.
 
         Args:
-            yaw: degrees, clamped to YAW_LIMIT; positive turns to the picture's right.
-            pitch: degrees, clamped to PITCH_LIMIT; positive looks down.
-            roll: degrees, clamped to ROLL_LIMIT; positive tilts the top of the head to the picture's left.
+            yaw: degrees, within +-YAW_LIMIT; positive turns to the picture's right.
+            pitch: degrees, within +-PITCH_LIMIT; positive looks down.
+            roll: degrees, within +-ROLL_LIMIT; positive tilts the top of the head to the picture's left.
             shape: (100,) FLAME shape coefficients, the average head when None.
             expression: Expression (its jaw counts, its eyelids have no place in FLAME) or (50,) coefficients.
-            jaw: further opening of the mouth in degrees, clamped to 0..JAW_LIMIT.
+            jaw: further opening of the mouth in degrees, 0 to JAW_LIMIT.
             size: side of the picture in pixels, 32 to 2048.
 
         Returns:
             (size, size, 3) uint8 normal map, background 127.
 
         Raises:
-            PoseError: a number is not finite, or an array has a wrong length.
+            PoseError: a number is not finite or outside its range, or an array has a wrong length.
             SettingsError: the size is outside its range.
             WeightsError: as for `load`.
         """
         from arc2face.pose.reading import draw_angles
 
-        if isinstance(size, bool) or not 32 <= size <= 2048:
-            raise SettingsError(f"The normal map's size must lie between 32 and 2048, not {size}.")
-        angles = clamp_angles(yaw, pitch, roll)
-        if not math.isfinite(jaw):
-            raise PoseError("The jaw opening must be a finite number of degrees.")
+        size = checks.whole("The normal map's size in pixels", size, (32, 2048))
+        angles, opening = check_angles(yaw, pitch, roll), check_jaw(jaw)
         model, points = self._drawable()
         with _explained():
-            return draw_angles(model, points, angles, shape, expression, max(0.0, min(JAW_LIMIT, float(jaw))), size)
+            return draw_angles(model, points, angles, shape, expression, opening, size)
 
     def _loaded(self) -> emoca.Emoca:
         import emoca
 
         with self._lock, _explained():
             if self._model is None:
-                self._model = emoca.load(self._folders, device=self._device, cache_dir=self._cache())
-                self._head = None  # photos and sliders then share one head
+                self._model = emoca.load(self._folders, device=self.device, cache_dir=self._cache())
             return self._model
 
     def _drawable(self) -> tuple[emoca.Emoca, FacePoints]:
@@ -195,7 +196,8 @@ class PoseReader:
 
         with self._lock, _explained():
             if self._head is None:
-                model = self._model or emoca.load_geometry(self._folders, device=self._device, cache_dir=self._cache())
+                # always the same files, whether or not a photo was read before: the same angles, the same picture
+                model = emoca.load_geometry(self._folders, device=self.device, cache_dir=self._cache())
                 self._head = model, self._points(model)
             return self._head
 

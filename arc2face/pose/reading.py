@@ -114,7 +114,7 @@ def draw_angles(
     jaw: float,
     size: int,
 ) -> RgbU8:
-    """See `PoseReader.from_angles`; angles are clamped degrees here, `jaw` is in degrees."""
+    """See `PoseReader.from_angles`; angles are checked degrees here, `jaw` is in degrees."""
     opening = np.array([math.radians(jaw), 0, 0], np.float32)
     if isinstance(expression, Expression):
         opening, expression = opening + expression.jaw, expression.components

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arc2face import checks
-from arc2face.errors import PoseError
+from arc2face.errors import PoseError, SettingsError
 from arc2face.settings import PITCH_LIMIT, ROLL_LIMIT, TURNTABLE_COUNT_RANGE, TURNTABLE_WIDEST, YAW_LIMIT
 from arc2face.types import Float32Array, RgbU8
 
-__all__ = ["PoseReading", "check_normal_map", "clamp_angles", "turntable_angles"]
+__all__ = ["PoseReading", "check_angles", "check_jaw", "check_normal_map", "turntable_angles"]
 
 JAW_LIMIT = 30.0
 """Largest jaw opening in degrees."""
@@ -53,17 +52,29 @@ class PoseReading:
     pose: Float32Array
 
 
-def clamp_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, float]:
-    """Angles in degrees brought into the range the ControlNet was trained for.
+def check_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, float]:
+    """Angles in degrees as floats, refused (never clamped) outside what the ControlNet was trained for.
 
     Raises:
-        PoseError: an angle is NaN or infinite.
+        PoseError: an angle is not a finite number, or lies outside +-YAW_LIMIT, +-PITCH_LIMIT or +-ROLL_LIMIT.
     """
-    if not all(math.isfinite(angle) for angle in (yaw, pitch, roll)):
-        raise PoseError("Yaw, pitch and roll must be finite numbers of degrees.")
-    limits = (YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT)
-    clamped = [max(-limit, min(limit, float(angle))) for angle, limit in zip((yaw, pitch, roll), limits, strict=True)]
-    return clamped[0], clamped[1], clamped[2]
+    return (
+        _degrees("The turn (yaw) in degrees", yaw, (-YAW_LIMIT, YAW_LIMIT)),
+        _degrees("The nod (pitch) in degrees", pitch, (-PITCH_LIMIT, PITCH_LIMIT)),
+        _degrees("The tilt (roll) in degrees", roll, (-ROLL_LIMIT, ROLL_LIMIT)),
+    )
+
+
+def check_jaw(jaw: float) -> float:
+    """A jaw opening in degrees as a float. Raises PoseError unless it is a number from 0 to JAW_LIMIT."""
+    return _degrees("The jaw opening in degrees", jaw, (0.0, JAW_LIMIT))
+
+
+def _degrees(name: str, value: object, limits: tuple[float, float]) -> float:
+    try:
+        return checks.number(name, value, limits)
+    except SettingsError as error:
+        raise PoseError(str(error)) from error
 
 
 def check_normal_map(rgb_u8: RgbU8) -> None:
@@ -95,15 +106,17 @@ def turntable_angles(
 
     Args:
         n: how many, 1 to 64; one alone is frontal.
-        yaw: the outermost angle in degrees, clamped to YAW_LIMIT.
-        pitch: degrees, the same for all, clamped to PITCH_LIMIT.
+        yaw: the outermost angle in degrees, within YAW_LIMIT.
+        pitch: degrees, the same for all, within PITCH_LIMIT.
 
     Returns:
         n tuples (yaw, pitch, roll) for `PoseReader.from_angles`.
 
     Raises:
         SettingsError: n is outside its range.
+        PoseError: an angle is.
     """
     n = checks.whole("The number of angles", n, TURNTABLE_COUNT_RANGE)
     steps = [0.0] if n == 1 else [2.0 * k / (n - 1) - 1.0 for k in range(n)]
-    return tuple(clamp_angles(yaw * step, pitch, 0.0) for step in steps)
+    yaw, pitch, roll = check_angles(yaw, pitch, 0.0)
+    return tuple((yaw * step, pitch, roll) for step in steps)
