@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "Photo | ImageSource"
 """A photo, whose findings are kept, or any picture, which is looked at anew."""
-FACE_FOLDER = "antelopev2"
 AVATARS_ONLY = (
     "The small models in use know drawn avatars only; for photos of people, fetch the full ones: "
     "arc2face download identity"
@@ -58,10 +57,10 @@ class Perception:
         """Detector, recogniser and landmarks. Raises MissingWeightsError or WrongRecogniserError."""
         with self._lock:
             if self._faces is None:
-                detector = self.models.require(f"{FACE_FOLDER}/scrfd_10g_bnkps.onnx")
-                check_recogniser(detector.parent)
-                recogniser = self.models.require(f"{FACE_FOLDER}/arcface.onnx")
-                landmarks = self.models.find(f"{FACE_FOLDER}/1k3d68.onnx")
+                detector = self.models.need("detector")
+                check_recogniser((self.models.locate("arcface") or detector).parent)
+                recogniser = self.models.need("arcface")
+                landmarks = self.models.locate("landmarks")
                 self._faces = FaceAnalyser(detector, recogniser, landmarks, _providers(self.runtime))
             return self._faces
 
@@ -138,16 +137,15 @@ class Perception:
 
     def pose_folders(self) -> tuple[Path, ...]:
         """Where EMOCA's and FLAME's files may lie."""
-        places = [place / "emoca" for place in self.models.places]
-        return (*places, *self.models.also)
+        return self.models.places
 
     def _expression_reader(self) -> ExpressionReader:
         from arc2face.expression.reader import ExpressionReader
 
         with self._lock:
             if self._expressions is None:
-                smirk = self.models.require("smirk/SMIRK_em1.pt", "smirk/SMIRK_em1.safetensors", feature="expression")
-                landmarker = self.models.find("smirk/face_landmarker.task")
+                smirk = self.models.need("smirk")
+                landmarker = self.models.locate("mediapipe")
                 self._expressions = ExpressionReader(smirk, landmarker, self.runtime.device)
             return self._expressions
 
