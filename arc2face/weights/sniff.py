@@ -17,11 +17,11 @@ from arc2face.weights.jsonfile import parse_json
 from arc2face.weights.shards import parts_of
 from arc2face.weights.spellings import is_index
 
-__all__ = ["read_safetensors_header", "what_is_wrong"]
+__all__ = ["ZIP_FAULTS", "read_safetensors_header", "what_is_wrong"]
 
 _HEADER_LIMIT = 16 << 20
 _JSON_LIMIT = 32 << 20
-_ZIP_FAULTS = (
+ZIP_FAULTS = (
     zipfile.BadZipFile,
     OSError,
     ValueError,
@@ -31,6 +31,7 @@ _ZIP_FAULTS = (
     OverflowError,
     struct.error,
 )
+"""What the standard zip reader raises for damaged files, already for one flipped bit in the directory."""
 
 
 def what_is_wrong(path: Path, name: str | None = None) -> str | None:
@@ -99,7 +100,7 @@ def _zip(path: Path, head: bytes) -> str | None:
         with zipfile.ZipFile(path) as archive:
             if not archive.namelist():
                 return "it is an empty zip file"
-    except _ZIP_FAULTS:
+    except ZIP_FAULTS:
         return "its zip directory is missing: it was cut off or damaged"
     return None
 

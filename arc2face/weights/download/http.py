@@ -1,4 +1,4 @@
-"""One URL to one file over HTTP: resumable, patient, and never half done.
+"""One plain address to one file: resumable, patient, and never half done. For what does not live on the hub.
 
 Bytes go to `NAME.part`; beside it `NAME.part.json` notes which version they belong to (ETag or Last-Modified). An
 interrupted transfer goes on with a Range request that is valid for that version only; when the server has another
@@ -21,16 +21,16 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from arc2face.errors import DownloadError, StorageError
+from arc2face.errors import CorruptWeightsError, DownloadError, StorageError
+from arc2face.weights.jsonfile import read_json
 
-__all__ = ["Fetched", "NotThereError", "Patience", "VerificationError", "fetch_url", "head", "open_url"]
+__all__ = ["NotThereError", "Patience", "VerificationError", "fetch_url", "open_url", "size_at"]
 
 _BLOCK = 1 << 18
-_KEPT_HEADERS = ("x-linked-etag", "x-repo-commit")
 _USER_AGENT = "arc2face-downloader"
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DROPPED = (OSError, http.client.HTTPException, TimeoutError)
@@ -59,50 +59,28 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass(slots=True)
-class Fetched:
-    """What a finished transfer said: headers of every hop (lower case, later hops win, redirects included)."""
-
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    bytes: int = 0
-
-
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, keeps the headers of each hop, and never shows a token to another host."""
-
-    def __init__(self, seen: dict[str, str]) -> None:
-        self.seen = seen
+    """Python 3.10 does not know 308, which only differs from 307 for requests that carry a body."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        self.seen.update({k.lower(): v for k, v in headers.items()})
-        # Python 3.10 does not know 308, which only differs from 307 for requests that carry a body.
         new = super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
         if new is not None:
-            same_host = (new.type, new.host) == (req.type, req.host)
-            for name, value in req.unredirected_hdrs.items():
-                if name != "Host" and (name != "Authorization" or same_host):
-                    new.add_unredirected_header(name, value)
             new.method = req.get_method()
         return new
 
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
-def open_url(
-    url: str, headers: Mapping[str, str], timeout: float, seen: dict[str, str], method: str = "GET"
-) -> http.client.HTTPResponse:
-    """Opens a URL, following redirects. `seen` collects the headers of every hop. Raises urllib's errors."""
+def open_url(url: str, headers: Mapping[str, str], timeout: float, method: str = "GET") -> http.client.HTTPResponse:
+    """Opens an http(s) address, following redirects. Raises urllib's errors."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url} is not an http or https address.")
-    request = urllib.request.Request(url, method=method)
-    for name, value in {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}.items():
-        request.add_unredirected_header(name, value)
-    handlers: list[Any] = [_Redirects(seen), urllib.request.HTTPSHandler(context=_tls())]
-    response = urllib.request.build_opener(*handlers).open(request, timeout=timeout)
-    seen.update({k.lower(): v for k, v in response.headers.items()})
-    return response
+    asked = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
+    request = urllib.request.Request(url, headers=asked, method=method)
+    handlers: list[Any] = [_Redirects(), urllib.request.HTTPSHandler(context=_tls())]
+    return urllib.request.build_opener(*handlers).open(request, timeout=timeout)
 
 
 @functools.cache
@@ -114,12 +92,12 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-def head(url: str, headers: Mapping[str, str], timeout: float = 15.0) -> dict[str, str] | None:
-    """Headers of every hop to `url` without its body, or None when the server cannot say."""
-    seen: dict[str, str] = {}
+def size_at(url: str, timeout: float = 15.0) -> int | None:
+    """Bytes of what lies at an address, -1 when it is there and does not say, None when it cannot be asked."""
     try:
-        with open_url(url, headers, timeout, seen, "HEAD"):
-            return seen
+        with open_url(url, {}, timeout, "HEAD") as response:
+            value = response.headers.get("Content-Length", "")
+            return int(value) if value.isdigit() else -1
     except (*_DROPPED, DownloadError, ValueError):
         return None
 
@@ -128,11 +106,10 @@ def fetch_url(
     url: str,
     target: Path,
     *,
-    headers: Mapping[str, str] | None = None,
     patience: Patience | None = None,
     on_bytes: Callable[[int], None] | None = None,
-    verify: Callable[[Path, Fetched], None] | None = None,
-) -> Fetched:
+    verify: Callable[[Path], None] | None = None,
+) -> None:
     """Fetches `url` to `target`, resuming what an earlier call or process left behind.
 
     `on_bytes` hears how many bytes of the file are on the disk, from zero up, again after a restart. `verify` looks
@@ -140,42 +117,33 @@ def fetch_url(
 
     Raises NotThereError, VerificationError, DownloadError (tried often enough, or refused) and StorageError.
     """
-    transfer = _Transfer(url, target, dict(headers or {}), patience or Patience(), on_bytes)
+    transfer = _Transfer(url, target, patience or Patience(), on_bytes or (lambda done: None))
     for last_try in (False, True):
-        fetched = transfer.complete()
+        transfer.complete()
         try:
             if verify:
-                verify(transfer.part, fetched)
+                verify(transfer.part)
         except VerificationError:
             transfer.forget()
             if last_try:
                 raise
             continue
         transfer.publish()
-        return fetched
-    raise AssertionError("unreachable")
+        return
 
 
 class _Transfer:
     """The state of one file on its way: the part on the disk and the version it belongs to."""
 
-    def __init__(
-        self,
-        url: str,
-        target: Path,
-        headers: dict[str, str],
-        patience: Patience,
-        on_bytes: Callable[[int], None] | None,
-    ) -> None:
+    def __init__(self, url: str, target: Path, patience: Patience, on_bytes: Callable[[int], None]) -> None:
         self.url = url
         self.target = target
-        self.headers = headers
         self.patience = patience
-        self.on_bytes: Callable[[int], None] = on_bytes or (lambda done: None)
+        self.on_bytes = on_bytes
         self.part = target.with_name(target.name + ".part")
         self.note = target.with_name(target.name + ".part.json")
 
-    def complete(self) -> Fetched:
+    def complete(self) -> None:
         """Runs attempts until every byte is there. Failures that moved bytes forward do not count."""
         failures = 0
         while True:
@@ -198,22 +166,20 @@ class _Transfer:
                 )
             self.patience.sleep(self._pause(failures) if wait is None else wait)
 
-    def _attempt(self) -> Fetched:
-        fetched = Fetched()
-        offset, request_headers = self._resume_point()
+    def _attempt(self) -> None:
+        offset, headers = self._resume_point()
         if offset and offset == self._read_note().get("total"):  # stopped between the last byte and publishing
-            return Fetched(self._read_note().get("kept") or {}, offset)
-        with open_url(self.url, self.headers | request_headers, self.patience.timeout, fetched.headers) as response:
+            return
+        with open_url(self.url, headers, self.patience.timeout) as response:
             offset, total = self._where(response, offset)
-            self._write_note(fetched.headers, total)
+            self._write_note(response.headers, total)
             self._append(response, offset)
-        fetched.bytes = self._size()
-        if total is not None and fetched.bytes < total:
-            raise http.client.IncompleteRead(b"", total - fetched.bytes)
-        if total is not None and fetched.bytes > total:
+        have = self._size()
+        if total is not None and have < total:
+            raise http.client.IncompleteRead(b"", total - have)
+        if total is not None and have > total:
             self.forget()
             raise http.client.HTTPException("the server sent more bytes than it announced")
-        return fetched
 
     def _resume_point(self) -> tuple[int, dict[str, str]]:
         """How many bytes are usable, and the headers that ask for the rest of the same version only."""
@@ -253,11 +219,6 @@ class _Transfer:
                 f"{self.target.name} is not at {_public(self.url)} (error {error.code}). It may have moved: "
                 "update this project, or use --mirror with a copy."
             ) from error
-        if error.code in (401, 403):
-            raise DownloadError(
-                f"{_public(self.url)} refuses access (error {error.code}). If the repository asks for an account, "
-                "accept its terms in the browser and set HF_TOKEN."
-            ) from error
         if error.code == 416:  # the part is as long as the file or longer: begin anew rather than guess
             self.forget()
             return 0.0
@@ -277,10 +238,9 @@ class _Transfer:
 
     def _read_note(self) -> dict[str, Any]:
         try:
-            loaded: Any = json.loads(self.note.read_text("utf-8"))
-        except (OSError, ValueError):
+            return read_json(self.note, max_bytes=1 << 16)
+        except CorruptWeightsError:
             return {}
-        return cast("dict[str, Any]", loaded) if isinstance(loaded, dict) else {}
 
     def _write_note(self, headers: Mapping[str, str], total: int | None) -> None:
         etag = headers.get("etag")
@@ -289,7 +249,6 @@ class _Transfer:
             "etag": etag if etag and not etag.startswith("W/") else None,  # Range accepts strong validators only
             "last_modified": headers.get("last-modified"),
             "total": total,
-            "kept": {name: headers[name] for name in _KEPT_HEADERS if name in headers},
         }
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self.note.write_text(json.dumps(note), "utf-8")
