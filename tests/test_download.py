@@ -159,9 +159,7 @@ def test_the_hash_that_hugging_face_promises_is_checked(hub: Hub, tmp_path: Path
     assert entry is not None and entry.revision == COMMIT
 
 
-def test_a_dropped_connection_goes_on_where_it_ended(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dropped_connection_goes_on_where_it_ended(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 50_000)
     path = "owner/repo/resolve/c0ffee/unet/w.dat"
     hub.script(path, drop(150_000))

@@ -35,14 +35,17 @@ def check_files(models: Path | None, quick: bool) -> Iterator[Check]:
     data = {"path": str(folder.root.resolve()), "kind": folder.kind}
     yield Check("models", "models folder", status, f"{_TITLES[folder.kind]}, in {folder.root}", remedy, data)
     for file in WEIGHTS:
-        yield _check_file(folder, file, quick)
+        full, half = folder.locate(file), folder.locate(file, half=True)
+        yield _check_file(folder, file, full, quick)
+        if half != full:  # both are there; which one is used depends on the device
+            yield _check_file(folder, file, half, quick, ", half precision")
+    yield from _check_ledger(folder)
     yield from _check_recogniser(folder)
     if not quick:
         yield from _check_pose_reader(folder)
 
 
-def _check_file(folder: ModelsFolder, file: WeightFile, quick: bool) -> Check:
-    found = folder.locate(file)
+def _check_file(folder: ModelsFolder, file: WeightFile, found: Path | None, quick: bool, which: str = "") -> Check:
     ours = folder.kind != "full" and found is not None
     licence = LICENCES["mit" if ours else file.licence].title
     data: dict[str, Any] = {"key": file.key, "path": file.path, "licence": licence}
@@ -52,12 +55,20 @@ def _check_file(folder: ModelsFolder, file: WeightFile, quick: bool) -> Check:
     data |= {"found": str(found), "bytes": size}
     problem = what_is_wrong(found) or _wrong_size(folder, file, found, size)
     if problem is None and not quick:
-        data["sha256"] = checkpoint_sha256(found)
-        problem = _wrong_hash(folder, file, found, data["sha256"]) or _does_not_load(found)
+        problem, data["sha256"] = _look_inside(folder, file, found)
     if problem is not None:
         remedy = f"Delete it and run: arc2face download {feature_of(file.key)}"
-        return Check("models", file.title, _grade(file), f"{found}: {problem}", remedy, data)
-    return Check("models", file.title, "ok", f"{shown(size)}{_trust(folder, file, found, quick)}", data=data)
+        return Check("models", file.title + which, _grade(file), f"{found}: {problem}", remedy, data)
+    return Check("models", file.title + which, "ok", f"{shown(size)}{_trust(folder, file, found, quick)}", data=data)
+
+
+def _look_inside(folder: ModelsFolder, file: WeightFile, found: Path) -> tuple[str | None, str]:
+    """What a full read of the file finds, and its hash."""
+    try:
+        digest = checkpoint_sha256(found)
+    except WeightsError as error:
+        return str(error), ""
+    return _wrong_hash(folder, file, found, digest) or _does_not_load(found), digest
 
 
 def _absent(folder: ModelsFolder, file: WeightFile, data: dict[str, Any]) -> Check:
@@ -100,7 +111,10 @@ def _noted(folder: ModelsFolder, found: Path) -> str | None:
     root = folder.root.resolve()
     if not found.is_relative_to(root):
         return None
-    entry = Ledger(root).get(found.relative_to(root).as_posix())
+    try:
+        entry = Ledger(root).get(found.relative_to(root).as_posix())
+    except WeightsError:  # said once, by `_check_ledger`
+        return None
     return entry.sha256 if entry else None
 
 
@@ -136,6 +150,13 @@ def _onnx_problem(path: Path) -> str | None:
     except Exception as error:  # onnxruntime's exception types are not public
         return f"onnxruntime cannot open it ({str(error).splitlines()[0]})"
     return None
+
+
+def _check_ledger(folder: ModelsFolder) -> Iterator[Check]:
+    try:
+        Ledger(folder.root.resolve()).get("")
+    except WeightsError as error:
+        yield Check("models", "recorded hashes", "warning", str(error), "Restore checksums.json, or delete it.")
 
 
 def _check_recogniser(folder: ModelsFolder) -> Iterator[Check]:

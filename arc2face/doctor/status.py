@@ -59,8 +59,9 @@ def _row_of_part(registry: ModelRegistry, name: str) -> ComponentStatus:
         file = by_key(PART_KEYS[name])
         path, feature, licence = file.path, feature_of(file.key), file.licence
     else:
-        path, feature = adapter.files[0], adapter.feature
-        licence = next((file.licence for file in WEIGHTS if path in file.spellings), "")
+        known = next((file for file in WEIGHTS if adapter.files[0] in file.spellings), None)
+        path, licence = (known.path, known.licence) if known else (adapter.files[0], "")
+        feature = adapter.feature
     found = _Part(name, registry.title(name), path, feature, licence, registry.source(name))
     loaded = registry.snapshot().get(name)
     if loaded is None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from arc2face.errors import CorruptWeightsError, MissingWeightsError
 from arc2face.weights.entries import WeightFile
@@ -97,7 +97,7 @@ class ModelsFolder:
                     raise CorruptWeightsError(
                         f"{marker} must name one of these kinds: {', '.join(_KINDS)}. Correct or delete it."
                     )
-                return cast("BundleKind", kind)
+                return kind
         return "full"
 
     def missing(self, keys: Iterable[str] = IDENTITY_KEYS) -> list[str]:

@@ -242,7 +242,7 @@ class _Transfer:
         except CorruptWeightsError:
             return {}
 
-    def _write_note(self, headers: Mapping[str, str], total: int | None) -> None:
+    def _write_note(self, headers: http.client.HTTPMessage, total: int | None) -> None:
         etag = headers.get("etag")
         note = {
             "url": _public(self.url),

@@ -21,13 +21,7 @@ from arc2face.weights.download.http import VerificationError
 
 __all__ = ["HubFile", "available", "fetch_from_hub", "hub_size", "need_package"]
 
-_DISK = (
-    errno.ENOSPC,
-    errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EROFS,
-)
+_DISK = ("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EROFS")
 _NO_PACKAGE = (
     "Files of the Hugging Face Hub are fetched with the package huggingface_hub, which is not installed here. "
     "Run: pip install huggingface_hub (or ./run install), or take the files from a copy with --mirror."
