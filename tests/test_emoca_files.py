@@ -161,7 +161,7 @@ def test_malicious_checkpoint_is_not_executed(tmp_path: Path) -> None:
         emoca.read_checkpoint(tmp_path / "plain.ckpt")
     payload = Payload(tmp_path / "executed", subprocess.call, ["mkdir", str(tmp_path / "executed")])
     torch.save({"state_dict": small_entries(), "callbacks": payload}, tmp_path / "call.ckpt")
-    with pytest.raises(emoca.CorruptAssetError, match=r"nothing in it was executed.*subprocess\.call"):
+    with pytest.raises(emoca.CorruptAssetError, match=r"nothing in it was executed.*(commands|subprocess)\.call"):
         emoca.read_checkpoint(tmp_path / "call.ckpt")
     payload = Payload(tmp_path / "executed", warnings.warn, "a class of a training framework stays a name")
     torch.save({"state_dict": small_entries(), "callbacks": payload}, tmp_path / "foreign.ckpt")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -44,7 +45,8 @@ def read_json(path: Path, *, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
     """The JSON object in a model file. Raises CorruptWeightsError when it is none, or too large, or too deep."""
     try:
         with path.open("rb") as stream:
-            value = parse_json(stream.read(max_bytes + 1), max_bytes=max_bytes)
+            size = min(os.fstat(stream.fileno()).st_size, max_bytes) + 1
+            value = parse_json(stream.read(size), max_bytes=max_bytes)
     except OSError as error:
         raise CorruptWeightsError(f"{path} cannot be read ({error.strerror or error}).") from error
     except ValueError as error:

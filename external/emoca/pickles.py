@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,18 +59,21 @@ def read_plain_pickle(path: Path | str) -> dict[str, Any]:
     """
     try:
         with Path(path).open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
+            return _read(stream, os.fstat(stream.fileno()).st_size, str(path))
     except OSError as error:
         raise UsageError(f"Cannot open {path}: {error.strerror or error}.") from error
-    return read_plain_pickle_bytes(data, str(path))
 
 
 def read_plain_pickle_bytes(data: bytes, name: str = "the pickle") -> dict[str, Any]:
     """Like `read_plain_pickle`, for bytes; `name` appears in error messages."""
+    return _read(io.BytesIO(data), len(data), name)
+
+
+def _read(stream: BinaryIO, size: int, name: str) -> dict[str, Any]:
     try:
-        if len(data) > _MAX_BYTES:
+        if size > _MAX_BYTES:
             raise RefusedError("it is larger than any head model")
-        found = read_inert(io.BytesIO(data), len(data), lambda one: (one.module, one.name) in _ALLOWED)
+        found = read_inert(stream, size, lambda one: (one.module, one.name) in _ALLOWED)
         if not isinstance(found, dict):
             raise RefusedError("it does not hold a dictionary")
         builder = _Builder()

@@ -67,7 +67,12 @@ _HARMLESS = {
     *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "slice", "complex", "bytearray")),
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
 }
-_NEVER = {"os", "posix", "nt", "sys", "subprocess", "socket", "shutil", "importlib", "runpy", "ctypes", "pty"}
+_NEVER = {
+    *("os", "posix", "nt", "sys", "subprocess", "commands", "socket", "shutil", "importlib", "imp", "runpy", "ctypes"),
+    *("pty", "pickle", "cPickle", "code", "timeit", "webbrowser", "multiprocessing"),
+}
+"""Modules that only an attack names: nothing of theirs would run, but whoever opens the file should hear of it."""
+
 _NEVER_BUILTIN = {"eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "input", "breakpoint"}
 
 
