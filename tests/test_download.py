@@ -481,6 +481,12 @@ def test_the_script_runs_without_any_package(tmp_path: Path) -> None:
     assert fetched.stderr.startswith("Error: ") and fetched.stderr.count("\n") == 1
     wrong = subprocess.run([*command, "--models"], capture_output=True, text=True, env=env)
     assert wrong.returncode == 2
+    assert subprocess.run([*command, "--help"], capture_output=True, env=env).returncode == 0
+    from_hub = subprocess.run(
+        [*command, "fast", "--yes", "--models", str(tmp_path / "h")], capture_output=True, text=True, env=env
+    )
+    assert from_hub.returncode == 1 and not (tmp_path / "h").exists()
+    assert "pip install huggingface_hub" in from_hub.stderr and "--mirror" in from_hub.stderr
 
 
 @pytest.mark.parametrize(

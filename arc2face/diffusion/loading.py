@@ -49,6 +49,7 @@ PART_KEYS = {
 Rename = Callable[[str], str | None]
 M = TypeVar("M", bound=nn.Module)
 
+_LONGEST_PROMPT = 4096
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_ATTENTION_KEY = re.compile(r"(attentions\.\d+\.)(query|key|value|proj_attn)(\.)")
 
@@ -79,7 +80,8 @@ def load_text_encoder(models: ModelsFolder, dtype: torch.dtype) -> CLIPTextModel
     """Arc2Face's fine-tuned CLIP text encoder from `encoder/`, in any key layout since transformers 4."""
     config_file, weights = models.need("encoder-config"), models.need("encoder", _half(dtype))
     settings = read_json(config_file)
-    settings = settings.get("text_config", settings)
+    if isinstance(settings.get("text_config"), dict):
+        settings = settings["text_config"]
     check_config("CLIPTextModel", settings, config_file)
     with _explained(config_file, "CLIPTextModel"):
         config = CLIPTextConfig(**settings)
@@ -99,7 +101,11 @@ def load_tokenizer(models: ModelsFolder) -> CLIPTokenizer:
     for path in sorted(folder.glob("*.json")):
         read_json(path)
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        if not 1 <= tokenizer.model_max_length <= _LONGEST_PROMPT:
+            raise ValueError(f"model_max_length is {tokenizer.model_max_length}")
+        tokenizer("photo of a id person")  # some settings show only in use that they are wrong
+        return tokenizer
     except Exception as error:  # the tokenizer library raises bare Exceptions, among much else
         raise CorruptWeightsError(
             f"The tokenizer in {folder} cannot be used ({_reason(error)}). "

@@ -101,9 +101,7 @@ def test_no_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder().name == "arc2face" and cache_folder().parent.is_dir()
 
 
-def test_a_changed_file_of_equal_size_and_time_is_hashed_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_file_of_equal_size_and_time_is_hashed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C8: the cache of hashes also looks at inode and change time."""
     monkeypatch.setenv("ARC2FACE_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "w"
