@@ -28,6 +28,7 @@ from arc2face.errors import CorruptWeightsError, WeightsError
 from arc2face.weights.sniff import what_is_wrong
 from arc2face.weights.store import load_state_dict
 from emoca.inert import RefusedError
+from emoca.pickles import read_plain_pickle_bytes
 from emoca.torchfile import read_torch_file
 
 CASES = Path(__file__).parent / "data" / "cases"
@@ -222,7 +223,7 @@ def test_keys_that_double_their_cost_with_every_level() -> None:
     """Medium: 183 bytes took 4.4 s, four times that per two levels; here are sixty levels."""
     tower = b"K\x01" + b"2\x86" * 60
     with pytest.raises(emoca.CorruptAssetError, match="neither text nor numbers"):
-        emoca.pickles.read_plain_pickle_bytes(b"\x80\x02}" + tower + b"K\x01s.")
+        read_plain_pickle_bytes(b"\x80\x02}" + tower + b"K\x01s.")
 
 
 def test_one_array_named_many_times_is_built_once(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_the_pose_reader_and_the_folder_agree_on_every_asset(tmp_path: Path) -> 
         (geometry / "generic_model.pkl").write_bytes(b"x")
         models = ModelsFolder(root)
         reader = PoseReader.of_models(models)
-        found = emoca.AssetFiles.find(reader._folders)
+        found = emoca.AssetFiles.find(reader._folders)  # pyright: ignore[reportPrivateUsage]
         assert found.checkpoint == models.locate("emoca") == run / "x=3.25-v1.ckpt"
         assert found.flame == models.locate("flame") == geometry / "generic_model.pkl"
         shutil.rmtree(root)

@@ -68,12 +68,11 @@ _HARMLESS = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
 }
 _NEVER = {
-    *("os", "posix", "nt", "sys", "subprocess", "commands", "socket", "shutil", "importlib", "imp", "runpy", "ctypes"),
-    *("pty", "pickle", "cPickle", "code", "timeit", "webbrowser", "multiprocessing"),
+    *("os", "posix", "nt", "sys", "subprocess", "commands", "socket", "shutil", "runpy", "ctypes", "pty", "webbrowser"),
 }
 """Modules that only an attack names: nothing of theirs would run, but whoever opens the file should hear of it."""
 
-_NEVER_BUILTIN = {"eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "input", "breakpoint"}
+_NEVER_BUILTIN = {"eval", "exec", "compile", "open", "__import__", "input", "breakpoint"}
 
 
 class NoTensorsError(RefusedError):
