@@ -276,7 +276,7 @@ def test_head_alone_from_pickle_or_checkpoint(tmp_path: Path) -> None:
 
 def test_template_faces_and_broken_templates(tmp_path: Path) -> None:
     assert torch.equal(emoca.read_template_faces(recipe3d.write_template(tmp_path / "t.obj")), drawn_faces())
-    for text in ("v 0 0 0\n", "f 1 2 3 4\n", "f a b c\n", "f 0 1 2\n"):
+    for text in ("v 0 0 0\n", "f 1 2 3 4\n", "f a b c\n", "f 0 1 2\n", "f 1 2 99999999999999999999\n", "f\n"):
         (tmp_path / "bad.obj").write_text(text)
         with pytest.raises(emoca.CorruptAssetError):
             emoca.read_template_faces(tmp_path / "bad.obj")

@@ -6,8 +6,8 @@ of the Hugging Face Hub need its library.
     plan = make_plan(["identity"], models, Options())
     fetch(plan, on_event=...)
 
-`plan` says what is missing and how many bytes that is; `hub` and `http` move bytes; `sources` turns table entries into URLs;
-`archives` opens zips; `ledger` remembers hashes; `run` puts it together; `text` talks to a person.
+`plan` says what is missing and how many bytes that is; `hub` and `http` move bytes; `sources` turns table entries into
+addresses; `archives` opens zips; `ledger` remembers hashes; `run` puts it together; `text` talks to a person.
 """
 
 from __future__ import annotations
