@@ -250,6 +250,37 @@ def test_every_plain_dtype_and_layout_reads_as_torch_reads_it(tmp_path: Path, dt
         assert torch.equal(found[name], tensor) and found[name].dtype == dtype and found[name].shape == tensor.shape
 
 
+def test_a_compressed_checkpoint_is_read_within_reason(tmp_path: Path) -> None:
+    """The starter's EMOCA file is one; torch reads them, too."""
+    torch.manual_seed(0)
+    torch.save({"w": torch.randn(5000).half().float()}, tmp_path / "w.pt")
+    wanted = torch.load(tmp_path / "w.pt", weights_only=True)["w"]
+    rezip(tmp_path / "w.pt", lambda name, data: data, zipfile.ZIP_DEFLATED)
+    assert (tmp_path / "w.pt").stat().st_size < 20_000
+    assert torch.equal(read_torch_file(tmp_path / "w.pt")["w"], wanted)
+
+
+def test_every_checkpoint_that_is_shipped_reads_as_torch_reads_it() -> None:
+    shipped = [path for folder in ("models", "tests/data/tiny") for path in (PROJECT / folder).rglob("*")]
+    names = [path for path in shipped if path.suffix in (".bin", ".pt", ".ckpt")]
+    assert len(names) >= 5
+    for path in names:
+        found = read_torch_file(path, foreign=True)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        wanted = flat(loaded.get("state_dict", loaded))
+        assert list(found) == list(wanted), path
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted), path
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return {prefix: value}
+    found: dict[str, torch.Tensor] = {}
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        found |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
 def test_modules_parameters_and_float8(tmp_path: Path) -> None:
     linear = torch.nn.Linear(3, 2)
     eight = torch.ones(4).to(torch.float8_e4m3fn)

@@ -366,6 +366,27 @@ def test_a_mirror_may_hold_the_zip_or_an_alternative(tmp_path: Path) -> None:
     assert go(plan) == ["unet/w.json", "antelopev2/d.onnx"]
 
 
+def test_a_mirror_may_hold_a_sharded_checkpoint(tmp_path: Path) -> None:
+    """The index comes with all of its parts, or not at all."""
+    mirror, models = tmp_path / "stick" / "m", tmp_path / "models"
+    (mirror / "unet").mkdir(parents=True)
+    header = b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+    for number in (1, 2):
+        (mirror / "unet" / f"w-{number}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"abcd")
+    index = json.dumps({"weight_map": {"a": "w-1.safetensors", "b": "w-2.safetensors"}})
+    (mirror / "unet" / "w.safetensors.index.json").write_text(index)
+    file = hf("unet/w.safetensors", accepted=("unet/w.safetensors", "unet/w.safetensors.index.json"))
+    plan = plan_files([file], models, Options(mirror=str(mirror)))
+    assert plan.known_bytes == 2 * (8 + len(header) + 4)
+    assert go(plan) == ["unet/w.safetensors.index.json"]
+    assert plan_files([file], models, Options(mirror=str(mirror))).present == (file,)
+    assert len(list((models / "unet").iterdir())) == 3
+    (models / "unet" / "w-2.safetensors").unlink()
+    (mirror / "unet" / "w-2.safetensors").unlink()
+    with pytest.raises(Arc2FaceError, match=r"w-2\.safetensors"):
+        go(plan_files([file], models, Options(mirror=str(mirror))))
+
+
 def test_an_address_as_mirror(hub: Hub, tmp_path: Path) -> None:
     hub.files |= {"copy/unet/w.json": CONFIG, "copy/antelopev2/d.onnx": ONNX}
     hub.script("copy/antelopev2/d.onnx", drop(1000))
