@@ -69,7 +69,7 @@ def test_damaged_configurations_are_named(models: ModelsFolder, name: str, damag
         ("arc2face/config.json", "layers_per_block", "2"),
         ("arc2face/config.json", "layers_per_block", True),
         ("arc2face/config.json", "transformer_layers_per_block", 10**6),
-        ("arc2face/config.json", "sample_size", [64, 64]),
+        ("arc2face/config.json", "sample_size", [64, "64"]),
         ("arc2face/config.json", "sample_size", -1),
         ("arc2face/config.json", "in_channels", 9),
         ("arc2face/config.json", "norm_num_groups", 7),
@@ -100,9 +100,9 @@ def test_wrong_kinds_and_sizes_are_refused(models: ModelsFolder, name: str, sett
 
 
 @pytest.mark.parametrize("name", ["arc2face/config.json", "stable-diffusion-v1-5/vae/config.json"])
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"sample_size": [64, 64], "block_out_channels": [1]}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"sample_size": [64, 0], "block_out_channels": [1]}'])
 def test_the_native_size_needs_sane_settings(models: ModelsFolder, name: str, content: bytes) -> None:
-    """E6: `sample_size` as a list was a TypeError."""
+    """E6: a bad `sample_size` was a TypeError."""
     assert loading.native_size(models) == 128
     (models.root / name).write_bytes(content)
     with pytest.raises(WeightsError, match=r"config\.json"):

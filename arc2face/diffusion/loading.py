@@ -7,7 +7,7 @@ modules are built on the meta device and take over the file's tensors, so no tim
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError
 from arc2face.weights.configs import check_config
 from arc2face.weights.folder import ModelsFolder
 from arc2face.weights.jsonfile import read_json
+from arc2face.weights.spellings import preferred
 from arc2face.weights.store import load_state_dict
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "load_vae",
     "picture_side",
     "source_of",
+    "source_of_any",
 ]
 
 PART_KEYS = {
@@ -57,6 +59,11 @@ _OLD_ATTENTION_KEY = re.compile(r"(attentions\.\d+\.)(query|key|value|proj_attn)
 def source_of(models: ModelsFolder, part: str, dtype: torch.dtype) -> Path | None:
     """The file that a base part is read from in this precision, None when it is missing."""
     return models.locate(PART_KEYS[part], _half(dtype))
+
+
+def source_of_any(models: ModelsFolder, names: Iterable[str], dtype: torch.dtype) -> Path | None:
+    """The file that an adapter with these accepted names is read from in this precision."""
+    return models.find(*preferred(names, _half(dtype)))
 
 
 def load_unet(models: ModelsFolder, dtype: torch.dtype) -> UNet2DConditionModel:

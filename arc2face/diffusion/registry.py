@@ -37,7 +37,6 @@ from arc2face.diffusion.pixels import PreviewMap
 from arc2face.errors import SettingsError
 from arc2face.types import GenerationRequest, Runtime
 from arc2face.weights.folder import ModelsFolder
-from arc2face.weights.spellings import preferred
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +232,7 @@ class ModelRegistry:
             return loaded.source
         if name in BASE_PARTS:
             return loading.source_of(self.models, name, self.dtype)
-        return self.models.find(*preferred(self.adapters[name].files, self.dtype == torch.float16))
+        return loading.source_of_any(self.models, self.adapters[name].files, self.dtype)
 
     @contextmanager
     def _using(self, *names: str) -> Generator[None]:

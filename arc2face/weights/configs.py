@@ -50,7 +50,7 @@ _SIZES: dict[str, _Whole] = {
     "out_channels": _Whole(1, 64),
     "projection_class_embeddings_input_dim": _OPTIONAL_WIDTH,
     "projection_dim": _Whole(1, 16384),
-    "sample_size": _Whole(1, 1024),
+    "sample_size": _Whole(1, 1024, many=True),
     "time_cond_proj_dim": _OPTIONAL_WIDTH,
     "time_embedding_dim": _OPTIONAL_WIDTH,
     "transformer_layers_per_block": _Whole(1, 16, many=True),
