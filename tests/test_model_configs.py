@@ -103,10 +103,10 @@ def test_wrong_kinds_and_sizes_are_refused(models: ModelsFolder, name: str, sett
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"sample_size": [64, 0], "block_out_channels": [1]}'])
 def test_the_native_size_needs_sane_settings(models: ModelsFolder, name: str, content: bytes) -> None:
     """E6: a bad `sample_size` was a TypeError."""
-    assert loading.native_size(models) == 128
+    assert loading.picture_side(models) == 128
     (models.root / name).write_bytes(content)
     with pytest.raises(WeightsError, match=r"config\.json"):
-        loading.native_size(models)
+        loading.picture_side(models)
 
 
 @pytest.mark.parametrize(
