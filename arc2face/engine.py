@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from arc2face import forks
 from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
-from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.generation import Generated, generate
-from arc2face.diffusion.loading import read_json
+from arc2face.diffusion.loading import picture_side
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.doctor import status
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, InputError, NoFaceError, SettingsError
@@ -122,9 +121,7 @@ class Engine:
     @cached_property
     def native_size(self) -> int:
         """Side of the pictures the models were trained for, pixels."""
-        unet = read_json(self.models.require("arc2face/config.json"))
-        vae = read_json(self.models.require("stable-diffusion-v1-5/vae/config.json"))
-        return min(native_size(unet)) * 2 ** (len(vae["block_out_channels"]) - 1)
+        return picture_side(self.models)
 
     @property
     def faces(self) -> Any:

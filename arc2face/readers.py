@@ -36,7 +36,6 @@ Picture: TypeAlias = "Photo | ImageSource"
 Photos: TypeAlias = "Picture | Iterable[Picture]"
 KEPT_PIXEL_BYTES = 128 * 1024 * 1024
 """Decoded pictures that an identity of several photos keeps for what may follow; more are decoded again when needed."""
-FACE_FOLDER = "antelopev2"
 AVATARS_ONLY = (
     "The small models in use know drawn avatars only; for photos of people, fetch the full ones: "
     "arc2face download identity"
@@ -83,10 +82,10 @@ class Perception:
         """Detector, recogniser and landmarks. Raises MissingWeightsError or WrongRecogniserError."""
         with self._lock:
             if self._faces is None:
-                detector = self.models.require(f"{FACE_FOLDER}/scrfd_10g_bnkps.onnx")
-                check_recogniser(detector.parent)
-                recogniser = self.models.require(f"{FACE_FOLDER}/arcface.onnx")
-                landmarks = self.models.find(f"{FACE_FOLDER}/1k3d68.onnx")
+                detector = self.models.need("detector")
+                check_recogniser((self.models.locate("arcface") or detector).parent)
+                recogniser = self.models.need("arcface")
+                landmarks = self.models.locate("landmarks")
                 self._faces = FaceAnalyser(detector, recogniser, landmarks, *_placed(self.device))
             return self._faces
 
@@ -171,8 +170,7 @@ class Perception:
 
     def pose_folders(self) -> tuple[Path, ...]:
         """Where EMOCA's and FLAME's files may lie."""
-        places = [place / "emoca" for place in self.models.places]
-        return (*places, *self.models.also)
+        return self.models.places
 
     def _on_reader(self, run: Callable[[], T], shares_device: bool) -> T:
         return self.worker.light(run) if shares_device else self._own.call(run)
@@ -199,8 +197,8 @@ class Perception:
 
         with self._lock:
             if self._expressions is None:
-                smirk = self.models.require("smirk/SMIRK_em1.pt", "smirk/SMIRK_em1.safetensors", feature="expression")
-                landmarker = self.models.find("smirk/face_landmarker.task")
+                smirk = self.models.need("smirk")
+                landmarker = self.models.locate("mediapipe")
                 self._expressions = ExpressionReader(smirk, landmarker, self.device)
             return self._expressions
 

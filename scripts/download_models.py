@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetch the model files. Needs nothing but Python 3.10 or newer: no torch, no installed package.
+"""Fetch the model files. Needs Python 3.10 or newer, and huggingface_hub for files of the Hugging Face Hub.
 
 python scripts/download_models.py identity            the Identity tab
 python scripts/download_models.py all --dry-run       what everything would be, and how large
@@ -26,8 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="download_models.py",
         description="Fetch the model files: resumed after an interruption, verified, put in place in one step. "
-        "Needs nothing but Python.",
-        epilog="Environment: HF_TOKEN, HF_ENDPOINT, HTTPS_PROXY, ARC2FACE_MODELS.",
+        "Needs Python, and the package huggingface_hub for files of the Hugging Face Hub.",
+        epilog="Environment: HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, HTTPS_PROXY, ARC2FACE_MODELS.",
     )
     parser.add_argument("features", nargs="*", default=["identity"], help=f"{', '.join(FEATURES)} (default: identity)")
     default = os.environ.get("ARC2FACE_MODELS", "models")

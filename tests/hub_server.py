@@ -28,6 +28,9 @@ class Seen:
     headers: dict[str, str]
 
 
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+"""The commit that every answer names, as the Hugging Face Hub does."""
+
 Behaviour = Callable[["_Handler", bytes], None]
 
 
@@ -73,6 +76,7 @@ class Hub:
     seen: list[Seen] = field(default_factory=list)
     scripts: dict[str, deque[Behaviour]] = field(default_factory=lambda: defaultdict(deque))
     ranges: bool = True
+    promises: dict[str, str] = field(default_factory=dict[str, str])  # path -> SHA-256 that the hub states for it
 
     def __enter__(self) -> Hub:
         handler = type("Bound", (_Handler,), {"hub": self})
@@ -128,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def say(self, code: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(code)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        for name, value in {"Content-Length": str(len(body)), "X-Repo-Commit": COMMIT, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -144,6 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200 if start is None else 206)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", tag)
+        self.send_header("X-Repo-Commit", COMMIT)
+        if promise := self.hub.promises.get(unquote(urlsplit(self.path).path).lstrip("/")):
+            self.send_header("X-Linked-ETag", f'"{promise}"')
         if start is not None:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()

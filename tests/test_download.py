@@ -23,7 +23,7 @@ from arc2face.weights.download.ledger import Ledger
 from arc2face.weights.download.sources import Address, Remote, resolve_drive
 from arc2face.weights.download.text import LineProgress, ask_licences, size
 from arc2face.weights.table import Archive, Variant, WeightFile
-from tests.hub_server import Hub, corrupt, drop, page, redirect
+from tests.hub_server import COMMIT, Behaviour, Hub, busy, corrupt, drop, page, redirect
 
 PROJECT = Path(__file__).resolve().parent.parent
 UNET = os.urandom(200_000)
@@ -48,6 +48,13 @@ def hf(path: str, data: bytes | None = None, **more: object) -> WeightFile:
     base = WeightFile(path, path, f"File {path}", "mit", "huggingface", "owner/repo", path, "c0ffee")
     known = {"bytes": len(data), "sha256": sha(data)} if data is not None else {}
     return replace(base, **known, **more)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The suite runs with HF_HUB_OFFLINE; here the hub is a server on this machine."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no-cache"))
 
 
 @pytest.fixture
@@ -93,9 +100,10 @@ def test_events_tell_the_progress(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_on_the_disk_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    """C10: the damaged byte always differs from the right one."""
     file = hf("unet/w.dat", UNET)
     (tmp_path / "unet").mkdir()
-    (tmp_path / "unet" / "w.dat").write_bytes(UNET[:-1] + b"x")
+    (tmp_path / "unet" / "w.dat").write_bytes(UNET[:-1] + bytes([UNET[-1] ^ 1]))
     plan = plan_files([file], tmp_path, options(hub))
     assert plan.jobs[0].replaces == "its hash is not the published one"
     assert plan_files([file], tmp_path, options(hub, verify=False)).jobs == ()
@@ -108,11 +116,11 @@ def test_wrong_bytes_are_refused(hub: Hub, tmp_path: Path) -> None:
     hub.script("owner/repo/resolve/c0ffee/unet/w.dat", corrupt, corrupt)
     with pytest.raises(DownloadError, match="another content than the published one"):
         go(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub)))
-    assert not list((tmp_path / "unet").iterdir())
+    assert not list(tmp_path.rglob("*.dat")) and not (tmp_path / ".download").exists()
 
 
 def test_a_login_page_is_not_taken_for_weights(hub: Hub, tmp_path: Path) -> None:
-    hub.script("owner/repo/resolve/c0ffee/unet/w.dat", page(), page())
+    hub.files["owner/repo/resolve/c0ffee/unet/w.dat"] = b"<!DOCTYPE html><html>please log in</html>"
     with pytest.raises(DownloadError, match="it is a web page"):
         go(plan_files([hf("unet/w.dat")], tmp_path, options(hub)))
 
@@ -142,14 +150,64 @@ def test_a_file_changed_on_the_disk_is_noticed_by_its_recorded_hash(hub: Hub, tm
 
 def test_the_hash_that_hugging_face_promises_is_checked(hub: Hub, tmp_path: Path) -> None:
     path = "owner/repo/resolve/c0ffee/unet/w.dat"
-    hub.files["cdn"] = UNET
-    hub.script(path, *[redirect("/cdn", X_Linked_ETag=f'"{sha(b"something else")}"')] * 2)
+    hub.promises[path] = sha(b"something else")
     with pytest.raises(DownloadError, match="promised another SHA-256"):
         go(plan_files([hf("unet/w.dat")], tmp_path, options(hub)))
-    hub.script(path, redirect("/cdn", X_Linked_ETag=f'"{sha(UNET)}"', X_Repo_Commit="abc"))
+    hub.promises[path] = sha(UNET)
     go(plan_files([hf("unet/w.dat")], tmp_path, options(hub)))
     entry = Ledger(tmp_path).get("unet/w.dat")
-    assert entry is not None and entry.revision == "abc"
+    assert entry is not None and entry.revision == COMMIT
+
+
+def test_a_dropped_connection_goes_on_where_it_ended(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 50_000)
+    path = "owner/repo/resolve/c0ffee/unet/w.dat"
+    hub.script(path, drop(150_000))
+    assert go(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub))) == ["unet/w.dat"]
+    assert [seen.headers.get("range") for seen in hub.gets(path)] == [None, "bytes=150000-"]
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with Hub({"signed": UNET}) as storage:
+        path = "owner/repo/resolve/c0ffee/unet/w.dat"
+        hub.script(path, redirect(storage.url("signed")))
+        go(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub)))
+        assert {seen.headers.get("authorization") for seen in hub.seen if seen.path == path} == {"Bearer hf_secret"}
+        assert storage.seen and not any("authorization" in seen.headers for seen in storage.seen)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(busy(403), "HF_TOKEN|refuses|could not be fetched"), (busy(404), "has no|is not in|could not be fetched")],
+)
+def test_refusals_of_the_hub_are_said_in_one_sentence(hub: Hub, tmp_path: Path, answer: Behaviour, words: str) -> None:
+    hub.script("owner/repo/resolve/c0ffee/unet/w.dat", *[answer] * 4)
+    with pytest.raises(DownloadError, match=words):
+        go(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub)))
+    assert not (tmp_path / ".download").exists()
+
+
+def test_offline_mode_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError, match=r"HF_HUB_OFFLINE is set.*--mirror"):
+        go(plan_files([hf("unet/w.dat", UNET)], tmp_path, options(hub)))
+    assert hub.seen == []
+
+
+def test_a_file_that_is_in_the_cache_of_the_hub_is_copied(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "cache" / "models--owner--repo" / "snapshots" / COMMIT / "unet"
+    snapshot.mkdir(parents=True)
+    blob = tmp_path / "cache" / "models--owner--repo" / "blobs" / sha(UNET)
+    blob.parent.mkdir()
+    blob.write_bytes(UNET)
+    (snapshot / "w.dat").symlink_to(blob)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    file = hf("unet/w.dat", UNET, revision=COMMIT)
+    assert go(plan_files([file], tmp_path / "m", options(hub))) == ["unet/w.dat"]
+    assert (tmp_path / "m" / "unet" / "w.dat").read_bytes() == UNET and hub.seen == []
 
 
 def test_half_precision_takes_the_fp16_file_under_its_own_name(hub: Hub, tmp_path: Path) -> None:
@@ -158,7 +216,7 @@ def test_half_precision_takes_the_fp16_file_under_its_own_name(hub: Hub, tmp_pat
     file = hf(
         "vae/w.dat",
         UNET,
-        alternatives=("vae/w.fp16.dat",),
+        accepted=("vae/w.dat", "vae/w.fp16.dat"),
         fp16=Variant("vae/w.fp16.dat", "vae/w.fp16.dat", len(half), sha(half)),
     )
     assert go(plan_files([file], tmp_path, options(hub, precision="fp16"))) == ["vae/w.fp16.dat"]
@@ -172,10 +230,9 @@ def test_unpinned_takes_main(hub: Hub, tmp_path: Path) -> None:
     assert hub.seen[-1].path == "owner/repo/resolve/main/unet/w.dat"
 
 
-def test_token_and_endpoint_come_from_the_environment() -> None:
-    remote = Remote.from_env({"HF_ENDPOINT": "http://proxy/", "HF_TOKEN": "secret"})
-    assert remote.endpoint == "http://proxy" and remote.token == "secret"
-    assert "secret" not in repr(remote)
+def test_the_endpoint_comes_from_the_environment() -> None:
+    assert Remote.from_env({"HF_ENDPOINT": "http://proxy/"}).endpoint == "http://proxy"
+    assert Remote.from_env({}).endpoint is None
 
 
 ANTELOPE = Archive("antelope", "antelope.zip", "antelopev2", (), "insightface")
@@ -255,7 +312,7 @@ def test_checkpoints_with_unknown_names_keep_their_folders(hub: Hub, tmp_path: P
     hub.files["run.zip"] = zipped
     pattern = "run/detail/checkpoints/"
     file = WeightFile("c", f"m/{pattern}e/l=9.ckpt", "Run", "emoca", "archive", "run", f"{pattern}*.ckpt")
-    file = replace(file, alternatives=(f"m/{pattern}**/*.ckpt",))
+    file = replace(file, accepted=(f"m/{pattern}**/*.ckpt",))
     plan = plan_files([file], tmp_path, options(hub, accepted=frozenset({"emoca"})), known)
     assert go(plan) == ["m/run/detail/checkpoints/epoch=9/loss=3.1.ckpt"]
     assert len(list(tmp_path.rglob("*.ckpt"))) == 2
@@ -304,16 +361,37 @@ def test_a_mirror_may_hold_the_zip_or_an_alternative(tmp_path: Path) -> None:
     (mirror / "unet").mkdir()
     (mirror / "unet" / "w.json").write_bytes(CONFIG)
     offline = Options(mirror=str(mirror))
-    file = hf("unet/w.dat", UNET, alternatives=("unet/w.json",))
+    file = hf("unet/w.dat", UNET, accepted=("unet/w.dat", "unet/w.json"))
     plan = plan_files([file, packed(ONNX)], models, offline, {"antelope": ANTELOPE})
     assert go(plan) == ["unet/w.json", "antelopev2/d.onnx"]
+
+
+def test_a_mirror_may_hold_a_sharded_checkpoint(tmp_path: Path) -> None:
+    """The index comes with all of its parts, or not at all."""
+    mirror, models = tmp_path / "stick" / "m", tmp_path / "models"
+    (mirror / "unet").mkdir(parents=True)
+    header = b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+    for number in (1, 2):
+        (mirror / "unet" / f"w-{number}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"abcd")
+    index = json.dumps({"weight_map": {"a": "w-1.safetensors", "b": "w-2.safetensors"}})
+    (mirror / "unet" / "w.safetensors.index.json").write_text(index)
+    file = hf("unet/w.safetensors", accepted=("unet/w.safetensors", "unet/w.safetensors.index.json"))
+    plan = plan_files([file], models, Options(mirror=str(mirror)))
+    assert plan.known_bytes == 2 * (8 + len(header) + 4)
+    assert go(plan) == ["unet/w.safetensors.index.json"]
+    assert plan_files([file], models, Options(mirror=str(mirror))).present == (file,)
+    assert len(list((models / "unet").iterdir())) == 3
+    (models / "unet" / "w-2.safetensors").unlink()
+    (mirror / "unet" / "w-2.safetensors").unlink()
+    with pytest.raises(Arc2FaceError, match=r"w-2\.safetensors"):
+        go(plan_files([file], models, Options(mirror=str(mirror))))
 
 
 def test_an_address_as_mirror(hub: Hub, tmp_path: Path) -> None:
     hub.files |= {"copy/unet/w.json": CONFIG, "copy/antelopev2/d.onnx": ONNX}
     hub.script("copy/antelopev2/d.onnx", drop(1000))
     mirrored = options(hub, mirror=hub.url("copy/"), remote=Remote(endpoint="http://127.0.0.1:9"))
-    file = hf("unet/w.dat", UNET, alternatives=("unet/w.json",))
+    file = hf("unet/w.dat", UNET, accepted=("unet/w.dat", "unet/w.json"))
     plan = plan_files([file, packed(ONNX)], tmp_path, mirrored, {"antelope": ANTELOPE})
     assert go(plan) == ["unet/w.json", "antelopev2/d.onnx"]
 
@@ -424,6 +502,12 @@ def test_the_script_runs_without_any_package(tmp_path: Path) -> None:
     assert fetched.stderr.startswith("Error: ") and fetched.stderr.count("\n") == 1
     wrong = subprocess.run([*command, "--models"], capture_output=True, text=True, env=env)
     assert wrong.returncode == 2
+    assert subprocess.run([*command, "--help"], capture_output=True, env=env).returncode == 0
+    from_hub = subprocess.run(
+        [*command, "fast", "--yes", "--models", str(tmp_path / "h")], capture_output=True, text=True, env=env
+    )
+    assert from_hub.returncode == 1 and not (tmp_path / "h").exists()
+    assert "pip install huggingface_hub" in from_hub.stderr and "--mirror" in from_hub.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from arc2face.errors import DownloadError
-from arc2face.weights.download.http import Fetched, NotThereError, Patience, VerificationError, fetch_url
+from arc2face.weights.download.http import NotThereError, Patience, VerificationError, fetch_url
 from tests.hub_server import Hub, busy, corrupt, drop, ok, page, redirect, slow, truncated
 
 DATA = os.urandom(3_000_001)
@@ -47,7 +47,7 @@ def patience(naps: Naps) -> Patience:
     return Patience(attempts=4, timeout=5, sleep=naps)
 
 
-def right(part: Path, fetched: Fetched) -> None:
+def right(part: Path) -> None:
     if hashlib.sha256(part.read_bytes()).hexdigest() != SHA:
         raise VerificationError("wrong bytes")
 
@@ -58,11 +58,9 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_plain_fetch(hub: Hub, tmp_path: Path, patience: Patience) -> None:
     heard: list[int] = []
-    fetched = fetch_url(
-        hub.url("f.bin"), tmp_path / "deep" / "f.bin", patience=patience, on_bytes=heard.append, verify=right
-    )
+    fetch_url(hub.url("f.bin"), tmp_path / "deep" / "f.bin", patience=patience, on_bytes=heard.append, verify=right)
     assert (tmp_path / "deep" / "f.bin").read_bytes() == DATA
-    assert fetched.bytes == len(DATA) and heard[0] == 0 and heard[-1] == len(DATA) and heard == sorted(heard)
+    assert heard[0] == 0 and heard[-1] == len(DATA) and heard == sorted(heard)
     assert leftovers(tmp_path / "deep") == ["f.bin"]
 
 
@@ -141,33 +139,16 @@ def test_an_older_good_file_survives_a_bad_download(hub: Hub, tmp_path: Path, pa
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_redirects_keep_range_and_hop_headers(hub: Hub, tmp_path: Path, patience: Patience, code: int) -> None:
-    hop = redirect("/f.bin?signed=1", code, X_Linked_ETag='"abc"', X_Repo_Commit="c0ffee")
-    hub.script("start", hop, hop)
+def test_redirects_keep_the_range(hub: Hub, tmp_path: Path, patience: Patience, code: int) -> None:
+    hub.script("start", redirect("/f.bin?signed=1", code), redirect("/f.bin?signed=1", code))
     hub.script("f.bin", drop(1_000_000))
-    fetched = fetch_url(hub.url("start"), tmp_path / "f.bin", patience=patience, verify=right)
-    assert fetched.headers["x-linked-etag"] == '"abc"' and fetched.headers["x-repo-commit"] == "c0ffee"
+    fetch_url(hub.url("start"), tmp_path / "f.bin", patience=patience, verify=right)
     assert [s.headers.get("range") for s in hub.gets("f.bin")] == [None, "bytes=1000000-"]
 
 
-def test_a_token_is_not_shown_to_another_host(hub: Hub, tmp_path: Path, patience: Patience) -> None:
-    with Hub({}) as front:
-        front.script("start", redirect(hub.url("f.bin")))
-        fetch_url(
-            front.url("start"),
-            tmp_path / "f.bin",
-            headers={"Authorization": "Bearer secret"},
-            patience=patience,
-            verify=right,
-        )
-        assert front.seen[0].headers["authorization"] == "Bearer secret"
-        assert front.seen[0].headers["host"] != hub.seen[0].headers["host"]
-    assert "authorization" not in hub.seen[0].headers
-
-
-def test_refused_access_names_the_token(hub: Hub, tmp_path: Path, patience: Patience) -> None:
+def test_refused_access_is_said(hub: Hub, tmp_path: Path, patience: Patience) -> None:
     hub.script("f.bin", busy(401))
-    with pytest.raises(DownloadError, match="HF_TOKEN"):
+    with pytest.raises(DownloadError, match="answered 401"):
         fetch_url(hub.url("f.bin"), tmp_path / "f.bin", patience=patience)
 
 
@@ -184,7 +165,7 @@ def test_only_http_addresses(tmp_path: Path) -> None:
 
 
 def test_a_complete_part_needs_no_second_transfer(hub: Hub, tmp_path: Path, patience: Patience) -> None:
-    def killed(part: Path, fetched: Fetched) -> None:
+    def killed(part: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -240,4 +221,5 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_finishes(hub: Hub, tmp
 
 def test_ok_is_the_default_behaviour(hub: Hub, tmp_path: Path) -> None:
     hub.script("f.bin", ok)
-    assert fetch_url(hub.url("f.bin"), tmp_path / "f.bin").bytes == len(DATA)
+    fetch_url(hub.url("f.bin"), tmp_path / "f.bin")
+    assert (tmp_path / "f.bin").read_bytes() == DATA

@@ -57,7 +57,7 @@ def test_sha256_uses_its_cache_and_survives_a_broken_one(tmp_path: Path, own_cac
     first = sha256_of(path)
     cache = own_cache / "hashes.json"
     known = json.loads(cache.read_text())
-    known[str(path.resolve())][2] = "f" * 64
+    known[str(path.resolve())][-1] = "f" * 64
     cache.write_text(json.dumps(known))
     assert sha256_of(path) == "f" * 64
     cache.write_text("{ not json")
@@ -134,7 +134,7 @@ def test_a_malicious_pickle_is_refused_and_never_executed(tmp_path: Path, plain:
         path.write_bytes(pickle.dumps({"w": Payload(trap)}, protocol=2))
     else:
         torch.save({"w": torch.ones(1), "p": Payload(trap)}, path)
-    with pytest.raises(CorruptWeightsError, match=r"Nothing in it was executed|truncated or damaged"):
+    with pytest.raises(CorruptWeightsError, match="nothing in it was executed"):
         load_state_dict(path)
     assert not trap.exists()
 

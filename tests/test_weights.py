@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from arc2face.weights.folder import ModelsFolder
 from arc2face.weights.licences import LICENCES
-from arc2face.weights.table import ARCHIVES, FEATURES, FOREIGN_RECOGNISERS, WEIGHTS, by_key, files_of, locate
+from arc2face.weights.table import ARCHIVES, FEATURES, FOREIGN_RECOGNISERS, WEIGHTS, by_key, files_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -19,7 +20,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 def test_keys_and_paths_are_unique_and_relative() -> None:
     assert len({w.key for w in WEIGHTS}) == len({w.path for w in WEIGHTS}) == len(WEIGHTS)
     for file in WEIGHTS:
-        for path in (file.path, *file.alternatives):
+        for path in (file.path, *file.spellings):
             assert not Path(path).is_absolute() and ".." not in path and "\\" not in path
 
 
@@ -70,26 +71,26 @@ def test_small_published_files_agree_with_the_tiny_tree(tiny_tree: Path) -> None
 def test_locate_looks_in_the_folder_its_models_and_its_parent(tmp_path: Path) -> None:
     root = tmp_path / "r"
     unet = by_key("unet")
-    assert locate(root, unet) is None
+    assert ModelsFolder(root).locate(unet) is None
     for place in (tmp_path, root / "models", root):
         target = place / unet.path
         target.parent.mkdir(parents=True)
         target.write_bytes(b"x")
-        assert locate(root, unet) == target
+        assert ModelsFolder(root).locate(unet) == target
 
 
 def test_locate_accepts_alternatives_and_the_best_checkpoint(tmp_path: Path) -> None:
     encoder = tmp_path / "encoder" / "model.safetensors"
     encoder.parent.mkdir()
     encoder.write_bytes(b"x")
-    assert locate(tmp_path, by_key("encoder")) == encoder
+    assert ModelsFolder(tmp_path).locate("encoder") == encoder
 
     checkpoints = tmp_path / "emoca/EMOCA/models/EMOCA_v2_lr_mse_20/detail/checkpoints"
     for name in ("deca-epoch=3-val_loss/dataloader_idx_0=3.9.ckpt", "deca-epoch=4-val_loss/dataloader_idx_0=3.4.ckpt"):
         (checkpoints / name).parent.mkdir(parents=True)
         (checkpoints / name).write_bytes(b"x")
     (checkpoints / "last.ckpt").write_bytes(b"x")
-    found = locate(tmp_path, by_key("emoca"))
+    found = ModelsFolder(tmp_path).locate("emoca")
     assert found is not None and found.name == "dataloader_idx_0=3.4.ckpt"
 
 

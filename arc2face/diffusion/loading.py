@@ -6,9 +6,9 @@ modules are built on the meta device and take over the file's tensors, so no tim
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,49 +17,85 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from arc2face.diffusion.fitting import native_size
 from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError
-from arc2face.weights.folder import BASE_MODEL, SAFETENSORS, ModelsFolder
+from arc2face.weights.configs import check_config
+from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.jsonfile import read_json
+from arc2face.weights.spellings import preferred
 from arc2face.weights.store import load_state_dict
 
-FP16 = "diffusion_pytorch_model.fp16.safetensors"
+__all__ = [
+    "PART_KEYS",
+    "attach",
+    "build",
+    "load_controlnet",
+    "load_scheduler_config",
+    "load_text_encoder",
+    "load_tokenizer",
+    "load_unet",
+    "load_vae",
+    "picture_side",
+    "source_of",
+    "source_of_any",
+]
+
+PART_KEYS = {
+    "tokenizer": "sd15-tokenizer-vocab",
+    "text_encoder": "encoder",
+    "unet": "unet",
+    "vae": "sd15-vae-diffusion-pytorch-model",
+}
+"""Base part -> key of its file in the weights table."""
+
 Rename = Callable[[str], str | None]
 M = TypeVar("M", bound=nn.Module)
 
+_LONGEST_PROMPT = 4096
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_ATTENTION_KEY = re.compile(r"(attentions\.\d+\.)(query|key|value|proj_attn)(\.)")
 
 
+def source_of(models: ModelsFolder, part: str, dtype: torch.dtype) -> Path | None:
+    """The file that a base part is read from in this precision, None when it is missing."""
+    return models.locate(PART_KEYS[part], _half(dtype))
+
+
+def source_of_any(models: ModelsFolder, names: Iterable[str], dtype: torch.dtype) -> Path | None:
+    """The file that an adapter with these accepted names is read from in this precision."""
+    return models.find(*preferred(names, _half(dtype)))
+
+
 def load_unet(models: ModelsFolder, dtype: torch.dtype) -> UNet2DConditionModel:
     """Arc2Face's denoiser from `arc2face/`."""
-    files = weight_names("arc2face", dtype)
-    return build(UNet2DConditionModel, models.require("arc2face/config.json"), models.require(*files), dtype)
+    return build(UNet2DConditionModel, models.need("unet-config"), models.need("unet", _half(dtype)), dtype)
 
 
 def load_controlnet(models: ModelsFolder, dtype: torch.dtype) -> ControlNetModel:
     """The pose ControlNet from `controlnet/`."""
-    config = models.require("controlnet/config.json", feature="pose")
-    files = weight_names("controlnet", dtype)
-    return build(ControlNetModel, config, models.require(*files, feature="pose"), dtype)
+    config, weights = models.need("controlnet-config"), models.need("controlnet", _half(dtype))
+    return build(ControlNetModel, config, weights, dtype)
 
 
 def load_vae(models: ModelsFolder, dtype: torch.dtype) -> AutoencoderKL:
     """SD 1.5's autoencoder; attention weights may carry their old names (query, key, value, proj_attn)."""
-    folder = f"{BASE_MODEL}/vae"
-    files = (*weight_names(folder, dtype), f"{folder}/diffusion_pytorch_model.bin")
-    return build(
-        AutoencoderKL, models.require(f"{folder}/config.json"), models.require(*files), dtype, _modern_attention
-    )
+    config, weights = models.need("sd15-vae-config"), models.need(PART_KEYS["vae"], _half(dtype))
+    return build(AutoencoderKL, config, weights, dtype, _modern_attention)
 
 
 def load_text_encoder(models: ModelsFolder, dtype: torch.dtype) -> CLIPTextModel:
     """Arc2Face's fine-tuned CLIP text encoder from `encoder/`, in any key layout since transformers 4."""
-    config_file = models.require("encoder/config.json")
-    weights = models.require("encoder/model.safetensors", "encoder/pytorch_model.bin")
-    config = CLIPTextConfig.from_pretrained(config_file.parent, local_files_only=True)
-    # Eager attention reproduces the reference implementation bit for bit; the encoder runs once per request.
-    config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    with torch.device("meta"):
-        model = CLIPTextModel(config)
+    config_file, weights = models.need("encoder-config"), models.need("encoder", _half(dtype))
+    settings = read_json(config_file)
+    if isinstance(settings.get("text_config"), dict):
+        settings = settings["text_config"]
+    check_config("CLIPTextModel", settings, config_file)
+    with _explained(config_file, "CLIPTextModel"):
+        config = CLIPTextConfig(**settings)
+        # Eager attention reproduces the reference implementation bit for bit; the encoder runs once per request.
+        config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
+        with torch.device("meta"):
+            model = CLIPTextModel(config)
     attach(model, load_state_dict(weights), weights, dtype, _modern_clip)
     positions = torch.arange(config.max_position_embeddings).expand((1, -1))
     model.embeddings.register_buffer("position_ids", positions, persistent=False)
@@ -67,9 +103,21 @@ def load_text_encoder(models: ModelsFolder, dtype: torch.dtype) -> CLIPTextModel
 
 
 def load_tokenizer(models: ModelsFolder) -> CLIPTokenizer:
-    """SD 1.5's tokenizer folder."""
-    folder = models.require(f"{BASE_MODEL}/tokenizer/vocab.json").parent
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    """SD 1.5's tokenizer folder. Raises CorruptWeightsError when one of its files is damaged."""
+    folder = models.need(PART_KEYS["tokenizer"]).parent
+    for path in sorted(folder.glob("*.json")):
+        read_json(path)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        if not 1 <= tokenizer.model_max_length <= _LONGEST_PROMPT:
+            raise ValueError(f"model_max_length is {tokenizer.model_max_length}")
+        tokenizer("photo of a id person")  # some settings show only in use that they are wrong
+        return tokenizer
+    except Exception as error:  # the tokenizer library raises bare Exceptions, among much else
+        raise CorruptWeightsError(
+            f"The tokenizer in {folder} cannot be used ({_reason(error)}). "
+            "Delete it and run: arc2face download identity"
+        ) from error
 
 
 def load_scheduler_config(models: ModelsFolder) -> dict[str, Any]:
@@ -78,32 +126,39 @@ def load_scheduler_config(models: ModelsFolder) -> dict[str, Any]:
     Raw on purpose: a config that went through a scheduler object holds that class's defaults (PNDM's `leading`
     spacing, for one), which would silently leak into the scheduler built from it.
     """
-    return read_json(models.require(f"{BASE_MODEL}/scheduler/scheduler_config.json"))
+    path = models.need("sd15-scheduler-scheduler-config")
+    settings = read_json(path)
+    check_config("Scheduler", settings, path)
+    return settings
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; CorruptWeightsError when it is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptWeightsError(f"{path} cannot be read ({error}). Delete it and download it again.") from error
-    if not isinstance(value, dict):
-        raise CorruptWeightsError(f"{path} is not a model configuration. Delete it and download it again.")
-    return value
+def picture_side(models: ModelsFolder) -> int:
+    """Side of the pictures that the models of a folder were trained for, pixels. Raises WeightsError."""
+    sizes: list[dict[str, Any]] = []
+    for key, kind in (("unet-config", "UNet2DConditionModel"), ("sd15-vae-config", "AutoencoderKL")):
+        path = models.need(key)
+        sizes.append(read_json(path))
+        check_config(kind, sizes[-1], path)
+    return min(native_size(sizes[0])) * 2 ** (len(sizes[1]["block_out_channels"]) - 1)
 
 
 def build(cls: type[M], config: Path, weights: Path, dtype: torch.dtype, rename: Rename | None = None) -> M:
-    """One diffusers model from its config file and its weight file."""
+    """One diffusers model from its config file and its weight file (or the index of a sharded one)."""
     settings = read_json(config)
-    if settings.get("_class_name", cls.__name__) != cls.__name__:
-        raise IncompatibleWeightsError(f"{config} describes a {settings['_class_name']}, not a {cls.__name__}.")
-    try:
-        with torch.device("meta"):
-            model = cls.from_config(settings)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, KeyError) as error:
-        raise IncompatibleWeightsError(f"{config} does not describe a {cls.__name__}: {error}") from error
+    check_config(cls.__name__, settings, config)
+    with _explained(config, cls.__name__), torch.device("meta"):
+        model = cls.from_config(settings)  # type: ignore[attr-defined]
     attach(model, load_state_dict(weights), weights, dtype, rename)
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _explained(config: Path, name: str) -> Generator[None]:
+    """What a model's constructor raises for settings that do not go together, as one error."""
+    try:
+        yield
+    except Exception as error:  # assertions, torch's errors, validation errors: there is no common base
+        raise IncompatibleWeightsError(f"{config} does not describe a {name}: {_reason(error)}") from error
 
 
 def attach(
@@ -128,11 +183,14 @@ def attach(
     model.load_state_dict(cast, strict=True, assign=True)
 
 
-def weight_names(folder: str, dtype: torch.dtype) -> tuple[str, ...]:
-    """Accepted spellings of a diffusers weight file, the better one first."""
-    names = (f"{folder}/{SAFETENSORS}", f"{folder}/{FP16}")
-    # The half-precision file saves half the reading when half precision is what we run in.
-    return names[::-1] if dtype == torch.float16 else names
+def _half(dtype: torch.dtype) -> bool:
+    """The half-precision file saves half the reading when half precision is what we run in."""
+    return dtype == torch.float16
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _modern_attention(key: str) -> str:

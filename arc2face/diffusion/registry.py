@@ -226,14 +226,13 @@ class ModelRegistry:
         return size <= HOST_COPIES_BYTES or (on_device and self.placement.device != self.placement.host)
 
     def source(self, name: str) -> Path | None:
-        """The weight file a part comes from, loaded or not; None when it is missing."""
-        spellings = {
-            "tokenizer": (f"{loading.BASE_MODEL}/tokenizer/vocab.json",),
-            "text_encoder": ("encoder/model.safetensors", "encoder/pytorch_model.bin"),
-            "unet": loading.weight_names("arc2face", self.dtype),
-            "vae": loading.weight_names(f"{loading.BASE_MODEL}/vae", self.dtype),
-        }
-        return self.models.find(*(spellings.get(name) or self.adapters[name].files))
+        """The weight file a part was read from or would be read from; None when it is missing."""
+        loaded = self._parts.get(name)
+        if loaded is not None:
+            return loaded.source
+        if name in BASE_PARTS:
+            return loading.source_of(self.models, name, self.dtype)
+        return loading.source_of_any(self.models, self.adapters[name].files, self.dtype)
 
     @contextmanager
     def _using(self, *names: str) -> Generator[None]:
@@ -244,10 +243,11 @@ class ModelRegistry:
             self._in_use.subtract(names)
 
     def _load(self, name: str) -> Loaded:
+        source = self.source(name)
         value = self._read(name)
         if isinstance(value, nn.Module):
             value = with_fast_layout(value)
-        part = self._parts[name] = Loaded(value, size_of(value), self.placement.host, self.source(name))
+        part = self._parts[name] = Loaded(value, size_of(value), self.placement.host, source)
         log.info("loaded %s", name)
         stays = self.runtime.vram == "resident" or (self.runtime.vram == "offload" and name in BASE_PARTS)
         try:

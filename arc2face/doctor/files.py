@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from arc2face.doctor.report import Check, Status
-from arc2face.errors import Arc2FaceError, MissingWeightsError, WrongRecogniserError
+from arc2face.errors import Arc2FaceError, MissingWeightsError, WeightsError, WrongRecogniserError
 from arc2face.weights.download.ledger import Ledger
 from arc2face.weights.download.text import size as shown
-from arc2face.weights.folder import ModelsFolder, best_bundle
+from arc2face.weights.folder import ModelsFolder, best_bundle, feature_of
 from arc2face.weights.licences import LICENCES
 from arc2face.weights.sniff import what_is_wrong
-from arc2face.weights.store import load_state_dict, sha256_of
-from arc2face.weights.table import FEATURES, WEIGHTS, WeightFile, by_key, locate
+from arc2face.weights.spellings import is_index
+from arc2face.weights.store import bytes_of, checkpoint_sha256, load_state_dict
+from arc2face.weights.table import WEIGHTS, WeightFile
 
 __all__ = ["check_files"]
 
@@ -25,42 +26,54 @@ def check_files(models: Path | None, quick: bool) -> Iterator[Check]:
     """Findings about the models folder and each file in it."""
     try:
         folder = best_bundle(models)
-    except MissingWeightsError as error:
-        yield Check("models", "models folder", "error", str(error), "arc2face download identity")
+    except WeightsError as error:
+        remedy = "arc2face download identity" if isinstance(error, MissingWeightsError) else ""
+        yield Check("models", "models folder", "error", str(error), remedy)
         return
     status: Status = "warning" if folder.kind == "tiny" else "ok"
     remedy = "Their pictures are noise. arc2face download identity" if folder.kind == "tiny" else ""
     data = {"path": str(folder.root.resolve()), "kind": folder.kind}
     yield Check("models", "models folder", status, f"{_TITLES[folder.kind]}, in {folder.root}", remedy, data)
     for file in WEIGHTS:
-        yield _check_file(folder, file, quick)
+        full, half = folder.locate(file), folder.locate(file, half=True)
+        yield _check_file(folder, file, full, quick)
+        if half != full:  # both are there; which one is used depends on the device
+            yield _check_file(folder, file, half, quick, ", half precision")
+    yield from _check_ledger(folder)
     yield from _check_recogniser(folder)
     if not quick:
         yield from _check_pose_reader(folder)
 
 
-def _check_file(folder: ModelsFolder, file: WeightFile, quick: bool) -> Check:
-    found = locate(folder.root, file)
+def _check_file(folder: ModelsFolder, file: WeightFile, found: Path | None, quick: bool, which: str = "") -> Check:
     ours = folder.kind != "full" and found is not None
     licence = LICENCES["mit" if ours else file.licence].title
     data: dict[str, Any] = {"key": file.key, "path": file.path, "licence": licence}
     if found is None:
         return _absent(folder, file, data)
-    size = found.stat().st_size
+    size = bytes_of(found)
     data |= {"found": str(found), "bytes": size}
     problem = what_is_wrong(found) or _wrong_size(folder, file, found, size)
     if problem is None and not quick:
-        data["sha256"] = sha256_of(found)
-        problem = _wrong_hash(folder, file, found, data["sha256"]) or _does_not_load(found)
+        problem, data["sha256"] = _look_inside(folder, file, found)
     if problem is not None:
-        remedy = f"Delete it and run: arc2face download {_feature(file)}"
-        return Check("models", file.title, _grade(file), f"{found}: {problem}", remedy, data)
-    return Check("models", file.title, "ok", f"{shown(size)}{_trust(folder, file, found, quick)}", data=data)
+        remedy = f"Delete it and run: arc2face download {feature_of(file.key)}"
+        return Check("models", file.title + which, _grade(file), f"{found}: {problem}", remedy, data)
+    return Check("models", file.title + which, "ok", f"{shown(size)}{_trust(folder, file, found, quick)}", data=data)
+
+
+def _look_inside(folder: ModelsFolder, file: WeightFile, found: Path) -> tuple[str | None, str]:
+    """What a full read of the file finds, and its hash."""
+    try:
+        digest = checkpoint_sha256(found)
+    except WeightsError as error:
+        return str(error), ""
+    return _wrong_hash(folder, file, found, digest) or _does_not_load(found), digest
 
 
 def _absent(folder: ModelsFolder, file: WeightFile, data: dict[str, Any]) -> Check:
     """A missing file is an error when nothing works without it, and only worth a note in the small bundles."""
-    feature = _feature(file)
+    feature = feature_of(file.key)
     licence = LICENCES[file.licence]
     remedy = f"arc2face download {feature}"
     if licence.must_accept:
@@ -71,13 +84,8 @@ def _absent(folder: ModelsFolder, file: WeightFile, data: dict[str, Any]) -> Che
     return Check("models", file.title, status, f"missing; {feature} needs it", remedy, data)
 
 
-def _feature(file: WeightFile) -> str:
-    """The first feature whose own files hold this one."""
-    return next(name for name, keys in FEATURES.items() if file.key in keys)
-
-
 def _grade(file: WeightFile) -> Status:
-    return "error" if _feature(file) == "identity" else "warning"
+    return "error" if feature_of(file.key) == "identity" else "warning"
 
 
 def _wrong_size(folder: ModelsFolder, file: WeightFile, found: Path, size: int) -> str | None:
@@ -100,9 +108,13 @@ def _wrong_hash(folder: ModelsFolder, file: WeightFile, found: Path, digest: str
 
 def _noted(folder: ModelsFolder, found: Path) -> str | None:
     """The hash that the downloader recorded for a file."""
-    if not found.is_relative_to(folder.root):
+    root = folder.root.resolve()
+    if not found.is_relative_to(root):
         return None
-    entry = Ledger(folder.root).get(found.relative_to(folder.root).as_posix())
+    try:
+        entry = Ledger(root).get(found.relative_to(root).as_posix())
+    except WeightsError:  # said once, by `_check_ledger`
+        return None
     return entry.sha256 if entry else None
 
 
@@ -117,7 +129,7 @@ def _trust(folder: ModelsFolder, file: WeightFile, found: Path, quick: bool) -> 
 def _does_not_load(path: Path) -> str | None:
     """Opens the file as the program would; None when that works, or when only other parts can open it."""
     try:
-        if path.suffix in (".bin", ".pt"):
+        if path.suffix in (".bin", ".pt") or is_index(path.name):
             load_state_dict(path)
         elif path.suffix == ".onnx":
             return _onnx_problem(path)
@@ -140,12 +152,21 @@ def _onnx_problem(path: Path) -> str | None:
     return None
 
 
+def _check_ledger(folder: ModelsFolder) -> Iterator[Check]:
+    try:
+        Ledger(folder.root.resolve()).get("")
+    except WeightsError as error:
+        yield Check("models", "recorded hashes", "warning", str(error), "Restore checksums.json, or delete it.")
+
+
 def _check_recogniser(folder: ModelsFolder) -> Iterator[Check]:
     from arc2face.faces.recogniser import check_recogniser
 
-    found = locate(folder.root, by_key("arcface"))
+    found = folder.locate("arcface") or folder.locate("detector")
+    if found is None:
+        return
     try:
-        digest = check_recogniser(found.parent if found else folder.root / "antelopev2")
+        digest = check_recogniser(found.parent)
     except WrongRecogniserError as error:
         yield Check("models", "recogniser", "error", str(error), "Delete the file, then: arc2face download identity")
     except MissingWeightsError:

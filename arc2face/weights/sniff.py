@@ -6,18 +6,32 @@ short, a zero-byte file, zeros where a header belongs. They execute nothing and 
 
 from __future__ import annotations
 
-import json
-import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-__all__ = ["read_safetensors_header", "what_is_wrong"]
+from arc2face.errors import CorruptWeightsError, MissingWeightsError
+from arc2face.weights.jsonfile import parse_json
+from arc2face.weights.shards import parts_of
+from arc2face.weights.spellings import is_index
 
-_HEADER_LIMIT = 100 << 20
-_PICKLE_PROBE = 4096
+__all__ = ["ZIP_FAULTS", "read_safetensors_header", "what_is_wrong"]
+
+_HEADER_LIMIT = 16 << 20
+_JSON_LIMIT = 32 << 20
+ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    OSError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    OverflowError,
+    struct.error,
+)
+"""What the standard zip reader raises for damaged files, already for one flipped bit in the directory."""
 
 
 def what_is_wrong(path: Path, name: str | None = None) -> str | None:
@@ -52,19 +66,25 @@ def read_safetensors_header(path: Path) -> dict[str, Any]:
         if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
             raise ValueError("its safetensors header is damaged or cut off")
         try:
-            header: Any = json.loads(stream.read(length))
+            header: Any = parse_json(stream.read(length), max_bytes=_HEADER_LIMIT)
         except ValueError as error:
-            raise ValueError("its safetensors header is damaged") from error
+            raise ValueError(f"its safetensors header is damaged: {error}") from error
     if not isinstance(header, dict):
         raise ValueError("its safetensors header is damaged")
     entries = cast("dict[str, Any]", header)
-    try:
-        end = max((int(v["data_offsets"][1]) for k, v in entries.items() if k != "__metadata__"), default=0)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError("its safetensors header is damaged") from error
+    end = max((_end(entry) for name, entry in entries.items() if name != "__metadata__"), default=0)
     if 8 + length + end != size:
         raise ValueError(f"it has {size} bytes where its header promises {8 + length + end}: it was cut off or damaged")
     return entries
+
+
+def _end(entry: Any) -> int:
+    """Where a tensor ends, by its entry in a safetensors header."""
+    offsets: Any = cast("dict[str, Any]", entry).get("data_offsets") if isinstance(entry, dict) else None
+    pair = cast("list[Any]", offsets) if isinstance(offsets, list) else []
+    if len(pair) != 2 or not all(isinstance(value, int) and 0 <= value < 1 << 50 for value in pair):
+        raise ValueError("its safetensors header is damaged (a tensor without a place)")
+    return int(pair[1])
 
 
 def _safetensors(path: Path, head: bytes) -> str | None:
@@ -80,24 +100,16 @@ def _zip(path: Path, head: bytes) -> str | None:
         with zipfile.ZipFile(path) as archive:
             if not archive.namelist():
                 return "it is an empty zip file"
-    except (zipfile.BadZipFile, OSError):
+    except ZIP_FAULTS:
         return "its zip directory is missing: it was cut off or damaged"
     return None
 
 
 def _torch(path: Path, head: bytes) -> str | None:
-    """Torch files are zips since 1.6 and a row of pickles before; a pickle's first opcodes must at least parse."""
+    """Torch files are zips since 1.6 and a row of pickles before, whose first byte says so."""
     if head.startswith(b"PK"):
         return _zip(path, head)
-    with path.open("rb") as stream:
-        probe = stream.read(_PICKLE_PROBE)
-    try:
-        for count, _ in enumerate(pickletools.genops(probe)):
-            if count > 8:
-                break
-    except (ValueError, IndexError):
-        return "it is neither a torch zip file nor a pickle"
-    return None
+    return None if head[:1] == b"\x80" else "it is neither a torch zip file nor a pickle"
 
 
 def _onnx(path: Path, head: bytes) -> str | None:
@@ -109,10 +121,22 @@ def _onnx(path: Path, head: bytes) -> str | None:
 
 def _json(path: Path, head: bytes) -> str | None:
     try:
-        json.loads(path.read_bytes())
-    except (ValueError, OSError):
-        return "it is not valid JSON"
-    return None
+        with path.open("rb") as stream:
+            value = parse_json(stream.read(_JSON_LIMIT + 1), max_bytes=_JSON_LIMIT)
+        if not isinstance(value, dict):
+            return "it holds no settings"
+        return _parts(path) if is_index(path.name) else None
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _parts(index: Path) -> str | None:
+    """What is wrong with a sharded checkpoint: a part that is missing, or the first one that cannot be right."""
+    try:
+        found = ((part, what_is_wrong(part)) for part in parts_of(index))
+        return next((f"its part {part.name} cannot be used: {why}" for part, why in found if why), None)
+    except (CorruptWeightsError, MissingWeightsError) as error:
+        return str(error)
 
 
 _CHECKS: dict[str, Callable[[Path, bytes], str | None]] = {

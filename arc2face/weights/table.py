@@ -12,9 +12,8 @@ This module imports nothing heavy: it works without torch, numpy and gradio.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from arc2face.weights.entries import Archive, Origin, Variant, WeightFile
+from arc2face.weights.spellings import diffusers_weights, face_network, lora_weights, preferred, transformers_weights
 
 __all__ = [
     "ARCHIVES",
@@ -27,80 +26,8 @@ __all__ = [
     "WeightFile",
     "by_key",
     "files_of",
-    "locate",
-    "search_roots",
+    "spellings",
 ]
-
-Origin = Literal["huggingface", "https", "drive", "archive"]
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """Another form of the same file: `path` in the models folder, `remote` in the repository, size and hash."""
-
-    path: str
-    remote: str
-    bytes: int | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFile:
-    """One file of the models folder.
-
-    `path`: relative to the models folder, with forward slashes.
-    `origin` and `repo`: where it lives. huggingface: repository; https: empty; drive: empty; archive: key in ARCHIVES.
-    `remote`: file in the repository, URL, Google Drive id, or name inside the archive (may hold `*`).
-    `revision`: commit the download is pinned to, None when unknown (then the main branch).
-    `bytes`, `sha256`: None when nobody has published them.
-    `alternatives`: other paths (may hold `*`) that do the same job; any one of them makes the file present.
-    `fp16`: the half-precision form, where one is published.
-    """
-
-    key: str
-    path: str
-    title: str
-    licence: str
-    origin: Origin
-    repo: str
-    remote: str
-    revision: str | None = None
-    bytes: int | None = None
-    sha256: str | None = None
-    alternatives: tuple[str, ...] = ()
-    fp16: Variant | None = None
-
-    @property
-    def needed(self) -> bool:
-        """False for files that only the original snippets read (they are fetched for those)."""
-        return self.key not in ("sd15-model-index", "sd15-feature-extractor-preprocessor-config")
-
-    @property
-    def known_hashes(self) -> tuple[str, ...]:
-        """Every published SHA-256 under which this file is right."""
-        return tuple(h for h in (self.sha256, self.fp16.sha256 if self.fp16 else None) if h)
-
-    @property
-    def published_names(self) -> tuple[str, ...]:
-        """File names that `known_hashes` speaks about; an alternative under another name has no published hash."""
-        return (self.path.rpartition("/")[2], *((self.fp16.path.rpartition("/")[2],) if self.fp16 else ()))
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A zip file that holds several weights. `urls` are tried in order; `drive:ID` means Google Drive.
-
-    `folder`: where its wanted members go, relative to the models folder.
-    """
-
-    key: str
-    file_name: str
-    folder: str
-    urls: tuple[str, ...]
-    licence: str
-    bytes: int | None = None
-    sha256: str | None = None
-
 
 _ARC2FACE = "FoivosPar/Arc2Face"
 _ARC2FACE_REVISION = "321709b2e9697ea2a5bd06c8a51b340592333e1e"
@@ -143,13 +70,13 @@ FOREIGN_RECOGNISERS: dict[str, str] = {
 """SHA-256 of recognisers that people put in the place of arcface.onnx, and what they are."""
 
 
-def _arc2face(key: str, path: str, title: str, remote: str = "", alternatives: tuple[str, ...] = ()) -> WeightFile:
+def _arc2face(key: str, path: str, title: str, accepted: tuple[str, ...] = (), remote: str = "") -> WeightFile:
     return WeightFile(
-        key, path, title, "mit", "huggingface", _ARC2FACE, remote or path, _ARC2FACE_REVISION, alternatives=alternatives
+        key, path, title, "mit", "huggingface", _ARC2FACE, remote or path, _ARC2FACE_REVISION, accepted=accepted
     )
 
 
-def _sd15(part: str, title: str, size: int, sha256: str, fp16: Variant | None = None, *other: str) -> WeightFile:
+def _sd15(part: str, title: str, size: int, sha256: str, fp16: Variant | None = None) -> WeightFile:
     folder = "stable-diffusion-v1-5/"
     return WeightFile(
         "sd15-" + part.replace("/", "-").rsplit(".", 1)[0].replace("_", "-"),
@@ -162,7 +89,7 @@ def _sd15(part: str, title: str, size: int, sha256: str, fp16: Variant | None = 
         _SD15_REVISION,
         size,
         sha256,
-        tuple(folder + name for name in other),
+        diffusers_weights(folder + "vae") if part.endswith(".safetensors") else (),
         fp16,
     )
 
@@ -179,15 +106,31 @@ def _antelope(key: str, name: str, title: str, size: int, sha256: str) -> Weight
         None,
         size,
         sha256,
+        face_network(name),
     )
+
+
+def _emoca(path: str) -> tuple[str, ...]:
+    """In our layout below `emoca/`; the original project's assets folder lacks that part of the path."""
+    return f"emoca/{path}", path
+
+
+def _either(stem: str, suffix: str) -> tuple[str, ...]:
+    return f"{stem}.safetensors", f"{stem}{suffix}"
 
 
 WEIGHTS: tuple[WeightFile, ...] = (
     _arc2face("unet-config", "arc2face/config.json", "Arc2Face UNet, configuration"),
-    _arc2face("unet", "arc2face/diffusion_pytorch_model.safetensors", "Arc2Face UNet"),
+    _arc2face("unet", "arc2face/diffusion_pytorch_model.safetensors", "Arc2Face UNet", diffusers_weights("arc2face")),
     _arc2face("encoder-config", "encoder/config.json", "Arc2Face text encoder, configuration"),
-    _arc2face("encoder", "encoder/pytorch_model.bin", "Arc2Face text encoder", "", ("encoder/model.safetensors",)),
-    _arc2face("arcface", "antelopev2/arcface.onnx", "ArcFace recogniser (WebFace42M)", "arcface.onnx"),
+    _arc2face("encoder", "encoder/pytorch_model.bin", "Arc2Face text encoder", transformers_weights("encoder")),
+    _arc2face(
+        "arcface",
+        "antelopev2/arcface.onnx",
+        "ArcFace recogniser (WebFace42M)",
+        face_network("arcface.onnx"),
+        "arcface.onnx",
+    ),
     _antelope(
         "detector",
         "scrfd_10g_bnkps.onnx",
@@ -225,8 +168,6 @@ WEIGHTS: tuple[WeightFile, ...] = (
             167_335_342,
             "4fbcf0ebe55a0984f5a5e00d8c4521d52359af7229bb4d81890039d2aa16dd7c",
         ),
-        "vae/diffusion_pytorch_model.fp16.safetensors",
-        "vae/diffusion_pytorch_model.bin",
     ),
     _sd15(
         "tokenizer/vocab.json",
@@ -275,9 +216,15 @@ WEIGHTS: tuple[WeightFile, ...] = (
         None,
         134_621_556,
         "8f90d840e075ff588a58e22c6586e2ae9a6f7922996ee6649a7f01072333afe4",
+        lora_weights("lcm-lora-sdv1-5"),
     ),
     _arc2face("controlnet-config", "controlnet/config.json", "Pose ControlNet, configuration"),
-    _arc2face("controlnet", "controlnet/diffusion_pytorch_model.safetensors", "Pose ControlNet"),
+    _arc2face(
+        "controlnet",
+        "controlnet/diffusion_pytorch_model.safetensors",
+        "Pose ControlNet",
+        diffusers_weights("controlnet"),
+    ),
     WeightFile(
         "emoca",
         f"emoca/EMOCA/models/{_EMOCA_RUN}deca-epoch=10-val_loss/dataloader_idx_0=3.25521111.ckpt",
@@ -286,7 +233,7 @@ WEIGHTS: tuple[WeightFile, ...] = (
         "archive",
         "emoca",
         f"{_EMOCA_RUN}*.ckpt",
-        alternatives=(f"emoca/EMOCA/models/{_EMOCA_RUN}**/*.ckpt",),
+        accepted=_emoca(f"EMOCA/models/{_EMOCA_RUN}**/*.ckpt"),
     ),
     WeightFile(
         "flame",
@@ -296,6 +243,7 @@ WEIGHTS: tuple[WeightFile, ...] = (
         "archive",
         "flame",
         "FLAME/geometry/generic_model.pkl",
+        accepted=_emoca("FLAME/geometry/generic_model.pkl"),
     ),
     WeightFile(
         "flame-template",
@@ -305,8 +253,11 @@ WEIGHTS: tuple[WeightFile, ...] = (
         "archive",
         "flame",
         "FLAME/geometry/head_template.obj",
+        accepted=_emoca("FLAME/geometry/head_template.obj"),
     ),
-    _arc2face("expression", "exp_adapter/exp_adapter.bin", "Expression adapter"),
+    _arc2face(
+        "expression", "exp_adapter/exp_adapter.bin", "Expression adapter", _either("exp_adapter/exp_adapter", ".bin")
+    ),
     WeightFile(
         "smirk",
         "smirk/SMIRK_em1.pt",
@@ -315,6 +266,7 @@ WEIGHTS: tuple[WeightFile, ...] = (
         "drive",
         "",
         "1T65uEd9dVLHgVw5KiUYL66NUee-MCzoE",
+        accepted=_either("smirk/SMIRK_em1", ".pt"),
     ),
     WeightFile(
         "mediapipe",
@@ -328,7 +280,12 @@ WEIGHTS: tuple[WeightFile, ...] = (
         3_758_596,
         "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
     ),
-    _arc2face("reference", "ref_adapter/pytorch_lora_weights.safetensors", "Reference adapter (LoRA)"),
+    _arc2face(
+        "reference",
+        "ref_adapter/pytorch_lora_weights.safetensors",
+        "Reference adapter (LoRA)",
+        lora_weights("ref_adapter"),
+    ),
 )
 """Every file, in the order in which it is fetched."""
 
@@ -361,39 +318,6 @@ def files_of(feature: str) -> tuple[WeightFile, ...]:
     return tuple(_BY_KEY[key] for key in FEATURES[feature])
 
 
-def search_roots(root: Path) -> tuple[Path, ...]:
-    """Folders in which a models folder's files are looked up, in order: itself, its `models`, and its parent."""
-    return (root, root / "models", root.parent)
-
-
-def locate(root: Path, file: WeightFile) -> Path | None:
-    """Where `file` or one of its alternatives lies under the models folder `root`; None when it is not there.
-
-    The EMOCA and FLAME files are also looked up in `external/emoca/assets`, where the original project puts them.
-    """
-    assets = Path(__file__).resolve().parents[2] / "external" / "emoca" / "assets"
-    for name in (file.path, *file.alternatives):
-        places = [(folder, name) for folder in search_roots(root)]
-        if name.startswith("emoca/"):
-            places.append((assets, name.removeprefix("emoca/")))
-        for folder, relative in places:
-            found = _match(folder, relative)
-            if found is not None:
-                return found
-    return None
-
-
-def _match(folder: Path, relative: str) -> Path | None:
-    if "*" not in relative:
-        candidate = folder / relative
-        return candidate if candidate.is_file() else None
-    matches = [p for p in folder.glob(relative) if p.is_file() and p.stem != "last"]
-    return min(matches, key=_loss) if matches else None
-
-
-def _loss(path: Path) -> tuple[float, str]:
-    """Lightning writes the validation loss behind the last '=': the smallest is the best checkpoint."""
-    try:
-        return float(path.stem.rsplit("=", 1)[-1]), str(path)
-    except ValueError:
-        return float("inf"), str(path)
+def spellings(key: str, half: bool = False) -> tuple[str, ...]:
+    """Every accepted path of the file with this key, in the order in which they are tried; see `preferred`."""
+    return preferred(_BY_KEY[key].spellings, half)

@@ -2,7 +2,7 @@
 
 `load(assets_dir) -> Emoca`, `preprocess(image, landmarks) -> Crop`, `Emoca.encode(crops) -> Codes`,
 `Emoca.decode(shape, exp, pose, cam, tform, size) -> Decoded`, `rasterize(verts, faces, size) -> Fragments`,
-`FlameGeometry.from_pickle(path)`. Needs torch and numpy only. See the README in this folder for licences.
+`FlameGeometry.from_pickle(path)`. Needs torch, numpy and safetensors only. See the README in this folder for licences.
 """
 
 from __future__ import annotations

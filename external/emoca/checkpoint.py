@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +12,7 @@ from torch import Tensor, nn
 from emoca.errors import CorruptAssetError, IncompatibleAssetError
 from emoca.flame import EXPRESSION_SIZE, FlameGeometry
 from emoca.resnet import Encoder
+from emoca.torchfile import NoTensorsError, RefusedError, read_torch_file
 
 __all__ = ["CODE_SIZE", "Checkpoint", "checkpoint_entries", "read_checkpoint"]
 
@@ -55,40 +51,18 @@ class Checkpoint:
     unknown: tuple[str, ...] = ()
 
 
-class _Stub:
-    """Stands for any class a checkpoint names. It accepts everything and does nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def _stubs(path: Path) -> AbstractContextManager[Any]:
-    """Let torch's weights-only reader pass over foreign names; nothing is ever imported from the file."""
-    if not is_zipfile(path):  # the format before torch 1.6; readable when it names no foreign class
-        return nullcontext()
-    names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    return torch.serialization.safe_globals([(type("Stub", (_Stub,), {}), name) for name in names])
-
-
 def _load_entries(path: Path) -> dict[str, Tensor]:
     try:
-        with _stubs(path):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, BadZipFile, RuntimeError, ValueError, EOFError, TypeError, LookupError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        return read_torch_file(path, foreign=True)
+    except NoTensorsError as error:
+        raise IncompatibleAssetError(f"{path} holds no state_dict; it is not EMOCA's checkpoint.") from error
+    except RefusedError as error:
         raise CorruptAssetError(
-            f"{path} could not be read as a checkpoint, and nothing in it was executed: {reason} "
+            f"{path} could not be read as a checkpoint, and nothing in it was executed: {error}. "
             "It may be truncated or altered; fetch it again from its authors."
         ) from error
     except OSError as error:
         raise CorruptAssetError(f"{path} could not be opened: {error.strerror or error}.") from error
-    state = found.get("state_dict", found) if isinstance(found, Mapping) else None
-    if not isinstance(state, Mapping):
-        raise IncompatibleAssetError(f"{path} holds no state_dict; it is not EMOCA's checkpoint.")
-    return {str(name): value.detach() for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:

@@ -17,6 +17,8 @@ __all__ = ["MODEL_NAME", "AssetFiles", "missing_message", "read_expression_flags
 MODEL_NAME = "EMOCA_v2_lr_mse_20"
 _MODEL = Path("EMOCA/models") / MODEL_NAME
 _FLAME = Path("FLAME/geometry")
+_MAX_TEXT = 64 << 20
+_MAX_VERTICES = 10_000_000
 _FLAGS = ("exp_deca_global_pose", "exp_deca_jaw_pose")
 
 
@@ -99,13 +101,15 @@ def read_template_faces(path: Path) -> Tensor:
     """
     faces: list[list[int]] = []
     try:
+        _check_size(path)
         with path.open(encoding="latin1") as lines:
             for line in lines:
                 if line.startswith("f "):
                     faces.append([int(corner.split("/")[0]) - 1 for corner in line.split()[1:]])
     except (OSError, ValueError) as error:
         raise CorruptAssetError(f"{path} is not a readable OBJ file ({error}).") from error
-    if not faces or any(len(face) != 3 for face in faces) or min(min(face) for face in faces) < 0:
+    corners = {corner for face in faces for corner in face}
+    if not faces or any(len(face) != 3 for face in faces) or min(corners) < 0 or max(corners) >= _MAX_VERTICES:
         raise CorruptAssetError(f"{path} does not hold a triangle mesh; use the head_template.obj of the FLAME assets.")
     return torch.tensor(faces, dtype=torch.int64)
 
@@ -136,10 +140,20 @@ def _detail_flags(config: Path) -> dict[str, bool]:
     """The two flags from the `detail` block of a plain YAML file, which is the later of its two blocks."""
     flags: dict[str, bool] = {}
     block = ""
-    for line in config.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        _check_size(config)
+        text = config.read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:
+        raise CorruptAssetError(f"{config} cannot be read ({error}).") from error
+    for line in text.splitlines():
         if line[:1].isalpha():
             block = line.split(":")[0].strip()
         name, _, value = line.strip().partition(":")
         if block == "detail" and name in _FLAGS:
             flags[name] = value.split("#")[0].strip().lower() in ("true", "yes", "on")
     return flags
+
+
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > _MAX_TEXT:
+        raise ValueError(f"it is larger than {_MAX_TEXT >> 20} MB")

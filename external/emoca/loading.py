@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from emoca.cache import convert_once
+from emoca.cache import Tensors, convert_once
 from emoca.checkpoint import read_checkpoint
 from emoca.errors import IncompatibleAssetError
 from emoca.files import AssetFiles, read_expression_flags, read_template_faces, require
@@ -18,7 +16,6 @@ from emoca.flame import FlameGeometry
 from emoca.model import Emoca
 from emoca.raster import Backend
 from emoca.resnet import Encoder
-from emoca.tensors import Arrays
 
 __all__ = ["load", "load_geometry"]
 
@@ -56,8 +53,7 @@ def load(
     files, shown = _locate(assets)
     checkpoint = require(files.checkpoint, _CHECKPOINT_TITLE, shown)
     sources = [path for path in (checkpoint, files.config, files.flame, files.template) if path is not None]
-    arrays = convert_once(sources, lambda: _convert(files, checkpoint, shown), cache_dir)
-    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    state = convert_once(sources, lambda: _convert(files, checkpoint, shown), cache_dir)
     extras = state.pop("expression_extras").bool().tolist()
     encoders = [Encoder.from_state_dict(state, prefix) for prefix in _ENCODERS]
     model = Emoca(_geometry(state), *encoders, expression_extras=(extras[0], extras[1]), backend=backend)
@@ -83,8 +79,7 @@ def load_geometry(
         return Emoca(model.geometry, backend=backend).to(device)
     flame, template = require(first.flame, _FLAME_TITLE, shown), first.template
     sources = [path for path in (flame, template) if path is not None]
-    arrays = convert_once(sources, lambda: _pack(_head_from_pickle(flame, template, None)), cache_dir)
-    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    state = convert_once(sources, lambda: _pack(_head_from_pickle(flame, template, None)), cache_dir)
     return Emoca(_geometry(state), backend=backend).to(device)
 
 
@@ -100,17 +95,17 @@ def _locate(assets: Folders) -> tuple[AssetFiles, list[Path | str]]:
     return AssetFiles.find(folders), folders
 
 
-def _convert(files: AssetFiles, checkpoint: Path, shown: list[Path | str]) -> Arrays:
+def _convert(files: AssetFiles, checkpoint: Path, shown: list[Path | str]) -> Tensors:
     found = read_checkpoint(checkpoint)
     geometry = found.geometry
     if geometry is None:
         flame = require(files.flame, f"The checkpoint carries no head, and {_FLAME_TITLE}", shown)
         geometry = _head_from_pickle(flame, files.template, found.faces)
     extras = read_expression_flags(files.config, found.expression_encoder.config.outputs)
-    arrays: dict[str, Any] = {"expression_extras": np.array(extras, np.int64)}
+    tensors: Tensors = {"expression_extras": torch.tensor(extras, dtype=torch.int64)}
     for prefix, encoder in zip(_ENCODERS, (found.flame_encoder, found.expression_encoder), strict=True):
-        arrays |= {prefix + name: value.numpy() for name, value in encoder.state_dict().items()}
-    return arrays | _pack(geometry)
+        tensors |= {prefix + name: value for name, value in encoder.state_dict().items()}
+    return tensors | _pack(geometry)
 
 
 def _head_from_pickle(flame: Path, template: Path | None, drawn: Tensor | None) -> FlameGeometry:
@@ -119,8 +114,8 @@ def _head_from_pickle(flame: Path, template: Path | None, drawn: Tensor | None) 
     return FlameGeometry.from_pickle(flame, drawn)
 
 
-def _pack(geometry: FlameGeometry) -> Arrays:
-    return {_GEOMETRY + name: value.numpy() for name, value in vars(geometry).items() if isinstance(value, Tensor)}
+def _pack(geometry: FlameGeometry) -> Tensors:
+    return {_GEOMETRY + name: value for name, value in vars(geometry).items() if isinstance(value, Tensor)}
 
 
 def _geometry(state: dict[str, Tensor]) -> FlameGeometry:

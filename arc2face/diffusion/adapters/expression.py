@@ -17,6 +17,7 @@ from arc2face.errors import IncompatibleWeightsError
 from arc2face.types import EXPRESSION_SIZE, GenerationRequest
 from arc2face.weights.folder import ModelsFolder
 from arc2face.weights.store import load_state_dict
+from arc2face.weights.table import spellings
 
 _FORMAT_HELP = "It is not an expression adapter of this UNet."
 
@@ -61,7 +62,7 @@ class ExpressionAdapter:
     name: ClassVar[str] = "expression"
     title: ClassVar[str] = "Expression adapter"
     feature: ClassVar[str] = "expression"
-    files: ClassVar[tuple[str, ...]] = ("exp_adapter/exp_adapter.bin", "exp_adapter/exp_adapter.safetensors")
+    files: ClassVar[tuple[str, ...]] = spellings("expression")
 
     def wanted(self, request: GenerationRequest) -> bool:
         """Whether an expression is given."""
@@ -76,7 +77,7 @@ class ExpressionAdapter:
 
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> ExpressionWeights:
         """Read the adapter and match every key to a cross-attention of the UNet."""
-        path = models.require(*self.files, feature=self.feature)
+        path = models.need("expression", dtype == torch.float16)
         state = load_state_dict(path)
         head = {key.removeprefix("image_proj."): value for key, value in state.items() if key.startswith("image_proj.")}
         ip = {key.removeprefix("ip_adapter."): value for key, value in state.items() if key.startswith("ip_adapter.")}

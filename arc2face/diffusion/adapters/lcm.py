@@ -13,6 +13,7 @@ from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.lora import LoraWeights, load_lora
 from arc2face.types import GenerationRequest
 from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.table import spellings
 
 
 class LcmAdapter:
@@ -21,7 +22,7 @@ class LcmAdapter:
     name: ClassVar[str] = "lcm"
     title: ClassVar[str] = "Fast mode (LCM-LoRA)"
     feature: ClassVar[str] = "fast"
-    files: ClassVar[tuple[str, ...]] = ("lcm-lora-sdv1-5/pytorch_lora_weights.safetensors",)
+    files: ClassVar[tuple[str, ...]] = spellings("lcm")
 
     def wanted(self, request: GenerationRequest) -> bool:
         """Whether fast mode is on."""
@@ -33,7 +34,7 @@ class LcmAdapter:
 
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> LoraWeights:
         """Read the LoRA and match it to the UNet."""
-        return load_lora(models.require(*self.files, feature=self.feature), unet)
+        return load_lora(models.need("lcm", dtype == torch.float16), unet)
 
     @contextmanager
     def applied(self, weights: LoraWeights, run: Denoiser, request: GenerationRequest) -> Generator[None]:

@@ -19,6 +19,7 @@ from arc2face.diffusion.loading import load_controlnet
 from arc2face.errors import IncompatibleWeightsError, SettingsError
 from arc2face.types import GenerationRequest, PoseCondition, RgbU8
 from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.table import spellings
 
 
 class PoseAdapter:
@@ -27,10 +28,7 @@ class PoseAdapter:
     name: ClassVar[str] = "pose"
     title: ClassVar[str] = "Pose (ControlNet)"
     feature: ClassVar[str] = "pose"
-    files: ClassVar[tuple[str, ...]] = (
-        "controlnet/diffusion_pytorch_model.safetensors",
-        "controlnet/diffusion_pytorch_model.fp16.safetensors",
-    )
+    files: ClassVar[tuple[str, ...]] = spellings("controlnet")
 
     def wanted(self, request: GenerationRequest) -> bool:
         """Whether a pose is given. Raises SettingsError when its share of the steps holds no whole step."""

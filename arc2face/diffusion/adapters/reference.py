@@ -24,6 +24,7 @@ from arc2face.diffusion.pixels import encode
 from arc2face.errors import IncompatibleWeightsError, SettingsError
 from arc2face.types import GenerationRequest, ReferenceCondition
 from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.table import spellings
 
 # The posterior is narrow, so one fixed sample serves every request; picture k of a batch thus equals seed + k alone.
 _POSTERIOR_SEED = 0x5EED
@@ -35,7 +36,7 @@ class ReferenceAdapter:
     name: ClassVar[str] = "reference"
     title: ClassVar[str] = "Reference adapter"
     feature: ClassVar[str] = "reference"
-    files: ClassVar[tuple[str, ...]] = ("ref_adapter/pytorch_lora_weights.safetensors",)
+    files: ClassVar[tuple[str, ...]] = spellings("reference")
 
     def wanted(self, request: GenerationRequest) -> bool:
         """Whether a photo's look is to be kept."""
@@ -49,7 +50,7 @@ class ReferenceAdapter:
 
     def load(self, models: ModelsFolder, unet: UNet2DConditionModel, dtype: torch.dtype) -> LoraWeights:
         """Read the LoRA; it may touch self-attention projections only."""
-        path = models.require(*self.files, feature=self.feature)
+        path = models.need("reference", dtype == torch.float16)
         weights = load_lora(path, unet)
         foreign = [name for name in weights if ".attn1." not in name]
         if foreign:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from arc2face.errors import DownloadError
-from arc2face.weights.sniff import what_is_wrong
-from arc2face.weights.store import replace_with
+from arc2face.weights.sniff import ZIP_FAULTS, what_is_wrong
+from arc2face.weights.writing import replace_with
 
 __all__ = ["extract", "members_matching"]
 
@@ -65,7 +65,7 @@ def extract(archive_path: Path, pattern: str, target: Path) -> list[Path]:
             for info, path in zip(members, targets, strict=True):
                 _write(archive, info, path)
             return targets
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except ZIP_FAULTS as error:
         raise DownloadError(
             f"{archive_path.name} is damaged ({error}). Run the command again to fetch it anew."
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -83,13 +83,7 @@ def _plan(request: DownloadRequest, ask: Callable[[str], str] | None, words: Tex
     if plan.blocked and ask is not None and not request.yes:
         accepted = ask_licences(request.features, options.accepted, ask, words)
         if accepted != options.accepted:
-            return make_plan(
-                request.features,
-                request.models,
-                Options(
-                    options.mirror, options.precision, accepted, options.trust_changed, options.verify, options.remote
-                ),
-            )
+            return make_plan(request.features, request.models, replace(options, accepted=accepted))
     return plan
 
 

@@ -1,4 +1,4 @@
-"""One URL to one file over HTTP: resumable, patient, and never half done.
+"""One plain address to one file: resumable, patient, and never half done. For what does not live on the hub.
 
 Bytes go to `NAME.part`; beside it `NAME.part.json` notes which version they belong to (ETag or Last-Modified). An
 interrupted transfer goes on with a Range request that is valid for that version only; when the server has another
@@ -15,26 +15,26 @@ import http.client
 import json
 import os
 import random
+import re
 import ssl
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from arc2face.errors import DownloadError, StorageError
+from arc2face.errors import CorruptWeightsError, DownloadError, StorageError
+from arc2face.weights.jsonfile import read_json
 
-__all__ = ["Fetched", "NotThereError", "Patience", "VerificationError", "fetch_url", "head", "open_url"]
+__all__ = ["DISK_REFUSES", "NotThereError", "Patience", "VerificationError", "fetch_url", "open_url", "size_at"]
 
+DISK_REFUSES = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EACCES, errno.EROFS)
 _BLOCK = 1 << 18
-_KEPT_HEADERS = ("x-linked-etag", "x-repo-commit")
-_USER_AGENT = "arc2face-downloader"
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DROPPED = (OSError, http.client.HTTPException, TimeoutError)
-_DISK_REFUSES = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 class NotThereError(DownloadError):
@@ -58,51 +58,30 @@ class Patience:
     timeout: float = 30.0
     sleep: Callable[[float], None] = time.sleep
 
-
-@dataclass(slots=True)
-class Fetched:
-    """What a finished transfer said: headers of every hop (lower case, later hops win, redirects included)."""
-
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    bytes: int = 0
+    def pause(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row; never the same twice, so that clients spread."""
+        return min(self.longest_wait, self.backoff * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, keeps the headers of each hop, and never shows a token to another host."""
-
-    def __init__(self, seen: dict[str, str]) -> None:
-        self.seen = seen
+    """Python 3.10 does not know 308, which only differs from 307 for requests that carry a body."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        self.seen.update({k.lower(): v for k, v in headers.items()})
-        # Python 3.10 does not know 308, which only differs from 307 for requests that carry a body.
-        new = super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
-        if new is not None:
-            same_host = (new.type, new.host) == (req.type, req.host)
-            for name, value in req.unredirected_hdrs.items():
-                if name != "Host" and (name != "Authorization" or same_host):
-                    new.add_unredirected_header(name, value)
-            new.method = req.get_method()
-        return new
+        return super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
 
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
-def open_url(
-    url: str, headers: Mapping[str, str], timeout: float, seen: dict[str, str], method: str = "GET"
-) -> http.client.HTTPResponse:
-    """Opens a URL, following redirects. `seen` collects the headers of every hop. Raises urllib's errors."""
+def open_url(url: str, headers: Mapping[str, str], timeout: float, method: str = "GET") -> http.client.HTTPResponse:
+    """Opens an http(s) address, following redirects. Raises urllib's errors."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url} is not an http or https address.")
-    request = urllib.request.Request(url, method=method)
-    for name, value in {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}.items():
-        request.add_unredirected_header(name, value)
-    handlers: list[Any] = [_Redirects(seen), urllib.request.HTTPSHandler(context=_tls())]
-    response = urllib.request.build_opener(*handlers).open(request, timeout=timeout)
-    seen.update({k.lower(): v for k, v in response.headers.items()})
-    return response
+    asked = {"User-Agent": "arc2face-downloader", "Accept-Encoding": "identity", **headers}
+    handlers: list[Any] = [_Redirects(), urllib.request.HTTPSHandler(context=_tls())]
+    request = urllib.request.Request(url, headers=asked, method=method)
+    return urllib.request.build_opener(*handlers).open(request, timeout=timeout)
 
 
 @functools.cache
@@ -114,12 +93,12 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-def head(url: str, headers: Mapping[str, str], timeout: float = 15.0) -> dict[str, str] | None:
-    """Headers of every hop to `url` without its body, or None when the server cannot say."""
-    seen: dict[str, str] = {}
+def size_at(url: str, timeout: float = 15.0) -> int | None:
+    """Bytes of what lies at an address, -1 when it is there and does not say, None when it cannot be asked."""
     try:
-        with open_url(url, headers, timeout, seen, "HEAD"):
-            return seen
+        with open_url(url, {}, timeout, "HEAD") as response:
+            value = response.headers.get("Content-Length", "")
+            return int(value) if value.isdigit() else -1
     except (*_DROPPED, DownloadError, ValueError):
         return None
 
@@ -128,11 +107,10 @@ def fetch_url(
     url: str,
     target: Path,
     *,
-    headers: Mapping[str, str] | None = None,
     patience: Patience | None = None,
-    on_bytes: Callable[[int], None] | None = None,
-    verify: Callable[[Path, Fetched], None] | None = None,
-) -> Fetched:
+    on_bytes: Callable[[int], None] = lambda done: None,
+    verify: Callable[[Path], None] = lambda part: None,
+) -> None:
     """Fetches `url` to `target`, resuming what an earlier call or process left behind.
 
     `on_bytes` hears how many bytes of the file are on the disk, from zero up, again after a restart. `verify` looks
@@ -140,188 +118,147 @@ def fetch_url(
 
     Raises NotThereError, VerificationError, DownloadError (tried often enough, or refused) and StorageError.
     """
-    transfer = _Transfer(url, target, dict(headers or {}), patience or Patience(), on_bytes)
+    part = _Part(url, target)
     for last_try in (False, True):
-        fetched = transfer.complete()
+        _complete(part, patience or Patience(), on_bytes)
         try:
-            if verify:
-                verify(transfer.part, fetched)
+            verify(part.path)
         except VerificationError:
-            transfer.forget()
+            part.forget()
             if last_try:
                 raise
-            continue
-        transfer.publish()
-        return fetched
-    raise AssertionError("unreachable")
+        else:
+            part.publish()
+            return
 
 
-class _Transfer:
-    """The state of one file on its way: the part on the disk and the version it belongs to."""
+class _Part:
+    """What has come of one file, and the version that it belongs to."""
 
-    def __init__(
-        self,
-        url: str,
-        target: Path,
-        headers: dict[str, str],
-        patience: Patience,
-        on_bytes: Callable[[int], None] | None,
-    ) -> None:
+    def __init__(self, url: str, target: Path) -> None:
         self.url = url
         self.target = target
-        self.headers = headers
-        self.patience = patience
-        self.on_bytes: Callable[[int], None] = on_bytes or (lambda done: None)
-        self.part = target.with_name(target.name + ".part")
+        self.path = target.with_name(target.name + ".part")
         self.note = target.with_name(target.name + ".part.json")
+        parts = urllib.parse.urlsplit(url)  # without the query, which may hold a signature
+        self.address = urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
-    def complete(self) -> Fetched:
-        """Runs attempts until every byte is there. Failures that moved bytes forward do not count."""
-        failures = 0
-        while True:
-            before = self._size()
-            try:
-                return self._attempt()
-            except urllib.error.HTTPError as error:
-                wait = self._judge(error)
-                problem = f"the server answered {error.code} {error.reason}"
-                error.close()
-            except _DROPPED as error:
-                _raise_if_disk(error, self.target)
-                wait = None
-                problem = str(getattr(error, "reason", None) or error) or type(error).__name__
-            failures = 1 if self._size() > before else failures + 1
-            if failures >= self.patience.attempts:
-                raise DownloadError(
-                    f"{self.target.name} could not be fetched: {problem}, {failures} times in a row. "
-                    f"What came so far is kept; run the same command again to go on. ({_public(self.url)})"
-                )
-            self.patience.sleep(self._pause(failures) if wait is None else wait)
-
-    def _attempt(self) -> Fetched:
-        fetched = Fetched()
-        offset, request_headers = self._resume_point()
-        if offset and offset == self._read_note().get("total"):  # stopped between the last byte and publishing
-            return Fetched(self._read_note().get("kept") or {}, offset)
-        with open_url(self.url, self.headers | request_headers, self.patience.timeout, fetched.headers) as response:
-            offset, total = self._where(response, offset)
-            self._write_note(fetched.headers, total)
-            self._append(response, offset)
-        fetched.bytes = self._size()
-        if total is not None and fetched.bytes < total:
-            raise http.client.IncompleteRead(b"", total - fetched.bytes)
-        if total is not None and fetched.bytes > total:
-            self.forget()
-            raise http.client.HTTPException("the server sent more bytes than it announced")
-        return fetched
-
-    def _resume_point(self) -> tuple[int, dict[str, str]]:
-        """How many bytes are usable, and the headers that ask for the rest of the same version only."""
-        offset, note = self._size(), self._read_note()
-        validator = note.get("etag") or note.get("last_modified")
-        if not offset or note.get("url") != _public(self.url) or not validator:
-            return 0, {}
-        return offset, {"Range": f"bytes={offset}-", "If-Range": str(validator)}
-
-    def _where(self, response: http.client.HTTPResponse, offset: int) -> tuple[int, int | None]:
-        """Where the coming bytes belong, and the size of the whole file if the server said it."""
-        if response.status == 206:
-            start, total = _content_range(response.headers.get("Content-Range", ""))
-            if start != offset:
-                self.forget()
-                raise http.client.HTTPException("the server went on at another place than asked")
-            return offset, total
-        length = response.headers.get("Content-Length")
-        return 0, int(length) if length and length.isdigit() else None
-
-    def _append(self, response: http.client.HTTPResponse, offset: int) -> None:
-        with self.part.open("r+b" if self.part.exists() else "wb") as stream:
-            stream.truncate(offset)
-            stream.seek(offset)
-            self.on_bytes(offset)
-            while block := response.read(_BLOCK):
-                stream.write(block)
-                offset += len(block)
-                self.on_bytes(offset)
-            stream.flush()
-            os.fsync(stream.fileno())
-
-    def _judge(self, error: urllib.error.HTTPError) -> float | None:
-        """How long to wait before another try (None: as usual). Raises when trying again is no use."""
-        if error.code in (404, 410):
-            raise NotThereError(
-                f"{self.target.name} is not at {_public(self.url)} (error {error.code}). It may have moved: "
-                "update this project, or use --mirror with a copy."
-            ) from error
-        if error.code in (401, 403):
-            raise DownloadError(
-                f"{_public(self.url)} refuses access (error {error.code}). If the repository asks for an account, "
-                "accept its terms in the browser and set HF_TOKEN."
-            ) from error
-        if error.code == 416:  # the part is as long as the file or longer: begin anew rather than guess
-            self.forget()
-            return 0.0
-        if error.code not in _RETRY_STATUS:
-            raise DownloadError(f"{_public(self.url)} answered {error.code} {error.reason}.") from error
-        return _retry_after(error.headers.get("Retry-After"), self.patience.longest_wait)
-
-    def _pause(self, failures: int) -> float:
-        longest = min(self.patience.longest_wait, self.patience.backoff * 2 ** (failures - 1))
-        return longest * random.uniform(0.5, 1.0)
-
-    def _size(self) -> int:
+    def size(self) -> int:
         try:
-            return self.part.stat().st_size
+            return self.path.stat().st_size
         except OSError:
             return 0
 
-    def _read_note(self) -> dict[str, Any]:
+    def known(self) -> dict[str, Any]:
+        """The note, when it is about this address."""
         try:
-            loaded: Any = json.loads(self.note.read_text("utf-8"))
-        except (OSError, ValueError):
+            note = read_json(self.note, max_bytes=1 << 16)
+        except CorruptWeightsError:
             return {}
-        return cast("dict[str, Any]", loaded) if isinstance(loaded, dict) else {}
+        return note if note.get("url") == self.address else {}
 
-    def _write_note(self, headers: Mapping[str, str], total: int | None) -> None:
-        etag = headers.get("etag")
-        note = {
-            "url": _public(self.url),
-            "etag": etag if etag and not etag.startswith("W/") else None,  # Range accepts strong validators only
-            "last_modified": headers.get("last-modified"),
-            "total": total,
-            "kept": {name: headers[name] for name in _KEPT_HEADERS if name in headers},
-        }
+    def write_note(self, headers: http.client.HTTPMessage, total: int | None) -> None:
+        etag = headers.get("etag") or ""
+        strong = etag if not etag.startswith("W/") else ""  # Range accepts strong validators only
+        note = {"url": self.address, "version": strong or headers.get("last-modified"), "total": total}
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self.note.write_text(json.dumps(note), "utf-8")
 
     def forget(self) -> None:
-        """Throws the part away."""
-        for path in (self.part, self.note):
+        for path in (self.path, self.note):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
 
     def publish(self) -> None:
-        """Puts the part in the target's place."""
         try:
-            os.replace(self.part, self.target)
+            os.replace(self.path, self.target)
         except OSError as error:
             raise StorageError(f"{self.target} could not be written ({error.strerror or error}).") from error
         self.forget()
 
 
-def _content_range(value: str) -> tuple[int, int | None]:
-    """`bytes 5-9/10` as (5, 10)."""
-    span, _, total = value.removeprefix("bytes").strip().partition("/")
-    start = span.partition("-")[0]
-    if not start.isdigit():
-        raise http.client.HTTPException("the server's Content-Range makes no sense")
-    return int(start), int(total) if total.isdigit() else None
+def _complete(part: _Part, patience: Patience, on_bytes: Callable[[int], None]) -> None:
+    """Runs attempts until every byte is there. Failures that moved bytes forward do not count."""
+    failures = 0
+    while True:
+        before, wait = part.size(), None
+        try:
+            return _attempt(part, patience.timeout, on_bytes)
+        except urllib.error.HTTPError as error:
+            wait = _judge(error, part, patience.longest_wait)
+            problem = f"the server answered {error.code} {error.reason}"
+            error.close()
+        except _DROPPED as error:
+            if isinstance(error, OSError) and error.errno in DISK_REFUSES:
+                raise StorageError(
+                    f"{part.target} could not be written ({error.strerror}). What came so far is kept; free some space "
+                    "or choose another folder with --models, then run the same command again."
+                ) from error
+            problem = str(getattr(error, "reason", None) or error) or type(error).__name__
+        failures = 1 if part.size() > before else failures + 1
+        if failures >= patience.attempts:
+            raise DownloadError(
+                f"{part.target.name} could not be fetched: {problem}, {failures} times in a row. "
+                f"What came so far is kept; run the same command again to go on. ({part.address})"
+            )
+        patience.sleep(patience.pause(failures) if wait is None else wait)
 
 
-def _retry_after(value: str | None, longest: float) -> float | None:
+def _attempt(part: _Part, timeout: float, on_bytes: Callable[[int], None]) -> None:
+    have, known = part.size(), part.known()
+    if have and have == known.get("total"):  # stopped between the last byte and publishing
+        return
+    resume = {"Range": f"bytes={have}-", "If-Range": str(known["version"])} if have and known.get("version") else {}
+    with open_url(part.url, resume, timeout) as response:
+        offset, total = _place(response)
+        if offset not in (0, have):
+            part.forget()
+            raise http.client.HTTPException("the server went on at another place than asked")
+        part.write_note(response.headers, total)
+        with part.path.open("r+b" if part.path.exists() else "wb") as stream:
+            stream.truncate(offset)
+            stream.seek(offset)
+            on_bytes(offset)
+            while block := response.read(_BLOCK):
+                stream.write(block)
+                on_bytes(stream.tell())
+            stream.flush()
+            os.fsync(stream.fileno())
+    if total is not None and part.size() < total:
+        raise http.client.IncompleteRead(b"", total - part.size())
+    if total is not None and part.size() > total:
+        part.forget()
+        raise http.client.HTTPException("the server sent more bytes than it announced")
+
+
+def _place(response: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """Where the coming bytes belong, and the size of the whole file if the server said it."""
+    if response.status == 206:  # Content-Range: bytes 5-9/10
+        span = re.match(r"\s*bytes\s+(\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if span is None:
+            raise http.client.HTTPException("the server's Content-Range makes no sense")
+        return int(span[1]), int(span[2]) if span[2] != "*" else None
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdigit() else None
+
+
+def _judge(error: urllib.error.HTTPError, part: _Part, longest: float) -> float | None:
+    """How long to wait before another try (None: as usual). Raises when trying again is no use."""
+    if error.code in (404, 410):
+        raise NotThereError(
+            f"{part.target.name} is not at {part.address} (error {error.code}). It may have moved: update this "
+            "project, or use --mirror with a copy."
+        ) from error
+    if error.code == 416:  # the part is as long as the file or longer: begin anew rather than guess
+        part.forget()
+        return 0.0
+    if error.code not in _RETRY_STATUS:
+        raise DownloadError(f"{part.address} answered {error.code} {error.reason}.") from error
+    return _retry_after(error.headers.get("Retry-After") or "", longest)
+
+
+def _retry_after(value: str, longest: float) -> float | None:
     """Seconds a server asks to wait: a number or an HTTP date, at most `longest`."""
-    if not value:
-        return None
     try:
         seconds = float(value)
     except ValueError:
@@ -329,18 +266,4 @@ def _retry_after(value: str | None, longest: float) -> float | None:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
         except (ValueError, TypeError):
             return None
-    return min(max(seconds, 0.0), longest)
-
-
-def _raise_if_disk(error: BaseException, target: Path) -> None:
-    if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
-        raise StorageError(
-            f"{target} could not be written ({error.strerror}). What came so far is kept; free some space or choose "
-            "another folder with --models, then run the same command again."
-        ) from error
-
-
-def _public(url: str) -> str:
-    """The address without its query, which may hold a signature."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return min(longest, max(0.0, seconds))  # in this order, so that NaN is no wait

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from arc2face.weights.store import replace_with
+from arc2face.errors import CorruptWeightsError
+from arc2face.weights.jsonfile import read_json
+from arc2face.weights.writing import replace_with
 
 __all__ = ["Entry", "Ledger"]
 
@@ -31,7 +33,10 @@ class Entry:
 
 
 class Ledger:
-    """Reads and writes `checksums.json` under the models folder `root`. Unreadable entries count as absent."""
+    """Reads and writes `checksums.json` under the models folder `root`.
+
+    A damaged file raises CorruptWeightsError: to go on without it would silently trust whatever comes next.
+    """
 
     def __init__(self, root: Path) -> None:
         self.path = root / _NAME
@@ -48,9 +53,21 @@ class Ledger:
             temporary.write_text(text + "\n", "utf-8")
 
     def _read(self) -> dict[str, Entry]:
-        try:
-            loaded: Any = json.loads(self.path.read_text("utf-8"))
-            files = cast("dict[str, dict[str, Any]]", loaded["files"])
-            return {str(path): Entry(**entry) for path, entry in files.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if not self.path.is_file():
             return {}
+        files: Any = read_json(self.path).get("files")
+        try:
+            return {path: _entry(values) for path, values in cast("dict[str, dict[str, Any]]", files).items()}
+        except (TypeError, AttributeError) as error:
+            raise CorruptWeightsError(
+                f"{self.path} is damaged. It holds the hashes of what was fetched; restore it, or delete it to trust "
+                "the files as they are now."
+            ) from error
+
+
+def _entry(values: dict[str, Any]) -> Entry:
+    entry = Entry(**values)
+    fine = isinstance(entry.sha256, str) and isinstance(entry.bytes, int) and isinstance(entry.first_use, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not fine:
+        raise TypeError("an entry of another kind")
+    return entry

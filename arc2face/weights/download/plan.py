@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from arc2face.errors import SettingsError, StorageError
-from arc2face.weights.download.http import head
+from arc2face.weights.download.http import size_at
+from arc2face.weights.download.hub import hub_size
 from arc2face.weights.download.ledger import Ledger
 from arc2face.weights.download.sources import Address, Remote, addresses_of, archive_addresses, is_url
+from arc2face.weights.entries import Archive, Variant, WeightFile
+from arc2face.weights.folder import ModelsFolder, emoca_assets
 from arc2face.weights.licences import LICENCES, Licence
 from arc2face.weights.sniff import what_is_wrong
-from arc2face.weights.store import sha256_of
-from arc2face.weights.table import ARCHIVES, FEATURES, Archive, Variant, WeightFile, files_of, locate
+from arc2face.weights.store import bytes_of, sha256_of
+from arc2face.weights.table import ARCHIVES, FEATURES, files_of
 
 __all__ = ["Job", "Options", "Plan", "Precision", "make_plan", "plan_files"]
 
@@ -136,14 +139,15 @@ def _check_mirror(mirror: str | None) -> None:
 
 def _problem(root: Path, file: WeightFile, ledger: Ledger, options: Options) -> str | None:
     """Why the file must be fetched: "" when it is absent, a reason when it is bad, None when it is fine."""
-    found = locate(root, file)
+    found = ModelsFolder(root, emoca_assets()).locate(file)
     if found is None:
         return ""
     if wrong := what_is_wrong(found):
         return wrong
     if not options.verify:
         return None
-    noted = ledger.get(found.relative_to(root).as_posix()) if found.is_relative_to(root) else None
+    here = root.resolve()
+    noted = ledger.get(found.relative_to(here).as_posix()) if found.is_relative_to(here) else None
     published = file.known_hashes if found.name in file.published_names else ()
     expected = published or ((noted.sha256,) if noted else ())
     if expected and sha256_of(found) not in expected:
@@ -156,8 +160,8 @@ def _lies_in_mirror(file: WeightFile, mirror: str | None) -> bool:
     if mirror is None:
         return False
     if not is_url(mirror):
-        return locate(Path(mirror), file) is not None
-    return any(head(address.url, {}) is not None for address in addresses_of(file, Remote(), mirror))
+        return ModelsFolder(Path(mirror)).locate(file) is not None
+    return any(size_at(address.url) is not None for address in addresses_of(file, Remote(), mirror))
 
 
 class _Sizes:
@@ -172,10 +176,9 @@ class _Sizes:
         address = next(addresses, None)
         if address is None or address.drive or not is_url(address.url) or not self.reachable:
             return None
-        answer = head(address.url, address.headers)
-        self.reachable = answer is not None
-        value = (answer or {}).get("x-linked-size") or (answer or {}).get("content-length") or ""
-        return int(value) if value.isdigit() else None
+        size = hub_size(address.hub) if address.hub is not None else size_at(address.url)
+        self.reachable = size is not None
+        return size if size is not None and size >= 0 else None
 
 
 def _file_job(file: WeightFile, problem: str, options: Options, sizes: _Sizes) -> Job:
@@ -204,8 +207,8 @@ def _archive_job(archive: Archive, members: list[tuple[WeightFile, str]], sizes:
 def _mirror_size(file: WeightFile, mirror: str) -> int | None:
     if is_url(mirror):
         return None
-    found = locate(Path(mirror), file)
-    return found.stat().st_size if found else None
+    found = ModelsFolder(Path(mirror)).locate(file)
+    return bytes_of(found) if found else None
 
 
 def _check_room(root: Path, jobs: Sequence[Job]) -> None:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from arc2face.errors import DownloadError, StorageError
 from arc2face.weights.download.archives import extract
-from arc2face.weights.download.http import Fetched, NotThereError, Patience, VerificationError, fetch_url
+from arc2face.weights.download.http import NotThereError, Patience, VerificationError, fetch_url
+from arc2face.weights.download.hub import fetch_from_hub, need_package
 from arc2face.weights.download.ledger import Entry, Ledger
+from arc2face.weights.download.lock import only_one
 from arc2face.weights.download.plan import Job, Plan
 from arc2face.weights.download.sources import Address, addresses_of, archive_addresses, is_url, resolve_drive
+from arc2face.weights.entries import WeightFile
+from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.shards import parts_of
 from arc2face.weights.sniff import what_is_wrong
-from arc2face.weights.store import hash_file, replace_with
-from arc2face.weights.table import WeightFile, locate
+from arc2face.weights.spellings import is_index
+from arc2face.weights.store import hash_file
+from arc2face.weights.writing import replace_with
 
 __all__ = ["Event", "Outcome", "fetch"]
 
 _GLINTR = "antelopev2/glintr100.onnx"
+_STAGING = ".download"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,11 @@ def fetch(plan: Plan, on_event: Callable[[Event], None] | None = None, patience:
     on where this one ended. Two fetches into one folder at the same time are refused.
     """
     worker = _Worker(plan, on_event or (lambda _: None), patience or Patience())
-    with _only_one(plan.root):
+    if plan.options.mirror is None and any(job.file and job.file.origin == "huggingface" for job in plan.jobs):
+        need_package()
+    with only_one(plan.root) as locked, _staging(plan.root):
+        if not locked:
+            worker.note("lock", f"{plan.root} lies on a disk without locks: see to it that only one download runs.")
         for job in plan.jobs:
             worker.run(job)
         worker.set_aside_glintr()
@@ -86,16 +96,22 @@ class _Worker:
     def _fetch_file(self, job: Job, file: WeightFile) -> None:
         mirror = self.options.mirror
         if mirror is not None and not is_url(mirror):
-            found = locate(Path(mirror), file)
-            if found is None:
-                raise DownloadError(f"The mirror folder {mirror} has no {file.path}.")
-            path = _name_in_mirror(file, Path(mirror), found)
-            self._copy(found, path, job)
-            source, revision = str(found), ""
+            path, source, revision = self._copy_from(Path(mirror), file, job)
         else:
             addresses = addresses_of(file, self.options.remote, mirror, job.variant)
             path, source, revision = self._first_that_answers(addresses, job)
         self._write_down(file, self.root / path, source, revision)
+
+    def _copy_from(self, mirror: Path, file: WeightFile, job: Job) -> tuple[str, str, str]:
+        """From a folder with the same layout, a sharded checkpoint with all of its parts; the index comes last."""
+        found = ModelsFolder(mirror).locate(file)
+        if found is None:
+            raise DownloadError(f"The mirror folder {mirror} has no {file.path}.")
+        path = _name_in_mirror(file, mirror.resolve(), found)
+        for part in parts_of(found) if is_index(found.name) else ():
+            self._copy(part, str(PurePosixPath(path).with_name(part.name)), job)
+        self._copy(found, path, job)
+        return path, str(found), ""
 
     def _fetch_archive(self, job: Job) -> None:
         archive = job.archive
@@ -115,7 +131,7 @@ class _Worker:
         self.tell(Event("unpack", job.title, job.bytes or 0, job.bytes))
         for member in job.members:
             written = extract(target, member.remote, self.root / member.path)
-            best = locate(self.root, member) or written[0]
+            best = ModelsFolder(self.root).locate(member) or written[0]
             self._check_member(member, best)
             self._write_down(member, best, source, "")
         target.unlink()
@@ -130,30 +146,38 @@ class _Worker:
         problems: list[DownloadError] = []
         for address in addresses:
             try:
-                resolved = resolve_drive(address, self.patience.timeout)
-                fetched = fetch_url(
-                    resolved.url,
-                    self.root / address.path,
-                    headers=resolved.headers,
-                    patience=self.patience,
-                    on_bytes=lambda done: self.tell(Event("bytes", job.title, done, job.bytes)),
-                    verify=lambda part, f, path=address.path: self._verify(part, path, job, f),
-                )
+                return address.path, address.url, self._fetch_from(address, job)
             except DownloadError as error:
                 problems.append(error)
-            else:
-                return address.path, address.url, fetched.headers.get("x-repo-commit", "")
         useful = [p for p in problems if not isinstance(p, NotThereError)]
         raise (useful or problems)[0]
 
-    def _verify(self, part: Path, path: str, job: Job, fetched: Fetched) -> None:
-        """Raises VerificationError for damage, which is worth one more try, and DownloadError for a changed file."""
+    def _fetch_from(self, address: Address, job: Job) -> str:
+        """Fetches one address to its place; returns the commit it came from, when there is such a thing."""
+        target = self.root / address.path
+
+        def come(done: int) -> None:
+            self.tell(Event("bytes", job.title, done, job.bytes))
+
+        def right(part: Path, promised: str = "") -> None:
+            self._verify(part, address.path, job, promised)
+
+        if address.hub is not None:
+            return fetch_from_hub(address.hub, self.root / _STAGING, target, on_bytes=come, verify=right)
+        resolved = resolve_drive(address, self.patience.timeout)
+        fetch_url(resolved.url, target, patience=self.patience, on_bytes=come, verify=right)
+        return ""
+
+    def _verify(self, part: Path, path: str, job: Job, promised: str = "") -> None:
+        """Raises VerificationError for damage, which is worth one more try, and DownloadError for a changed file.
+
+        `promised`: the SHA-256 that the server states, if it does.
+        """
         self.tell(Event("verify", job.title, part.stat().st_size, job.bytes))
         if problem := what_is_wrong(part, Path(path).name):
             raise VerificationError(f"{path} arrived, but {problem}. Its server may be out of order; try again later.")
         digest = hash_file(part)
         accepted = _published(job, path)
-        promised = _promised_hash(fetched.headers)
         if accepted and digest not in accepted:
             raise VerificationError(
                 f"{path} arrived with another content than the published one (SHA-256 {digest[:12]}..., expected "
@@ -172,13 +196,15 @@ class _Worker:
         with replace_with(self.root / path) as temporary:
             shutil.copyfile(source, temporary)
             self.tell(Event("bytes", job.title, source.stat().st_size, job.bytes))
-            self._verify(temporary, path, job, Fetched())
+            self._verify(temporary, path, job)
 
     def _write_down(self, file: WeightFile, path: Path, source: str, revision: str) -> None:
-        relative = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else file.path
+        root = self.root.resolve()
+        relative = path.resolve().relative_to(root).as_posix() if path.resolve().is_relative_to(root) else file.path
         first = not file.known_hashes and self.ledger.get(relative) is None
         source = source.partition("?")[0]
-        self.ledger.put(relative, Entry(hash_file(path), path.stat().st_size, source, revision, not file.known_hashes))
+        published = path.name in file.published_names and bool(file.known_hashes)
+        self.ledger.put(relative, Entry(hash_file(path), path.stat().st_size, source, revision, not published))
         self.fetched.append(relative)
         if first:
             self.first_use.append(relative)
@@ -194,9 +220,14 @@ class _Worker:
             os.replace(wrong, aside)
         except OSError as error:
             raise StorageError(f"{wrong} must not stay beside arcface.onnx; delete it ({error.strerror}).") from error
-        message = f"{_GLINTR} is not the recogniser of Arc2Face; it was moved to unused/ and may be deleted."
+        self.note(
+            wrong.name, f"{_GLINTR} is not the recogniser of Arc2Face; it was moved to unused/ and may be deleted."
+        )
+
+    def note(self, title: str, message: str) -> None:
+        """Something that the user should know."""
         self.notes.append(message)
-        self.tell(Event("note", wrong.name, message=message))
+        self.tell(Event("note", title, message=message))
 
 
 def _published(job: Job, path: str) -> tuple[str, ...]:
@@ -220,45 +251,11 @@ def _name_in_mirror(file: WeightFile, mirror: Path, found: Path) -> str:
     return file.path
 
 
-def _promised_hash(headers: dict[str, str]) -> str | None:
-    """Hugging Face names large files by their SHA-256 in X-Linked-ETag."""
-    tag = headers.get("x-linked-etag", "").strip('W/"')
-    return tag if len(tag) == 64 and all(c in "0123456789abcdef" for c in tag) else None
-
-
 @contextlib.contextmanager
-def _only_one(root: Path) -> Generator[None]:
-    """A lock that the operating system drops when the process dies, so that a kill leaves nothing to clean up."""
+def _staging(root: Path) -> Generator[None]:
+    """Where files of the hub wait to be verified; gone afterwards, and what a killed process left is gone before."""
+    shutil.rmtree(root / _STAGING, ignore_errors=True)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        stream = (root / ".download.lock").open("a+")
-    except OSError as error:
-        raise StorageError(
-            f"{root} cannot be written to ({error.strerror}). Choose another folder with --models."
-        ) from error
-    with stream:
-        if not _lock(stream.fileno()):
-            raise DownloadError(f"Another download into {root} is under way. Wait until it ends.")
-        stream.seek(0)
-        stream.truncate()
-        json.dump({"pid": os.getpid()}, stream)
-        stream.flush()
         yield
-
-
-def _lock(handle: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no fcntl; msvcrt locks the first byte instead
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    finally:
+        shutil.rmtree(root / _STAGING, ignore_errors=True)

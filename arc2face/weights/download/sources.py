@@ -8,30 +8,31 @@ import re
 import urllib.error
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from arc2face.errors import DownloadError
 from arc2face.weights.download.http import open_url
-from arc2face.weights.table import Archive, Variant, WeightFile
+from arc2face.weights.download.hub import HubFile
+from arc2face.weights.entries import Archive, Variant, WeightFile
+from arc2face.weights.spellings import is_index
 
 __all__ = ["Address", "Remote", "addresses_of", "archive_addresses", "is_url", "resolve_drive"]
 
 _DRIVE = "https://drive.usercontent.google.com/download"
-_HUGGING_FACE = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """One place to fetch from.
 
-    `path`: where the file belongs, relative to the models folder. `headers` go to that host only. `drive` marks a
-    Google Drive address, which may have to be resolved first.
+    `path`: where the file belongs, relative to the models folder. `hub`: the file in its repository, None for a plain
+    address. `drive` marks a Google Drive address, which may have to be resolved first.
     """
 
     url: str
     path: str
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    hub: HubFile | None = None
     drive: bool = False
 
 
@@ -39,20 +40,18 @@ class Address:
 class Remote:
     """Where the original hosts are. The defaults are the real ones; tests and proxies put others in their place.
 
-    `endpoint`: Hugging Face (`HF_ENDPOINT`); `token`: its access token (`HF_TOKEN`); `drive`: Google Drive's download
-    address; `unpinned`: take the newest version instead of the pinned commit.
+    `endpoint`: Hugging Face (`HF_ENDPOINT`), None for the usual one; `drive`: Google Drive's download address;
+    `unpinned`: take the newest version instead of the pinned commit.
     """
 
-    endpoint: str = _HUGGING_FACE
-    token: str = field(default="", repr=False)
+    endpoint: str | None = None
     drive: str = _DRIVE
     unpinned: bool = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, *, unpinned: bool = False) -> Remote:
-        """Reads HF_ENDPOINT and HF_TOKEN, the variables that Hugging Face's own tools use."""
-        endpoint = environ.get("HF_ENDPOINT") or _HUGGING_FACE
-        return cls(endpoint.rstrip("/"), environ.get("HF_TOKEN", ""), unpinned=unpinned)
+        """Reads HF_ENDPOINT, the variable that Hugging Face's own tools use. The hub's library reads the others."""
+        return cls((environ.get("HF_ENDPOINT") or "").rstrip("/") or None, unpinned=unpinned)
 
 
 def is_url(source: str) -> bool:
@@ -65,14 +64,14 @@ def addresses_of(
 ) -> Iterator[Address]:
     """Addresses for one file, best first. With a mirror, only the mirror: the same relative paths under it."""
     if mirror is not None:
-        for path in (file.path, *file.alternatives):
-            if "*" not in path:
+        for path in dict.fromkeys((file.path, *file.spellings)):
+            if "*" not in path and not is_index(path):
                 yield Address(_join(mirror, path), path)
     elif file.origin == "huggingface":
         revision = (None if remote.unpinned else file.revision) or "main"
         name, path = (variant.remote, variant.path) if variant else (file.remote, file.path)
-        headers = {"Authorization": f"Bearer {remote.token}"} if remote.token else {}
-        yield Address(_join(f"{remote.endpoint}/{file.repo}/resolve/{revision}", name), path, headers)
+        hub = HubFile(file.repo, name, revision, remote.endpoint)
+        yield Address(hub.address, path, hub)
     elif file.origin == "https":
         yield Address(file.remote, file.path)
     elif file.origin == "drive":
@@ -104,9 +103,9 @@ def resolve_drive(address: Address, timeout: float = 30.0) -> Address:
     if not address.drive:
         return address
     try:
-        with open_url(address.url, {"Range": "bytes=0-0"}, timeout, {}) as response:
+        with open_url(address.url, {"Range": "bytes=0-0"}, timeout) as response:
             if "text/html" not in response.headers.get("Content-Type", ""):
-                return Address(address.url, address.path, address.headers)
+                return Address(address.url, address.path)
             page = response.read(1 << 20).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         error.close()
@@ -119,7 +118,7 @@ def resolve_drive(address: Address, timeout: float = 30.0) -> Address:
         for m in re.finditer(r'<input[^>]*name="(?P<name>[^"]*)"[^>]*value="(?P<value>[^"]*)"', page)
     }
     action = urllib.parse.urljoin(address.url, html.unescape(form[1]))
-    return Address(f"{action}?{urllib.parse.urlencode(fields)}", address.path, address.headers)
+    return Address(f"{action}?{urllib.parse.urlencode(fields)}", address.path)
 
 
 def _drive_refuses(address: Address) -> DownloadError:
