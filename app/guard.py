@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import ipaddress
@@ -19,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from app.runs import visitors
 from app.runs.requests import BadBodyError, Body, Quota, TooLargeError, Tries, read_body, replayed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from app.runs.visitors import Visitors
     from app.settings import ServerSettings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -44,12 +45,13 @@ QUEUED = (f"{API}/queue/join", f"{API}/call/", f"{API}/run/", f"{API}/api/")
 class Guard:
     """The outermost ASGI application. `app`: everything inside; `gradio_app`: knows who is logged in."""
 
-    def __init__(self, app: ASGIApp, gradio_app: Any, settings: ServerSettings, visitors: Visitors) -> None:
+    def __init__(self, app: ASGIApp, gradio_app: Any, settings: ServerSettings, books: visitors.Visitors) -> None:
         self._app = app
         self._gradio = gradio_app
         self._settings = settings
-        self._visitors = visitors
+        self._visitors = books
         self._names = {*settings.hosts, settings.host.lower(), *LOOPBACK, urlsplit(settings.root_path).hostname or ""}
+        self._names.discard("")
         self._prefix = urlsplit(settings.root_path).path.rstrip("/")
         self._token = secrets.token_urlsafe(16)
         self._tries = Tries()
@@ -60,7 +62,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        request = Request(scope, receive)
         path = scope["path"].removeprefix(self._prefix) or "/"
         answer = self._refusal(request, path)
         if answer is not None:
@@ -157,6 +159,8 @@ class Guard:
             await self._app(scope, receive, send)
         finally:
             self._visitors.closed(session)
+            loop = asyncio.get_running_loop()
+            loop.call_later(visitors.GRACE, loop.run_in_executor, None, self._visitors.forget, session)
 
     async def _login(self, request: Request, receive: Receive, send: Send) -> None:
         wait = self._tries.wait(_address(request))
@@ -185,6 +189,8 @@ class Guard:
         try:
             raw = await read_body(request, to_mcp)
             body = Body.of(raw, to_mcp)
+        except ClientDisconnect:
+            return
         except TooLargeError as error:
             await _say(error.status, str(error))(request.scope, receive, send)
             return

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from app.runs.files import SessionFiles
-from app.runs.workspace import Workspace
+from app.runs.workspace import Workspace, process_workspace
 from arc2face.errors import Arc2FaceError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     Raises:
         StorageError: there is no temporary folder that can be written to.
     """
-    workspace = Workspace()
+    workspace = process_workspace()
     prepare_environment(settings.host, workspace)
     from app.page.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
     from app.runs.photos import PhotoShelf

@@ -7,6 +7,7 @@ lock on a file in its folder, and the system releases that lock with the process
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import shutil
 import tempfile
@@ -37,10 +38,7 @@ class Workspace:
     def __init__(self) -> None:
         remove_orphans()
         try:
-            base = Path(tempfile.gettempdir())
-            if base == Path.cwd() and not any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")):
-                raise PermissionError("the usual places cannot be written to")  # never litter the current folder
-            self.root = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_base()))
         except OSError as error:
             raise _unusable(error) from error
         atexit.register(self.remove)
@@ -61,10 +59,16 @@ class Workspace:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+@functools.cache
+def process_workspace() -> Workspace:
+    """The workspace of this process; Gradio reads its place from the environment, so there is one."""
+    return Workspace()
+
+
 def remove_orphans() -> None:
     """Remove folders of servers that were killed. Without file locks on this system nothing is removed."""
     try:
-        found = list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"))
+        found = list(_base().glob(f"{PREFIX}*/{LOCK}"))
     except OSError:
         return
     for lock in found:
@@ -75,6 +79,19 @@ def remove_orphans() -> None:
         if handle is not None:
             os.close(handle)
             shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _base() -> Path:
+    """Where temporary folders go: where the user wants Gradio's, or the system's place."""
+    wanted = os.environ.get("GRADIO_TEMP_DIR")
+    if wanted:
+        Path(wanted).mkdir(parents=True, exist_ok=True)
+        return Path(wanted)
+    base = Path(tempfile.gettempdir())
+    # Python takes the current folder when nothing else can be written to; nobody expects pictures there.
+    if base == Path.cwd() and not any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")):
+        raise PermissionError("none of the usual places can be written to")
+    return base
 
 
 def _hold(path: Path, *, create: bool = True) -> int | None:
