@@ -70,6 +70,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     workspace = process_workspace()
     prepare_environment(settings.host, workspace)
     from app.page.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
+    from app.runs.errors import never_silent
     from app.runs.photos import PhotoShelf
     from app.runs.tickets import JobBook
     from app.runs.visitors import Visitors
@@ -78,6 +79,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
 
     files, jobs, photos = SessionFiles(workspace.results), JobBook(), PhotoShelf()
     page = build_app(backend, files=files, jobs=jobs, photos=photos)
+    never_silent(page)
     # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.
     page.queue(max_size=None, default_concurrency_limit=4, api_open=False)
     visitors = Visitors(page, workspace.uploads, (files.forget, photos.forget))

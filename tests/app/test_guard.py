@@ -246,7 +246,7 @@ def test_hostile_bodies_get_a_plain_refusal(studio: Any, body: bytes, code: int)
     assert ask(port_of(studio), "POST", "/gradio_api/queue/join", body)[0] == code
 
 
-def test_nobody_fills_the_queue(studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_fills_the_queue(studio: Any, photos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """K16: so many requests per session and per address, and light work has a queue of its own."""
     monkeypatch.setattr(visitors, "PER_SESSION", 3)
     monkeypatch.setattr(visitors, "PER_ADDRESS", 6)
@@ -262,7 +262,7 @@ def test_nobody_fills_the_queue(studio: Any, monkeypatch: pytest.MonkeyPatch) ->
         return status, text
 
     try:
-        photo = _upload(port, "one.png", b"not a picture")
+        photo = _upload(port, "one.png", photos["one"].read_bytes())
         first = [join(sessions[0]) for _ in range(4)]
         assert [status for status, _ in first] == [200, 200, 200, 503]
         assert "of your requests" in first[-1][1]
@@ -338,7 +338,7 @@ def test_what_a_visitor_brought_and_made_goes_with_the_page(
     studio: Any, photos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A5: uploads, results and values of one session go when it closes; another's stay, also of the same photo."""
-    monkeypatch.setattr(visitors, "GRACE", 0.0)
+    monkeypatch.setattr(visitors, "GRACE", 0.3)  # after the page's own farewell
     uploads = studio.page.app.state.visitors._uploads
     anna, ben = studio.client(), studio.client()
     settings = {"num_images": 1, "steps": 2, "seed": 3, "api_name": "/generate_identity"}
@@ -359,7 +359,7 @@ def test_what_a_visitor_brought_and_made_goes_with_the_page(
     assert until(lambda: not results(anna))
     assert until(lambda: not uploaded("other.png"))
     assert uploaded("one.png") and len(results(ben)) == 1
-    assert anna.session_hash not in studio.page.app.state_holder.session_data
+    assert until(lambda: anna.session_hash not in studio.page.app.state_holder.session_data)
     ben.close()
     assert until(lambda: not uploaded("one.png") and not results(ben))
 
@@ -408,3 +408,28 @@ def test_uploads_have_a_quota(studio: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert status == 507 and "disk is full" in text
     monkeypatch.undo()
     assert _upload(port, "small.png", b"x")
+
+
+def test_no_event_ends_in_silence(studio: Any) -> None:
+    """KX: whatever nonsense an unqueued event is sent, the page gets an answer or a reason, never `error: null`."""
+    fns = {key: fn for key, fn in studio.page.fns.items() if not fn.queue and fn.api_name != "cancel"}
+    refused = 0
+    for key, fn in fns.items():
+        for value in ("nonsense", {"path": "/etc/passwd"}, -1e300, [[1]], None):
+            body = {"data": [value] * len(fn.inputs), "fn_index": key, "session_hash": "silence"}
+            status, _, text = ask(port_of(studio), "POST", "/gradio_api/run/predict", body)
+            if status != 200:
+                refused += 1
+                answer = json.loads(text)
+                assert answer.get("error") or answer.get("detail"), (fn.name, value, text)
+                assert "Traceback" not in text
+    assert fns and refused
+
+
+def test_a_full_disk_is_called_one() -> None:
+    """K9."""
+    import errno
+
+    from app.runs.errors import explain
+
+    assert "disk is full" in explain(OSError(errno.ENOSPC, "No space left on device"))
