@@ -47,6 +47,8 @@ def serve(settings: ServerSettings, backend: Backend | None = None) -> None:
         StorageError: there is no temporary folder that can be written to.
     """
     check_port(settings.host, settings.port)
+    # Before the first import of Gradio, which builds its HTTP clients then.
+    prepare_environment(settings.host, process_workspace())
     # Python as process 1 of a container, or with the default action, would not get to clean up.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
