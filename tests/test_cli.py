@@ -20,7 +20,7 @@ from PIL import Image
 
 from app.cli import main
 from app.cli.serve import read_settings
-from arc2face.errors import InputError, SettingsError
+from arc2face.errors import InputError
 from arc2face.expression.values import clamped
 from arc2face.types import Expression
 from tests.recipe3d import PICKLE, TEMPLATE, write_flame_pickle, write_template

@@ -30,6 +30,8 @@ Events = Iterator[Progress | GenerationResult]
 _engines: list[Engine] = []
 _own_worker: set[int] = set()
 """The processes whose engine has a worker of their own."""
+_inherited: list[Any] = []
+"""What must outlive a booked process: an ONNX session waits for ever for its threads, which the fork does not have."""
 
 
 def available() -> bool:
@@ -129,6 +131,7 @@ def _engine_here() -> Engine:
     engine = _engines[0]
     if os.getpid() not in _own_worker:
         _own_worker.add(os.getpid())
+        _inherited.extend((engine.worker, engine.perception))
         engine.worker = DeviceWorker()
         engine.perception = Perception(engine.models, engine.perception.runtime, engine.worker)
     return engine
