@@ -256,7 +256,9 @@ def test_nobody_fills_the_queue(studio: Any, photos: dict[str, Path], monkeypatc
     sessions = [uuid.uuid4().hex for _ in range(4)]
 
     def join(session: str) -> tuple[int, str]:
-        data = [[{"path": photo, "meta": {"_type": "gradio.FileData"}}], None, None, 1, 0, 2, 3.0, False, "dpm++", 0]
+        file = {"path": photo, "meta": {"_type": "gradio.FileData"}}
+        fields = studio.page.fns[fn].inputs
+        data = [[file] if field is fields[0] else field.value for field in fields]
         status, _, text = ask(port, "POST", "/gradio_api/queue/join", {"data": data, "fn_index": fn,
                                                                       "session_hash": session})  # fmt: skip
         return status, text
@@ -271,6 +273,7 @@ def test_nobody_fills_the_queue(studio: Any, photos: dict[str, Path], monkeypatc
         assert "your address" in second[-1][1]
         assert ask(port, "POST", "/gradio_api/run/status", {"data": []})[0] == 200
     finally:
+        studio.page.app.state.jobs.cancel_all()
         held.set()
         queue = studio.page._queue
         assert until(lambda: not queue.event_ids_to_events)
