@@ -264,7 +264,7 @@ def test_nobody_fills_the_queue(studio: Any, photos: dict[str, Path], monkeypatc
         return status, text
 
     try:
-        photo = _upload(port, "one.png", photos["one"].read_bytes())
+        photo = _upload(port, "waiting.png", photos["one"].read_bytes())
         first = [join(sessions[0]) for _ in range(4)]
         assert [status for status, _ in first] == [200, 200, 200, 503]
         assert "of your requests" in first[-1][1]
