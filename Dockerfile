@@ -18,22 +18,20 @@ RUN useradd --create-home --uid 1000 studio \
     && ln -s /models /home/studio/models \
     && chown -h studio:studio /models /home/studio/models
 WORKDIR /app
-COPY requirements.txt requirements-mediapipe.txt constraints.txt ./
+COPY requirements.txt constraints.txt ./
 COPY scripts/settle_packages.py scripts/
-# Set to 1 for the original expression crop.
-ARG MEDIAPIPE=""
 
 FROM base AS cpu-packages
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-deps --index-url "${TORCH_INDEX}" "$(grep -E '^torch==' requirements.txt)" \
-    && pip install -c constraints.txt -r requirements.txt ${MEDIAPIPE:+-r requirements-mediapipe.txt} \
+    && pip install -r requirements.txt \
     && python scripts/settle_packages.py --cpu \
     && python scripts/settle_packages.py --check
 
 FROM base AS cuda-packages
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN pip install -c constraints.txt -r requirements.txt ${MEDIAPIPE:+-r requirements-mediapipe.txt} \
+RUN pip install -r requirements.txt \
     && python scripts/settle_packages.py --cuda \
     && python scripts/settle_packages.py --check
 

@@ -18,10 +18,9 @@ if zerogpu.available():
     # It replaces parts of torch, so it has to come first.
     importlib.import_module("spaces")
 
-from app.runs import runner
+from app.cli.serve import read_settings
 from app.runs.backend import Backend
-from app.server import launch
-from app.settings import ServerSettings
+from app.server import serve
 from arc2face.engine import Engine
 from arc2face.errors import Arc2FaceError
 from arc2face.weights.download.command import DownloadRequest, run
@@ -43,12 +42,11 @@ def fetch(models: Path) -> None:
 def main() -> None:
     """Serve until the Space is stopped."""
     logging.basicConfig(level=logging.INFO)
-    settings = ServerSettings.gather(host="0.0.0.0", port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    # The Space's own proxy decides which names lead here.
+    os.environ.setdefault("ARC2FACE_HOSTS", "*")
+    settings = read_settings(["--host", "0.0.0.0", "--port", os.environ.get("GRADIO_SERVER_PORT", "7860")])
     fetch(settings.models or Path("models"))
     on_zero = zerogpu.available()
-    if on_zero:
-        # ZeroGPU refuses to start when no GPU function is known by then.
-        zerogpu.on_gpu(runner.compute, cost=runner.seconds_needed)
     engine = Engine.open(
         settings.models,
         device=settings.device,
@@ -58,7 +56,9 @@ def main() -> None:
         preload=True,
         inline=on_zero,
     )
-    launch(settings, Backend.of(engine)).block_thread()
+    if on_zero:
+        zerogpu.prepare(engine)
+    serve(settings, Backend.of(engine))
 
 
 if __name__ == "__main__":

@@ -2,62 +2,89 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import functools
 import importlib.util
 import logging
 import os
-import shutil
+import signal
 import socket
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from app.runs.files import SessionFiles
+from app.runs.workspace import Workspace, process_workspace
 from arc2face.errors import Arc2FaceError
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from app.runs.backend import Backend
+    from app.runs.tickets import JobBook
+    from app.runs.visitors import Visitors
     from app.settings import ServerSettings
     from arc2face.engine import Engine
 
 logger = logging.getLogger("arc2face.app")
-MAX_WAITING = 64
-"""Requests that may wait in Gradio's queue; more are told to come back later."""
 MAX_THREADS = 64
+MAX_SESSIONS = 1000
+"""Gradio's own bound on sessions in memory; `app.runs.visitors` drops idle ones long before."""
 
 
 class PortInUseError(Arc2FaceError):
     """Another program listens on the port that was asked for."""
 
 
-def serve(settings: ServerSettings) -> None:
-    """Serve the page until interrupted.
+def serve(settings: ServerSettings, backend: Backend | None = None) -> None:
+    """Serve the page until interrupted, or until the system asks to stop (SIGTERM, SIGHUP).
+
+    `backend`: where the engine is open already; otherwise it opens behind the page.
 
     Raises:
         PortInUseError: the address is taken.
+        StorageError: there is no temporary folder that can be written to.
     """
     check_port(settings.host, settings.port)
-    _quiet_environment()
-    backend = open_backend(settings)
+    # Before the first import of Gradio, which builds its HTTP clients then.
+    prepare_environment(settings.host, process_workspace())
+    # Python as process 1 of a container, or with the default action, would not get to clean up.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
+    backend = backend or open_backend(settings)
     page = launch(settings, backend)
     try:
         page.block_thread()
     finally:
-        page.close()
+        page.app.state.jobs.cancel_all()
+        page.close(verbose=False)
         backend.close()
 
 
 def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.Blocks:
-    """Build the page and start its server without blocking; returns the running page."""
-    _quiet_environment()
+    """Build the page and start its server without blocking; returns the running page.
+
+    Raises:
+        StorageError: there is no temporary folder that can be written to.
+    """
+    workspace = process_workspace()
+    prepare_environment(settings.host, workspace)
     from app.page.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
+    from app.runs.errors import never_silent
+    from app.runs.photos import PhotoShelf
+    from app.runs.tickets import JobBook
+    from app.runs.visitors import Visitors
     from app.ui import build_app
     from arc2face.pictures.loading import MAX_FILE_BYTES
 
-    page = build_app(backend)
-    page.queue(max_size=MAX_WAITING, default_concurrency_limit=4)
+    files, jobs, photos = SessionFiles(workspace.results), JobBook(), PhotoShelf()
+    page = build_app(backend, files=files, jobs=jobs, photos=photos)
+    never_silent(page)
+    # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.
+    page.queue(max_size=None, default_concurrency_limit=4, api_open=False)
+    visitors = Visitors(page, workspace.uploads, (files.forget, photos.forget))
     options: dict[str, Any] = {
         "server_name": settings.host,
         "server_port": settings.port,
@@ -78,15 +105,61 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "max_file_size": MAX_FILE_BYTES,
         "max_threads": MAX_THREADS,
         "allowed_paths": [],
+        "state_session_capacity": MAX_SESSIONS,
+        "app_kwargs": {"lifespan": _guarded(settings, jobs, visitors)},
     }
     page.launch(**{**options, **overrides})
+    _let_mcp_in(page, settings)
     backend.start()
     return page
 
 
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(0)
+
+
+def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any:
+    """A lifespan that puts the guard around everything. Middleware added the usual way would stand inside Gradio's own,
+    which answers other sites' questions on its own account.
+    """
+    from app.guard import Guard
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncGenerator[None]:
+        app.state.visitors, app.state.jobs = visitors, jobs
+        app.middleware_stack = Guard(app.middleware_stack, app, settings, visitors)
+        yield
+
+    return lifespan
+
+
+def _let_mcp_in(page: gr.Blocks, settings: ServerSettings) -> None:
+    """Gradio's MCP server is a client of its own page, and needs the login like everybody else."""
+    if settings.auth is None or page.mcp_server_obj is None or page.local_url is None:
+        return
+    from gradio_client import Client
+
+    login = base64.b64encode(":".join(settings.auth).encode()).decode()
+
+    url = page.local_url
+
+    @functools.cache
+    def client() -> Client:
+        return Client(
+            url,
+            download_files=False,
+            verbose=False,
+            analytics_enabled=False,
+            ssl_verify=False,
+            _skip_components=False,
+            headers={"x-gradio-user": "mcp", "Authorization": f"Basic {login}"},
+        )
+
+    page.mcp_server_obj._get_or_create_client = client  # pyright: ignore[reportPrivateUsage]
+
+
 def open_backend(settings: ServerSettings) -> Backend:
     """A backend for these settings; it starts opening its engine once the page is up."""
-    from app.runs import zerogpu
     from app.runs.backend import Backend
     from arc2face.weights.folder import best_bundle
 
@@ -100,7 +173,6 @@ def open_backend(settings: ServerSettings) -> Backend:
             vram=settings.vram,
             budget_bytes=settings.budget_bytes,
             preload=settings.preload,
-            inline=zerogpu.available(),
         )
 
     try:
@@ -136,14 +208,27 @@ def _mcp(wanted: bool) -> bool:
     return wanted and there
 
 
-def _quiet_environment(environ: Mapping[str, str] | None = None) -> None:
-    """Settings Gradio reads from the environment: no analytics, and uploads in a folder of our own that goes away."""
-    known = os.environ if environ is None else environ
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if "GRADIO_TEMP_DIR" not in known:
-        import atexit
+def prepare_environment(host: str, workspace: Workspace) -> None:
+    """What libraries read from the environment: nobody is told of this server, nothing is kept outside the workspace.
 
-        folder = Path(tempfile.mkdtemp(prefix="arc2face-uploads-"))
-        os.environ["GRADIO_TEMP_DIR"] = str(folder)
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Variables that the user has set stay. The server reaches itself without a proxy, whatever the proxy variables say.
+    """
+    quiet = {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "MPLCONFIGDIR": str(workspace.root / "matplotlib"),
+        "GRADIO_EXAMPLES_CACHE": str(workspace.root / "examples"),
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads)
+    direct = ["localhost", "127.0.0.1", "::1", host]
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [one.strip() for one in os.environ.get(name, "").split(",") if one.strip()]
+        os.environ[name] = ",".join([*known, *(one for one in direct if one not in known)])
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        if os.environ[name].lower().startswith("socks") and importlib.util.find_spec("socksio") is None:
+            logger.warning('%s is left out: pip install "httpx[socks]" adds such proxies', name)
+            del os.environ[name]

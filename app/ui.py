@@ -12,7 +12,9 @@ from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
+from app.runs.photos import PhotoShelf
 from app.runs.shell import QUIET, Shell, session_of
+from app.runs.tickets import JobBook
 
 TITLE = "Arc2Face Studio"
 CACHE_LIFETIME = (900, 6 * 3600)
@@ -23,7 +25,13 @@ FOOT = (
 )
 
 
-def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Blocks:
+def build_app(
+    engine: Backend,
+    *,
+    files: SessionFiles | None = None,
+    jobs: JobBook | None = None,
+    photos: PhotoShelf | None = None,
+) -> gr.Blocks:
     """Build the page around an engine that may still be opening.
 
     Nothing heavy is imported or loaded here. Theme, style sheet and script belong to `launch` (see `app.server`).
@@ -31,7 +39,13 @@ def build_app(engine: Backend, *, files: SessionFiles | None = None) -> gr.Block
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         runs: gr.State = gr.State(())
         head = gr.HTML(markup.header(engine.kind, ready=engine.ready))
-        shell = Shell(backend=engine, history=runs, files=files or SessionFiles())
+        shell = Shell(
+            backend=engine,
+            history=runs,
+            files=files or SessionFiles(),
+            jobs=jobs or JobBook(),
+            photos=photos or PhotoShelf(),
+        )
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:

@@ -19,6 +19,7 @@ It needs nothing but the standard library and pip, and may be run again at any t
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ OPENCVS = frozenset(
     {"opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"}
 )
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
+"""Where the version of `onnxruntime-gpu` stands. OpenCV keeps the version of the member that is replaced."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ def plan(installed: frozenset[str], *, cuda: bool, cv2_works: bool) -> list[Swap
     return swaps
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """A version as numbers, so that 5.10 follows 5.9."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
 def _names(found: frozenset[str]) -> str:
     return "found " + " and ".join(sorted(found))
 
@@ -85,9 +92,12 @@ def cv2_imports() -> bool:
 def carry_out(swap: Swap) -> None:
     """Remove and install; raises CalledProcessError when pip fails."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    wanted = swap.install
+    if wanted in OPENCVS:
+        wanted += f"=={max((metadata.version(name) for name in swap.remove), key=numbers)}"
     subprocess.run([*pip, "uninstall", "--quiet", "--yes", *swap.remove], check=True)
     constraints = ["--constraint", str(CONSTRAINTS)] if CONSTRAINTS.is_file() else []
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", *constraints, swap.install], check=True)
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", *constraints, wanted], check=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -65,7 +65,7 @@ def test_light_modules_stay_light(module: str, absent: tuple[str, ...]) -> None:
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("script", ["download_models.py", "settle_packages.py"])
+@pytest.mark.parametrize("script", ["download_models.py", "lock_packages.py", "settle_packages.py"])
 def test_scripts_run_without_any_package(script: str, tmp_path: Path) -> None:
     # -S leaves site-packages out, -E the environment: what remains is Python itself.
     done = subprocess.run(
@@ -82,6 +82,17 @@ def test_emoca_needs_torch_and_numpy_only() -> None:
     allowed = {"torch", "numpy", "emoca", "safetensors", "pytorch3d", *sys.stdlib_module_names}
     found = {(path.name, name) for path in sources("external/emoca") for name in imported(path)}
     assert not {(path, name) for path, name in found if name not in allowed}
+
+
+def test_only_training_imports_what_only_its_extra_brings() -> None:
+    """Point 8 of the house: `accelerate` and the rest of the extra `training` are no part of the core list."""
+    extra = {"accelerate", "onnx", "onnxscript", "tensorboard", "yaml", "cv2"}
+    found = {
+        (str(path.relative_to(PROJECT)), name)
+        for path in sources("arc2face", "app", "external/emoca", "scripts")
+        for name in imported(path)
+    }
+    assert not {(path, name) for path, name in found if name in extra}
 
 
 def test_no_file_imports_a_package_we_avoid() -> None:

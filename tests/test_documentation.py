@@ -39,9 +39,12 @@ def pins(name: str, python: str) -> dict[str, str]:
     return found
 
 
-def project_dependencies() -> list[Requirement]:
-    table = read("pyproject.toml").partition("\ndependencies = [")[2].partition("\n]")[0]
-    return [Requirement(text) for text in re.findall(r'^\s*"([^"]+)"', table, re.MULTILINE)]
+def ranges(table: str, name: str) -> list[Requirement]:
+    """One list of pyproject.toml, read as text: tomllib came with Python 3.11."""
+    block = read("pyproject.toml").partition(f"\n[{table}]\n")[2]
+    lines = re.search(rf"^{name} = \[(.*?)\]( #.*)?$", block, re.MULTILINE | re.DOTALL)
+    assert lines, f"[{table}] has no {name}"
+    return [Requirement(text) for text in re.findall(r'"([^"]+)"(?=[,\s]|$)', lines[1])]
 
 
 def test_readme_names_every_adapter() -> None:
@@ -139,21 +142,44 @@ def test_example_imports_exist(page: Path) -> None:
             assert name.strip() in arc2face.__all__
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_pins_satisfy_the_ranges(python: str) -> None:
-    pinned = pins("requirements.txt", python)
-    for dependency in project_dependencies():
-        version = pinned.get(canonicalize_name(dependency.name))
-        assert version, f"requirements.txt lacks {dependency.name}"
-        assert version in dependency.specifier, f"{dependency} does not admit {version}"
+CORE = ["dependencies", "heif", "mediapipe"]
+LISTS = {"requirements.txt": CORE, "requirements-dev.txt": [*CORE, "training", "original", "dev"]}
+LISTS["constraints.txt"] = [*LISTS["requirements-dev.txt"], "cuda"]
+TABLES = {"dependencies": "project", "dev": "dependency-groups"}
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-mediapipe.txt"])
-def test_constraints_agree_with_the_pins(name: str, python: str) -> None:
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_hold_what_the_ranges_ask_for(name: str, python: str) -> None:
+    """The three lists are written by `./run lock`; a range that changed without it shows here."""
+    pinned = pins(name, python)
+    for extra in LISTS[name]:
+        for wanted in ranges(TABLES.get(extra, "project.optional-dependencies"), extra):
+            if wanted.marker and not wanted.marker.evaluate({"python_version": python}):
+                continue
+            version = pinned.get(canonicalize_name(wanted.name))
+            assert version, f"{name} lacks {wanted.name}; ./run lock writes it"
+            assert version in wanted.specifier, f"{wanted} does not admit {version}; ./run lock writes {name}"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_the_lists_agree(name: str, python: str) -> None:
     constraints = pins("constraints.txt", python)
-    for package, version in pins(name, python).items():
-        assert package == "torch" or constraints.get(package) == version
+    assert pins(name, python).items() <= constraints.items()
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_lists_name_no_server_and_no_cuda_package_of_torch(name: str) -> None:
+    text = read(name)
+    assert "://" not in text
+    assert not re.search(r"^(nvidia-|cuda-|triton)", text, re.MULTILINE)
+
+
+def test_the_core_list_spares_what_only_training_and_the_original_need() -> None:
+    core = pins("requirements.txt", "3.12")
+    assert not {"accelerate", "peft", "pytest"} & set(core)
+    assert {"accelerate", "peft", "pytest"} <= set(pins("requirements-dev.txt", "3.12"))
 
 
 @pytest.mark.parametrize("python", PYTHONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.settle_packages import Swap, installed_names, main, plan
+from scripts.settle_packages import Swap, installed_names, main, numbers, plan
 
 CPU = {"insightface", "onnxruntime", "opencv-python"}
 
@@ -56,3 +56,7 @@ def test_settling_twice_changes_nothing_more() -> None:
 def test_this_environment_is_settled(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pytest" in installed_names()
     assert main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_opencv_versions_are_compared_as_numbers() -> None:
+    assert max(("4.9.0", "4.10.0.84", "4.10.0.9"), key=numbers) == "4.10.0.84"

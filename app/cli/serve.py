@@ -1,96 +1,107 @@
-"""`arc2face app`: the web page."""
+"""`arc2face app`: the web page.
+
+Each setting is one option with one environment variable; a flag wins over the variable. `read_settings` gives the same
+to whoever starts the server without the command line (`space.py`).
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from app.cli import console
+from app.settings import ServerSettings, parse_auth, parse_hosts
 
 HELP = "Start the web page. Every flag has an environment variable; a flag wins."
+USUAL = ServerSettings()
 
-Flag = bool | None
-
-Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1, ARC2FACE_HOST).", show_default=False)]
-Port = Annotated[int | None, typer.Option(help="Port (7860, ARC2FACE_PORT).", show_default=False)]
-Share = Annotated[
-    Flag,
-    typer.Option("--share/--no-share", help="Public link; needs --auth (off, ARC2FACE_SHARE).", show_default=False),
-]
+Host = Annotated[str, typer.Option(help="Address to listen on.", envvar="ARC2FACE_HOST")]
+Port = Annotated[int, typer.Option(help="Port.", envvar="ARC2FACE_PORT")]
+Share = Annotated[bool, typer.Option("--share/--no-share", help="Public link; needs --auth.", envvar="ARC2FACE_SHARE")]
 Auth = Annotated[
     str | None,
     typer.Option(
-        help="Login, user:password (none, ARC2FACE_AUTH). Prefer the variable: flags are visible to other users.",
-        show_default=False,
+        help="Login, user:password. Prefer the variable: flags are visible to other users.",
+        envvar="ARC2FACE_AUTH",
+        metavar="USER:PASSWORD",
     ),
 ]
-RootPath = Annotated[
-    str | None, typer.Option(help="Path prefix behind a proxy (ARC2FACE_ROOT_PATH).", show_default=False)
-]
+RootPath = Annotated[str, typer.Option(help="Path prefix behind a proxy.", envvar="ARC2FACE_ROOT_PATH")]
 ModelsFolder = Annotated[
-    Path | None, typer.Option("--models", help="Models folder (best found, ARC2FACE_MODELS).", show_default=False)
+    Path | None, typer.Option("--models", help="Models folder; the best found.", envvar="ARC2FACE_MODELS")
 ]
-DeviceFlag = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps (ARC2FACE_DEVICE).", show_default=False)
-]
-DtypeFlag = Annotated[
-    str | None, typer.Option("--dtype", help="auto, fp32, fp16 (ARC2FACE_DTYPE).", show_default=False)
-]
-VramFlag = Annotated[
-    str | None,
-    typer.Option("--vram", help="resident, offload, sequential (ARC2FACE_VRAM).", show_default=False),
-]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", envvar="ARC2FACE_DEVICE")]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, fp16.", envvar="ARC2FACE_DTYPE")]
+Vram = Annotated[str, typer.Option(help="resident, offload, sequential.", envvar="ARC2FACE_VRAM")]
 Budget = Annotated[
-    float | None,
-    typer.Option(help="At most so many GB of weights on the device (ARC2FACE_BUDGET_GB).", show_default=False),
+    float | None, typer.Option(help="At most so many GB of weights on the device.", envvar="ARC2FACE_BUDGET_GB")
 ]
 Preload = Annotated[
-    Flag,
+    bool,
+    typer.Option("--preload/--no-preload", help="Load all models at the start.", envvar="ARC2FACE_PRELOAD"),
+]
+Mcp = Annotated[bool, typer.Option("--mcp/--no-mcp", help="Serve MCP clients too.", envvar="ARC2FACE_MCP")]
+Hosts = Annotated[
+    str,
     typer.Option(
-        "--preload/--no-preload", help="Load all models at the start (off, ARC2FACE_PRELOAD).", show_default=False
+        help="Names of this server besides --host, such as a proxy's; comma-separated, * for any.",
+        envvar="ARC2FACE_HOSTS",
+        metavar="NAMES",
     ),
 ]
-Mcp = Annotated[
-    Flag, typer.Option("--mcp/--no-mcp", help="Serve MCP clients too (on, ARC2FACE_MCP).", show_default=False)
-]
 
 
-def run(
-    host: Host = None,
-    port: Port = None,
-    share: Share = None,
+def settings(
+    host: Host = USUAL.host,
+    port: Port = USUAL.port,
+    share: Share = USUAL.share,
     auth: Auth = None,
-    root_path: RootPath = None,
+    root_path: RootPath = USUAL.root_path,
     models: ModelsFolder = None,
-    device: DeviceFlag = None,
-    dtype: DtypeFlag = None,
-    vram: VramFlag = None,
+    device: Device = USUAL.device,
+    dtype: Dtype = USUAL.dtype,
+    vram: Vram = USUAL.vram,
     budget_gb: Budget = None,
-    preload: Preload = None,
-    mcp: Mcp = None,
-) -> None:
-    """Gathers the settings and serves until interrupted."""
-    from app.settings import ServerSettings, parse_auth
-
-    settings = ServerSettings.gather(
+    preload: Preload = USUAL.preload,
+    mcp: Mcp = USUAL.mcp,
+    hosts: Hosts = "",
+) -> ServerSettings:
+    """The settings, checked. Raises SettingsError."""
+    return ServerSettings(
         host=host,
         port=port,
         share=share,
-        auth=parse_auth(auth) if auth is not None else None,
+        auth=parse_auth(auth) if auth else None,
         root_path=root_path,
         models=models,
         device=device,
         dtype=dtype,
-        vram=vram,
+        vram=vram,  # type: ignore[arg-type]
         budget_bytes=int(budget_gb * 1e9) if budget_gb is not None else None,
         preload=preload,
         mcp=mcp,
+        hosts=parse_hosts(hosts),
     )
+
+
+def read_settings(words: Sequence[str] = ()) -> ServerSettings:
+    """The settings from flags and the environment, without starting anything. Raises SettingsError."""
+    app = typer.Typer(add_completion=False)
+    app.command()(settings)
+    return typer.main.get_command(app).main(list(words), prog_name="arc2face app", standalone_mode=False)
+
+
+@functools.wraps(settings)
+def run(**flags: Any) -> None:
+    """Gathers the settings and serves until interrupted."""
     from app.server import check_port, serve
 
-    check_port(settings.host, settings.port)
-    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    console.say(f"Arc2Face Studio: http://{shown}:{settings.port}{settings.root_path}")
-    serve(settings)
+    chosen = settings(**flags)
+    check_port(chosen.host, chosen.port)
+    shown = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host
+    console.say(f"Arc2Face Studio: http://{shown}:{chosen.port}{chosen.root_path}")
+    serve(chosen)

@@ -6,12 +6,13 @@ ours: it is logged with its stack trace under a short id, and the user sees that
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
@@ -20,6 +21,7 @@ from arc2face.errors import Arc2FaceError, CancelledError
 P = ParamSpec("P")
 T = TypeVar("T")
 logger = logging.getLogger("arc2face.app")
+FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 
 def explain(error: BaseException) -> str:
@@ -28,6 +30,8 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, gr.Error):
         return str(error.message)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "The server's disk is full, so this could not be saved. Your inputs are untouched; try again later."
     incident = uuid.uuid4().hex[:8]
     logger.error("incident %s", incident, exc_info=error)
     return f"Something went wrong on our side, and your inputs are untouched. Details are in the log under {incident}."
@@ -59,3 +63,29 @@ def shows_errors(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
 
     return wrapped
+
+
+def never_silent(page: gr.Blocks) -> None:
+    """Let every event of the page, queued or not, end in a result or in an error that says something.
+
+    Gradio hides the text of errors that are not its own; what goes wrong before our functions are called, such as a
+    value that does not fit its field, would otherwise reach the visitor as nothing at all.
+    """
+    process, preprocess = page.process_api, page.preprocess_data
+
+    @functools.wraps(process)
+    async def processed(*args: Any, **kwargs: Any) -> Any:
+        with errors_shown():
+            return await process(*args, **kwargs)
+
+    @functools.wraps(preprocess)
+    async def preprocessed(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await preprocess(*args, **kwargs)
+        except (gr.Error, OSError):
+            raise
+        except Exception as error:
+            logger.info("a value does not fit its field: %s", error)
+            raise gr.Error("One of the values does not fit its field.", print_exception=False) from None
+
+    page.process_api, page.preprocess_data = processed, preprocessed

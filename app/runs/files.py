@@ -51,7 +51,11 @@ class SessionFiles:
             return
         self._swept = now
         for run in self.root.glob("*/*"):
-            if now - run.stat().st_mtime > LIFETIME:
+            try:
+                old = now - run.stat().st_mtime > LIFETIME
+            except OSError:  # its visitor left just now
+                continue
+            if old:
                 shutil.rmtree(run, ignore_errors=True)
 
     def forget(self, session: str) -> None:

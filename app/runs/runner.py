@@ -53,7 +53,7 @@ def follow(shell: Shell, session: str, prepare: Prepare) -> Iterator[Progress | 
 def compute(engine: Engine, request: GenerationRequest, ticket: Ticket) -> Iterator[Progress | GenerationResult]:
     """Submit one request and follow it to its result."""
     if zerogpu.available():
-        yield from zerogpu.run(engine, request)
+        yield from zerogpu.run(engine, request, ticket)
         return
     job = engine.submit(request)
     ticket.attach(job)

@@ -76,6 +76,13 @@ class JobBook:
             ticket.cancel()
         return len(tickets)
 
+    def cancel_all(self) -> None:
+        """Cancel every open ticket: the server ends."""
+        with self._lock:
+            sessions = tuple(self._tickets)
+        for session in sessions:
+            self.cancel(session)
+
     def __len__(self) -> int:
         with self._lock:
             return sum(len(tickets) for tickets in self._tickets.values())

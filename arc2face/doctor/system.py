@@ -32,7 +32,7 @@ OPTIONAL: dict[str, tuple[str, str]] = {
     "mediapipe": (
         "reads expressions from the same landmarks as the original; without it 68 points are used",
         # Plain pip would bring a second OpenCV over the first.
-        "ARC2FACE_MEDIAPIPE=1 ./run install",
+        "./run install",
     ),
     "pillow-heif": ("opens HEIC photos", "pip install pillow-heif"),
 }

@@ -102,9 +102,7 @@ def _import_mediapipe() -> tuple[Any, Any, Any]:
             importlib.import_module("mediapipe.tasks.python"),
         )
     except (ImportError, OSError) as error:  # OSError: a system library such as libGL is missing
-        raise MissingWeightsError(
-            f"MediaPipe cannot be used here ({error}). Install it with: ARC2FACE_MEDIAPIPE=1 ./run install"
-        ) from error
+        raise MissingWeightsError(f"MediaPipe cannot be used here ({error}). Install it with: ./run install") from error
 
 
 def _belongs(points: Float64Array, face: Face) -> bool:

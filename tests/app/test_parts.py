@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import zipfile
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from app.page.parts import sequences
 from app.page.parts.expression_edit import Edit, clay, expression_of, numbers
 from app.page.parts.settings import Settings
 from app.page.tabs.models import models_table
-from app.runs import zerogpu
 from app.runs.errors import errors_shown, explain
 from app.runs.files import SessionFiles, zip_files
 from app.runs.pictures import Picture, Run, remember
@@ -170,26 +168,3 @@ def test_a_full_or_forbidden_disk_is_said(tmp_path: Path) -> None:
     blocked.write_text("not a folder")
     with pytest.raises(StorageError, match="could not be saved"):
         SessionFiles(blocked).new_run("anna")
-
-
-def test_zerogpu_books_time_for_the_request_and_passes_only_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "spaces.py").write_text(
-        "booked = []\n"
-        "def GPU(duration):\n"
-        "    def wrap(function):\n"
-        "        def run(*args):\n"
-        "            booked.append(duration(*args))\n"
-        "            yield from function(*args)\n"
-        "        return run\n"
-        "    return wrap\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert not zerogpu.available()
-    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    assert zerogpu.available()
-    short = zerogpu.seconds_needed(REQUEST.with_(steps=4, fast=True, guidance_scale=1.0))
-    assert 5 < short < zerogpu.seconds_needed(REQUEST)
-    pickled = pickle.loads(pickle.dumps(REQUEST))
-    assert np.array_equal(pickled.identity.vector, REQUEST.identity.vector)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from arc2face.errors import MissingWeightsError
 from tests.app.conftest import free_port
 
 pytestmark = pytest.mark.server
+SET_BY_THE_SERVER = ("GRADIO_", "MPLCONFIGDIR", "HF_HUB_", "ORT_", "DO_NOT_TRACK")
+"""Variables that a server of this process has set; the processes that are started here begin without."""
 
 
 def test_a_taken_port_is_named_with_a_way_out() -> None:
@@ -103,6 +107,124 @@ def test_heavy_events_share_one_queue(studio: Any) -> None:
 def test_files_of_the_machine_are_not_served(studio: Any, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError, match=r"403|404"):
         urllib.request.urlopen(f"{studio.url}/gradio_api/file={path}", timeout=20)
+
+
+@pytest.fixture
+def started(models: Path, project_root: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `python -m app` with a temporary folder of its own; yields once it has said its address."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(**environment: str) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(project_root), str(project_root / "external")])
+        common = {"PYTHONPATH": path, "TMPDIR": str(tmp_path), "ARC2FACE_MODELS": str(models)}
+        command = [sys.executable, "-m", "app", "--port", str(free_port()), "--no-mcp"]
+        quiet = {name: text for name, text in os.environ.items() if not name.startswith(SET_BY_THE_SERVER)}
+        quiet = {name: text for name, text in quiet.items() if not name.lower().endswith("_proxy")}
+        begun.append(
+            subprocess.Popen(
+                command,
+                env={**quiet, **common, **environment},
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def reach(process: subprocess.Popen[str]) -> str:
+    """The address of a server that was started, once its page answers."""
+    assert process.stdout is not None and process.stderr is not None
+    address = process.stdout.readline().split()[-1]
+    for _ in range(600):
+        assert process.poll() is None, process.stderr.read()
+        try:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(address, timeout=20):
+                return address
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise AssertionError("no page")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_ends_the_server_without_a_trace(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path, name: str
+) -> None:
+    """K15: uploads, results and everything else temporary go, whoever ends the server."""
+    process = started()
+    reach(process)
+    assert list(tmp_path.glob("arc2face-app-*/uploads"))
+    process.send_signal(getattr(signal, name))
+    assert process.wait(60) in (0, 130)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_start_removes_what_a_killed_server_left(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """K15: kill -9 leaves a folder; the next start takes it away, but not that of a server that runs."""
+    killed, running = started(), started()
+    reach(killed)
+    reach(running)
+    assert len(list(tmp_path.glob("arc2face-app-*"))) == 2
+    killed.kill()
+    killed.wait(60)
+    reach(started())
+    assert running.poll() is None
+    assert len(list(tmp_path.glob("arc2face-app-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"},
+        {"ALL_PROXY": "socks5://127.0.0.1:9", "all_proxy": "socks5://127.0.0.1:9"},
+        {"ALL_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.org"},
+    ],
+    ids=["http", "socks", "all"],
+)
+def test_no_proxy_variable_stops_the_page(
+    started: Callable[..., subprocess.Popen[str]], proxies: dict[str, str]
+) -> None:
+    """B1: the server reaches itself directly, whatever lies between this machine and the rest."""
+    assert reach(started(**proxies)).startswith("http://127.0.0.1")
+
+
+def test_a_temporary_folder_that_cannot_be_used_is_said(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    _, err = started(GRADIO_TEMP_DIR=str(blocked)).communicate(timeout=120)
+    assert "temporary folder cannot be used" in err
+    assert "TMPDIR" in err
+    assert "Traceback" not in err
+
+
+def test_libraries_are_told_to_keep_quiet() -> None:
+    """A1: every library that counts its users is told not to, and caches stay in the workspace."""
+    code = (
+        "import json, os; from app.runs.workspace import Workspace; from app.server import prepare_environment;"
+        "w = Workspace(); prepare_environment('127.0.0.1', w);"
+        "import gradio; assert not gradio.analytics.analytics_enabled();"
+        "print(json.dumps([str(w.root), dict(os.environ)]))"
+    )
+    plain = {name: text for name, text in os.environ.items() if not name.startswith(SET_BY_THE_SERVER)}
+    done = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True, check=True)
+    root, environment = json.loads(done.stdout.splitlines()[-1])
+    assert environment["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert environment["HF_HUB_DISABLE_TELEMETRY"] == environment["ORT_DISABLE_TELEMETRY"] == "1"
+    for name in ("MPLCONFIGDIR", "GRADIO_TEMP_DIR", "GRADIO_EXAMPLES_CACHE"):
+        assert environment[name].startswith(root)
+    assert "127.0.0.1" in environment["NO_PROXY"].split(",")
+    assert not Path(root).exists()
 
 
 def test_results_of_a_session_are_removed_with_it(tmp_path: Path) -> None:
