@@ -1,0 +1,199 @@
+"""One picture: puts a posed person, light and camera into the arrays that the rasteriser takes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.people import raster
+from training.people.camera import View, backdrop, develop, exposure, finish
+from training.people.columns import EXPRESSION_COLUMNS
+from training.people.hairlight import Lit, shade_strands
+from training.people.noise import ramp
+from training.people.person import Person, _axes
+from training.people.posing import Posed
+from training.people.state import State
+from training.people.strands import Strands
+
+Float32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+OVERSAMPLING = 2
+SHADOW_SIZE, SHADOW_SPAN = 288, 5.4
+_BROW_COLUMNS = [EXPRESSION_COLUMNS.index(n) for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]
+
+
+class Drawing:
+    """Draws one moment of one person."""
+
+    def __init__(self, person: Person, state: State, posed: Posed, view: View, size: int) -> None:
+        self.person, self.state, self.posed, self.view, self.size = person, state, posed, view, size
+        self.big = OVERSAMPLING * size
+        self.cloth = self._cloth_field()
+        self.vertices, self.normals = self._surface()
+        self.key_grid = person.grid.passing(posed.turn.T @ state.light.key) if not person.grid.empty else None
+
+    def picture(self) -> tuple[U8, U8]:
+        """RGB (S, S, 3) and coverage (S, S), uint8."""
+        big, person = self.big, self.person
+        screen = self.view.project(self.vertices)
+        screen[:, :2] *= OVERSAMPLING
+        faces, materials = self._faces()
+        ids, bary, depth = raster.zbuffer(np.ascontiguousarray(screen), faces, big)
+        owner = np.full(big * big, -1, np.int64)
+        hair = self._strands(depth, owner)
+        shadow, frame = self._shadow(faces)
+        static = person.static if self._glasses_on else person.static[: len(person.rest)]
+        static = static.copy()
+        static[: len(person.rest), 10] = self.cloth
+        scene = raster.Scene(faces, materials, static, self._moving(), self._params(), shadow, frame)
+        colour = raster.shade(scene, ids, bary, owner, big)
+        drawn = owner >= 0
+        colour[drawn] = hair[drawn]
+        covered = drawn | (ids >= 0)
+        skin = (ids >= 0) & ~drawn
+        skin[skin] = (materials[ids[skin]] == 0) & (static[faces[ids[skin], 0], 10] <= 0)
+        factor = exposure(colour, skin, self.state)
+        return self._resolve(colour, covered, factor)
+
+    def _resolve(self, colour: Float32, covered: NDArray[np.bool_], factor: float) -> tuple[U8, U8]:
+        n, size = OVERSAMPLING, self.size
+        values = np.zeros((len(colour), 3), np.float32)
+        values[covered] = develop(colour[covered], factor, self.state.warmth)
+        values = values.reshape(size, n, size, n, 3).sum((1, 3)) / (n * n)
+        share = covered.reshape(size, n, size, n).mean((1, 3)).astype(np.float32)
+        behind = backdrop(self.state, self.view, size)
+        picture = values + (1 - share)[..., None] * behind
+        return finish(picture, self.state), (share * 255 + 0.5).astype(np.uint8)
+
+    @property
+    def _glasses_on(self) -> bool:
+        return self.person.glasses is not None and self.state.glasses
+
+    def _faces(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        person = self.person
+        if self._glasses_on or person.glasses is None:
+            return person.faces, person.materials
+        plain = person.shared.drawn
+        return plain, person.shared.materials
+
+    def _cloth_field(self) -> Float32:
+        """(W,) decimetres below the neckline on the reference head."""
+        rest = self.person.head.rest
+        azimuth = np.degrees(np.arctan2(np.abs(rest[:, 0]), rest[:, 2] - 0.1))
+        heights = {0: (5.42, 5.55, 5.80, 5.88), 1: (4.75, 5.30, 5.78, 5.85), 2: (6.0, 6.05, 6.2, 6.3)}[self.state.neckline]
+        line = np.interp(azimuth, (0, 45, 100, 180), heights)
+        field = line - rest[:, 1]
+        return np.where(self.person.shared.body, field, -1).astype(np.float32)
+
+    def _surface(self) -> tuple[Float32, Float32]:
+        person, posed = self.person, self.posed
+        vertices = posed.vertices
+        normals = raster.vertex_normals(np.ascontiguousarray(vertices), person.shared.drawn)
+        thick = (0.035 + 0.03 * ramp(0.1, 0.5, self.cloth)) * ramp(-0.02, 0.03, self.cloth)
+        dressed = self.cloth > -0.03
+        vertices = vertices.copy()
+        vertices[dressed] += normals[dressed] * thick[dressed, None].astype(np.float32)
+        if self._glasses_on and person.glasses is not None:
+            glasses = posed.with_head(person.glasses[0])
+            vertices = np.concatenate([vertices, glasses])
+            own = raster.vertex_normals(np.ascontiguousarray(glasses), person.glasses[1])
+            normals = np.concatenate([normals, own])
+        return np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(normals, np.float32)
+
+    def _moving(self) -> Float32:
+        person = self.person
+        moving = np.empty((len(self.vertices), raster.N_MOVING), np.float32)
+        moving[:, 0:3], moving[:, 3:6] = self.vertices, self.normals
+        moving[:, 6:9] = self.normals
+        n = len(person.rest)
+        moving[:n, 6:9] = person.shared.soften(self.normals[:n])
+        moving[:, 9] = 1
+        if self.key_grid is not None:
+            local = (self.vertices[:n] - self.posed.pivot) @ self.posed.turn + self.posed.pivot
+            lifted = local + 0.07 * (self.posed.turn.T @ self.state.light.key)
+            moving[:n, 9] = person.grid.look_up_smooth(self.key_grid, lifted)
+        return np.ascontiguousarray(moving)
+
+    def _strands(self, depth: Float32, owner: NDArray[np.int64]) -> Float32:
+        """Draw all strands; linear light (samples, 3) where one is seen."""
+        colour = np.zeros((len(owner), 3), np.float32)
+        groups = [(g, 0.0) for g in (self.person.hair, self.person.hair_beard) if g is not None]
+        groups.append((self.person.brows, 0.015))
+        for number, (group, bias) in enumerate(groups):
+            points = group.posed(self.posed, self.person.rest)
+            self._draw(points, group, bias, number, depth, owner, colour)
+        lashes = self.person.lashes
+        points = lashes.points(self.posed)
+        dark = np.full((len(points), 3), 0.006, np.float32)
+        soft = np.tile(np.array([0, 0, 1], np.float32), (len(points), 1))
+        self._draw(points, Strands(points, dark, lashes.alpha, soft, None, 0.1), 0.02, 9, depth, owner, colour)
+        return colour
+
+    def _draw(
+        self,
+        points: Float32,
+        group: Strands,
+        bias: float,
+        number: int,
+        depth: Float32,
+        owner: NDArray[np.int64],
+        colour: Float32,
+    ) -> None:
+        n, k = points.shape[:2]
+        flat = points.reshape(-1, 3)
+        screen = self.view.project(flat).reshape(n, k, 3)
+        screen[..., :2] *= OVERSAMPLING
+        own = np.full(len(owner), -1, np.int64)
+        raster.strands(np.ascontiguousarray(screen), group.alpha, self.big, bias, self.state.seed & 0xFFFF, depth, own)
+        hit = np.flatnonzero(own >= 0)
+        if not len(hit):
+            return
+        lit = Lit(points, group.soft @ self.posed.turn.T, *self._shares(flat, n, k))
+        light = shade_strands(group, lit, self.state.light, self.view.eye).reshape(-1, 3)
+        first, part = own[hit] >> 8, ((own[hit] & 255) / np.float32(255))[:, None].astype(np.float32)
+        colour[hit] = light[first] * (1 - part) + light[first + 1] * part
+        owner[hit] = number
+
+    def _shares(self, flat: Float32, n: int, k: int) -> tuple[Float32, Float32]:
+        grid = self.person.grid
+        if self.key_grid is None:
+            ones = np.ones((n, k), np.float32)
+            return ones, ones
+        local = (flat - self.posed.pivot) @ self.posed.turn + self.posed.pivot
+        index = grid._index(local)
+        key = self.key_grid.reshape(-1)[index].reshape(n, k)
+        return key, self.person.hair_occlusion.reshape(-1)[index].reshape(n, k)
+
+    def _shadow(self, faces: NDArray[np.int32]) -> tuple[Float32, Float32]:
+        key = self.state.light.key
+        x_axis, y_axis = _axes(key)
+        origin = self.view.origin + np.array([0, -0.2, -0.8], np.float32)
+        scale = np.float32(SHADOW_SIZE / SHADOW_SPAN)
+        relative = self.vertices - origin
+        flat = np.stack([relative @ x_axis * scale + SHADOW_SIZE / 2, relative @ y_axis * scale + SHADOW_SIZE / 2,
+                         -(relative @ key)], 1)  # fmt: skip
+        _, _, depth = raster.zbuffer(np.ascontiguousarray(flat, np.float32), faces, SHADOW_SIZE)
+        frame = np.concatenate([origin, x_axis, y_axis, [scale]]).astype(np.float32)
+        return depth.reshape(SHADOW_SIZE, SHADOW_SIZE), frame
+
+    def _params(self) -> Float32:
+        look, light, state = self.person.look, self.state.light, self.state
+        p = np.zeros(raster.N_PARAMS, np.float32)
+        p[0:3], p[3:6], p[6:9], p[9:12] = light.key, light.key_colour, light.rim, light.rim_colour
+        p[12:30], p[30:33], p[33] = light.cube.ravel(), self.view.eye, light.soft
+        p[34:37] = (look.noise_seed % 101) * 0.173
+        brow_up = float(state.expression[_BROW_COLUMNS].mean())
+        p[37], p[38], p[39], p[40] = look.pores, look.freckles, look.wrinkles, brow_up * (0.4 + 0.6 * look.wrinkles)
+        p[41], p[42], p[43] = look.oil, 1.0, look.melanin
+        for start, (centre, turn, radius) in zip((44, 57), self.posed.eyes, strict=True):
+            p[start : start + 3], p[start + 3 : start + 12], p[start + 12] = centre, turn.ravel(), radius
+        p[70:73], p[73:76], p[76] = look.iris, look.iris_inner, look.pupil
+        p[77:80], p[80:83] = state.cloth, look.frame
+        p[83:92], p[92:101] = light.catch.ravel(), light.catch_sizes.ravel()
+        p[101:133] = self.person.moles.ravel()
+        p[133], p[134], p[135] = look.lip_gloss, look.red_eyes, look.iris_radius
+        p[136:139], p[139:142] = light.fill, light.fill_colour
+        p[142], p[143:146] = state.cloth_kind, state.cloth2
+        return p
+
+
