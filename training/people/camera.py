@@ -93,13 +93,9 @@ def exposure(colour: Float32, skin: NDArray[np.bool_], state: State) -> float:
     return float(0.62 * (0.30 / max(mean, 1e-3)) ** 0.62 * 2.0**state.exposure)
 
 
-def develop(linear: Float32, factor: float, warmth: float) -> Float32:
-    """Display values 0..1 from linear light (n, 3): exposure, white balance, film curve, sRGB."""
-    gain = np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * np.float32(factor)
-    x = np.maximum(linear, 0) * gain
-    x = x * (2.51 * x + 0.10) / (x * (2.30 * x + 0.72) + 0.20)
-    x = np.clip(x, 0, 1)
-    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.power(np.maximum(x, 1e-5), 1 / 2.4) - 0.055).astype(np.float32)
+def gain(factor: float, warmth: float) -> Float32:
+    """(3,) factors of exposure and white balance."""
+    return (np.array([1 + warmth, 1.0, 1 - warmth]) * factor).astype(np.float32)
 
 
 def backdrop(state: State, view: View, size: int) -> Float32:

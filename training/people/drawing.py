@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.people import raster
-from training.people.camera import View, backdrop, develop, exposure, finish
+from training.people.camera import View, backdrop, exposure, finish, gain
 from training.people.columns import EXPRESSION_COLUMNS
 from training.people.hairlight import Lit, shade_strands
 from training.people.noise import ramp
@@ -39,31 +39,26 @@ class Drawing:
         screen[:, :2] *= OVERSAMPLING
         faces, materials = self._faces()
         ids, bary, depth = raster.zbuffer(np.ascontiguousarray(screen), faces, big)
-        owner = np.full(big * big, -1, np.int64)
-        hair = self._strands(depth, owner)
         shadow, frame = self._shadow(faces)
         static = person.static if self._glasses_on else person.static[: len(person.rest)]
         static = static.copy()
         static[: len(person.rest), 10] = self.cloth
         scene = raster.Scene(faces, materials, static, self._moving(), self._params(), shadow, frame)
-        colour = raster.shade(scene, ids, bary, owner, big)
-        drawn = owner >= 0
-        colour[drawn] = hair[drawn]
-        covered = drawn | (ids >= 0)
-        skin = (ids >= 0) & ~drawn
+        colour = raster.shade(scene, ids, bary, big)
+        hit = ids >= 0
+        cover = hit.astype(np.float32)
+        skin = hit.copy()
         skin[skin] = (materials[ids[skin]] == 0) & (static[faces[ids[skin], 0], 10] <= 0)
         factor = exposure(colour, skin, self.state)
-        return self._resolve(colour, covered, factor)
+        self._strands(depth, colour, cover)
+        return self._resolve(colour, cover, factor)
 
-    def _resolve(self, colour: Float32, covered: NDArray[np.bool_], factor: float) -> tuple[U8, U8]:
-        n, size = OVERSAMPLING, self.size
-        values = np.zeros((len(colour), 3), np.float32)
-        values[covered] = develop(colour[covered], factor, self.state.warmth)
-        values = values.reshape(size, n, size, n, 3).sum((1, 3)) / (n * n)
-        share = covered.reshape(size, n, size, n).mean((1, 3)).astype(np.float32)
-        behind = backdrop(self.state, self.view, size)
-        picture = values + (1 - share)[..., None] * behind
-        return finish(picture, self.state), (share * 255 + 0.5).astype(np.uint8)
+    def _resolve(self, colour: Float32, cover: Float32, factor: float) -> tuple[U8, U8]:
+        behind = backdrop(self.state, self.view, self.size)
+        light = gain(factor, self.state.warmth)
+        picture, share = raster.develop(colour, cover, behind, self.big, light)
+        shape = (self.size, self.size)
+        return finish(picture.reshape(*shape, 3), self.state), (share.reshape(shape) * 255 + 0.5).astype(np.uint8)
 
     @property
     def _glasses_on(self) -> bool:
@@ -114,45 +109,35 @@ class Drawing:
             moving[:n, 9] = person.grid.look_up_smooth(self.key_grid, lifted)
         return np.ascontiguousarray(moving)
 
-    def _strands(self, depth: Float32, owner: NDArray[np.int64]) -> Float32:
-        """Draw all strands; linear light (samples, 3) where one is seen."""
-        colour = np.zeros((len(owner), 3), np.float32)
-        groups = [(g, 0.0) for g in (self.person.hair, self.person.hair_beard) if g is not None]
-        groups.append((self.person.brows, 0.015))
-        for number, (group, bias) in enumerate(groups):
-            points = group.posed(self.posed, self.person.rest)
-            self._draw(points, group, bias, number, depth, owner, colour)
-        lashes = self.person.lashes
+    def _strands(self, depth: Float32, colour: Float32, cover: Float32) -> None:
+        """Draw brows, beard, lashes, then the hair of the head."""
+        person = self.person
+        groups = [(person.brows, 0.02)]
+        groups += [(group, 0.0) for group in (person.hair_beard,) if group is not None]
+        for group, bias in groups:
+            self._draw(group.posed(self.posed, person.rest), group, bias, depth, colour, cover)
+        lashes = person.lashes
         points = lashes.points(self.posed)
         dark = np.full((len(points), 3), 0.006, np.float32)
         soft = np.tile(np.array([0, 0, 1], np.float32), (len(points), 1))
-        self._draw(points, Strands(points, dark, lashes.alpha, soft, None, 0.1), 0.02, 9, depth, owner, colour)
-        return colour
+        self._draw(points, Strands(points, dark, lashes.alpha, soft, None, 0.1), 0.02, depth, colour, cover)
+        if person.hair is not None:
+            self._draw(person.hair.posed(self.posed, person.rest), person.hair, 0.0, depth, colour, cover)
 
     def _draw(
-        self,
-        points: Float32,
-        group: Strands,
-        bias: float,
-        number: int,
-        depth: Float32,
-        owner: NDArray[np.int64],
-        colour: Float32,
+        self, points: Float32, group: Strands, bias: float, depth: Float32, colour: Float32, cover: Float32
     ) -> None:
         n, k = points.shape[:2]
         flat = points.reshape(-1, 3)
         screen = self.view.project(flat).reshape(n, k, 3)
         screen[..., :2] *= OVERSAMPLING
-        own = np.full(len(owner), -1, np.int64)
-        raster.strands(np.ascontiguousarray(screen), group.alpha, self.big, bias, self.state.seed & 0xFFFF, depth, own)
-        hit = np.flatnonzero(own >= 0)
-        if not len(hit):
-            return
         lit = Lit(points, group.soft @ self.posed.turn.T, *self._shares(flat, n, k))
-        light = shade_strands(group, lit, self.state.light, self.view.eye).reshape(-1, 3)
-        first, part = own[hit] >> 8, ((own[hit] & 255) / np.float32(255))[:, None].astype(np.float32)
-        colour[hit] = light[first] * (1 - part) + light[first + 1] * part
-        owner[hit] = number
+        light = shade_strands(group, lit, self.state.light, self.view.eye)
+        span = (float(screen[..., 2].min()), float(screen[..., 2].max()))
+        raster.strands(
+            np.ascontiguousarray(screen), np.ascontiguousarray(light), np.ascontiguousarray(group.alpha), self.big, bias,
+            span, depth, colour, cover,
+        )  # fmt: skip
 
     def _shares(self, flat: Float32, n: int, k: int) -> tuple[Float32, Float32]:
         grid = self.person.grid

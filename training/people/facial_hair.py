@@ -25,9 +25,9 @@ def beard_field(rest: Float32, look: Look, lips: Float32) -> Float32:
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     o = (look.noise_seed % 79) * 0.43
     jag = 0.12 * (noise(rest * 0.3 + o) - 0.5)
-    cheek = np.interp(x, (0.30, 0.42, 0.55, 0.68, 0.76), (6.60, 6.66, 6.80, 7.02, 7.16)) + jag
+    cheek = np.interp(x, (0.30, 0.42, 0.55, 0.68, 0.76), (6.60, 6.66, 6.79, 6.98, 7.06)) + jag
     low = np.interp(x, (0.0, 0.3, 0.55, 0.72), (6.03, 6.08, 6.28, 6.45)) + 0.6 * jag
-    full = ramp(0.04, -0.08, y - cheek) * ramp(-0.06, 0.08, y - low) * ramp(0.24, 0.40, z)
+    full = ramp(0.04, -0.08, y - cheek) * ramp(-0.06, 0.08, y - low) * ramp(0.40, 0.52, z)
     lip_gap = 1 - bump(x, 0.15, 0.12) * bump(y, 6.44, 0.06) * 0.85
     moustache = bump(y, 6.745 - 0.03 * (x / 0.3) ** 2, 0.06) * ramp(0.36, 0.26, x) * ramp(1.1, 1.25, z)
     moustache = moustache * (1 - 0.5 * bump(x, 0, 0.035))
@@ -60,14 +60,14 @@ def grow_beard(
     if not len(roots):
         return None
     length = {"stubble": 0.022, "short": 0.07 + 0.08 * look.beard_length, "goatee": 0.10 + 0.14 * look.beard_length,
-              "moustache": 0.09, "full": 0.20 + 0.30 * look.beard_length}[look.beard]  # fmt: skip
+              "moustache": 0.09, "full": 0.18 + 0.22 * look.beard_length}[look.beard]  # fmt: skip
     at = roots.points
     side = np.sign(at[:, 0]) * ramp(0.02, 0.25, np.abs(at[:, 0]))
     lip = (at[:, 1] > 6.64) & (np.abs(at[:, 0]) < 0.35)
     sideways = np.where(lip, 0.8, 0.12)
-    direction = np.stack([side * sideways, np.full(len(at), -0.85), np.full(len(at), 0.1)], 1) + 0.45 * roots.normals
+    direction = np.stack([side * sideways, np.full(len(at), -0.85), np.full(len(at), 0.1)], 1) + (0.45 if stubble else 0.25) * roots.normals
     direction = direction + rng.normal(0, 0.22, (len(at), 3))
-    own = length * rng.uniform(0.6, 1.1, len(at)) * np.where(lip, 0.62, 1.0) * (0.5 + 0.5 * roots.at(field))
+    own = length * rng.uniform(0.6, 1.1, len(at)) * np.where(lip, 0.62, np.interp(np.abs(at[:, 0]), (0.2, 0.6), (1.0, 0.45))) * (0.5 + 0.5 * roots.at(field))
     groom = Groom(direction.astype(np.float32), own.astype(np.float32), 3 if stubble else 6, 0.12, margin=0.0, face=False)
     points = _grow_free(roots, groom)
     if not stubble:
@@ -122,16 +122,17 @@ class Surface:
 
 def grow_brows(rng: np.random.Generator, look: Look, surface: Surface, vertices: Float32, normals: Float32) -> Strands:
     """Both brows."""
-    n = int(230 + 330 * look.brow_density)
-    t = np.clip(rng.beta(1.05, 1.25, n), 0.0, 1.0)
-    across = np.clip(rng.normal(0, 0.5, n), -1, 1)
-    half = 0.040 * look.brow_thickness * ramp(-0.08, 0.12, t) * (1 - 0.72 * ramp(0.45, 1.0, t))
-    x = 0.125 + 0.50 * t
-    middle = 7.475 + look.brow_height + (0.05 + 0.06 * look.brow_arch) * np.sin(np.clip(t / 0.66, 0, 1) * 1.57)
-    middle = middle - (0.06 + 0.06 * look.brow_arch) * np.clip((t - 0.62) / 0.38, 0, 1) ** 1.3
+    n = int(520 + 620 * look.brow_density)
+    t = np.clip(rng.beta(1.05, 1.2, n), 0.0, 1.0)
+    across = np.clip(rng.normal(0, 0.55, n), -1, 1)
+    half = 0.046 * look.brow_thickness * ramp(-0.10, 0.14, t) * (1 - 0.70 * ramp(0.5, 1.0, t))
+    x = 0.125 + 0.475 * t
+    arch = 0.012 + 0.036 * look.brow_arch
+    middle = 7.500 + look.brow_height + arch * np.sin(np.clip(t / 0.72, 0, 1) * 1.57)
+    middle = middle - (0.045 + 0.05 * look.brow_arch) * np.clip((t - 0.66) / 0.34, 0, 1) ** 1.3
     side = rng.choice((-1.0, 1.0), n)
     roots = surface.roots(np.stack([side * x, middle + across * half], 1), vertices, normals)
-    lean = np.interp(t, (0, 0.12, 0.45, 0.75, 1), (1.35, 1.0, 0.45, -0.05, -0.35)) - 0.35 * across
+    lean = np.interp(t, (0, 0.12, 0.45, 0.75, 1), (1.25, 0.85, 0.30, -0.08, -0.30)) - 0.40 * across
     angle = lean + rng.normal(0, 0.13, n)
     direction = np.stack([side * np.cos(angle), np.sin(angle), np.zeros(n)], 1)
     direction -= roots.normals * (direction * roots.normals).sum(1, keepdims=True)
@@ -140,7 +141,7 @@ def grow_brows(rng: np.random.Generator, look: Look, surface: Surface, vertices:
     points = np.stack([roots.points + direction * length * k + roots.normals * (0.004 + 0.012 * np.sin(3.1 * k)) for k in s], 1)
     tone = np.minimum(look.hair * 0.75, [0.16, 0.10, 0.06])
     colour = tones(rng, tone.astype(np.float32), 0.75 * look.grey, n, 0.2)
-    alpha = np.linspace(0.85, 0.30, 4)[None] * (0.45 + 0.45 * look.brow_density) * (1 - 0.45 * np.abs(across))[:, None]
+    alpha = np.linspace(0.85, 0.30, 4)[None] * (0.30 + 0.35 * look.brow_density) * (1 - 0.45 * np.abs(across))[:, None]
     alpha = alpha * (0.55 + 0.45 * ramp(0.0, 0.15, t))[:, None]
     return Strands(points.astype(np.float32), colour, alpha.astype(np.float32), roots.normals, roots, 0.25)
 

@@ -100,14 +100,14 @@ def local_parameters(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 def sample_genes(rng: np.random.Generator, assets: Assets, group: str | None = None) -> Genes:
     """Draw a person. `group` asks for one of GROUPS as the main ancestry."""
-    race = rng.dirichlet([0.28] * 3).astype(np.float32)
+    race = rng.dirichlet([0.22] * 3).astype(np.float32)
     if group is not None:
         place = GROUPS.index(group)
         top = int(np.argmax(race))
         race[[place, top]] = race[[top, place]]
     male = float(rng.random() < 0.5)
     male = float(np.clip(abs(male - abs(rng.normal(0, 0.10))), 0, 1))
-    age = float(18 + 60 * rng.beta(1.15, 1.7))
+    age = float(18 + 60 * rng.beta(1.1, 2.1))
     weight = float(np.clip(rng.normal(-0.05, 0.38), -0.8, 1))
     muscle = float(np.clip(rng.normal(0.05, 0.35), -0.8, 0.8))
     return Genes(race, male, age, weight, muscle, _sample_local(rng, assets, race))
@@ -119,6 +119,8 @@ def _sample_local(rng: np.random.Generator, assets: Assets, race: Float32) -> di
         spread = next(value for key, value in SPREAD.items() if plus.startswith(key))
         value = float(np.clip(rng.normal(0, spread), -2.2 * spread, 2.2 * spread))
         skew = float(rng.normal(0, 0.06))
+        if "mouth-angles" in plus:
+            value += 0.10
         if "epicanthus" in plus:
             value = float(np.clip(value - 0.5 * race[1], -0.9, 0.5))
         if not minus and value < 0:

@@ -102,7 +102,7 @@ def _leave_face(p: Float32) -> Float32:
     x, y, z = p.T
     inside = (z > 0.62) & (y < 7.72) & (np.abs(x) < 0.70)
     side = np.where(x >= 0, 1.0, -1.0)
-    share = np.clip((7.72 - y) / 0.35, 0, 1) * np.clip((z - 0.62) / 0.2, 0, 1)
+    share = 0.5 * np.clip((7.72 - y) / 0.35, 0, 1) * np.clip((z - 0.62) / 0.2, 0, 1)
     p[:, 0] = np.where(inside, x * (1 - share) + side * 0.70 * share, x)
     return p
 

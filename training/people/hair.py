@@ -12,7 +12,7 @@ from training.people.strands import Roots, Strands, sample_roots, tones, unit
 
 Float32 = NDArray[np.float32]
 LINE_ANGLES = (0, 18, 34, 46, 56, 66, 76, 86, 100, 112, 130, 150, 180)
-LINE_HEIGHTS = (8.10, 8.09, 8.06, 7.94, 7.66, 7.42, 7.18, 7.04, 7.10, 6.92, 6.70, 6.58, 6.52)
+LINE_HEIGHTS = (8.04, 8.04, 8.02, 7.92, 7.68, 7.46, 7.24, 7.18, 7.26, 7.02, 6.72, 6.58, 6.52)
 """The hairline: height on the reference head by azimuth in degrees from the front."""
 LONG = ("bob", "long", "wavy", "curly_long", "ponytail")
 COUNT = {"buzz": 9000, "crop": 9500, "short": 8500, "side": 8000, "quiff": 8000, "curly": 6500, "afro": 8000, "bob": 7500,
@@ -39,7 +39,7 @@ def scalp_field(rest: Float32, look: Look, ears: Float32) -> Float32:
         field = np.where(azimuth < 62, -0.2, field)
     if look.style == "bald":
         field = field * 0 - 0.3
-    return np.where((ears > 0.35) & (np.abs(x) > 0.70), -0.3, field).astype(np.float32)
+    return np.where((ears > 0.2) & (np.abs(x) > 0.68), -0.3, field).astype(np.float32)
 
 
 def density(field: Float32) -> Float32:
@@ -63,6 +63,7 @@ def grow_hair(
     roots = sample_roots(rng, vertices, normals, triangles, density(field), COUNT[look.style])
     at, edge = roots.at(rest), roots.at(field)
     points = _STYLES[look.style](rng, look, roots, at, edge, skull)
+    points[:, 1:] = _clear(points[:, 1:], skull)
     n, k = points.shape[:2]
     colour = tones(rng, look.hair, look.grey, n)
     tips = np.linspace(1, 0.55, k)[None] ** (1.0 if look.style in LONG else 0.6)
@@ -71,7 +72,25 @@ def grow_hair(
     if look.style == "buzz":
         alpha *= 0.62
     shine = 0.55 if look.style in ("afro", "buzz", "curly", "curly_long") else 1.0
+    alpha *= _visible(points, look.style in LONG)
     return Strands(points, colour, alpha, unit(points.mean(1) - np.array([0, 7.3, 0.1])).astype(np.float32), None, shine)
+
+
+def _clear(points: Float32, skull: Skull) -> Float32:
+    """Points (n, k, 3) moved out of the head after curls have moved them."""
+    flat = skull.push_out(points.reshape(-1, 3), np.full(points.shape[0] * points.shape[1], 0.004, np.float32))
+    return flat.reshape(points.shape)
+
+
+def _visible(points: Float32, hanging: bool) -> Float32:
+    """(n, k): 0 from where a strand makes a leap, and from where hanging hair would cross the face or the throat."""
+    step = np.linalg.norm(np.diff(points, axis=1, prepend=points[:, :1]), axis=2)
+    bad = step > 2.5 * np.median(step, axis=1, keepdims=True) + 0.02
+    if hanging:
+        x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
+        bad |= (x < 0.60) & (y < 7.62) & (z > 0.75)
+        bad |= (x < 0.50) & (y < 6.5) & (z > 0.35)
+    return 1 - np.maximum.accumulate(bad, axis=1).astype(np.float32)
 
 
 def _spread(rng: np.random.Generator, n: int, amount: float) -> Float32:
@@ -80,7 +99,8 @@ def _spread(rng: np.random.Generator, n: int, amount: float) -> Float32:
 
 def _parted(look: Look, at: Float32) -> Float32:
     """Directions from the parting to the sides and back."""
-    side = np.sign(at[:, 0] - look.parting * 0.6)
+    wander = 0.05 * np.sin(at[:, 2] * 40) + 0.05 * np.sin(at[:, 2] * 97 + 1)
+    side = np.sign(at[:, 0] - look.parting * 0.6 + 0.6 * wander)
     back = ramp(0.5, -0.3, at[:, 2])
     return np.stack([side * (1 - 0.5 * back), 0.05 - 0.35 * back, -0.55 - 0.5 * back], 1).astype(np.float32)
 
@@ -111,9 +131,9 @@ def _short(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge
     near = 0.4 + 0.6 * np.clip(edge / 0.3, 0, 1)
     length = (0.14 + (0.32 + 0.25 * look.length) * top) * rng.uniform(0.7, 1.15, len(roots)) * near
     sweep = np.sign(look.parting)
-    comb = np.stack([sweep * (0.6 + 0.3 * front) * top, -0.75 * (1 - top) + 0.0 * top, 0.35 * front * top - 0.35 * (1 - top)], 1)
-    direction = 0.60 * look.volume * roots.normals + comb + _spread(rng, len(roots), 0.22)
-    p = grow(roots, Groom(direction, length, 7, 0.26, margin=0.05 * look.volume, face=False), skull)
+    comb = np.stack([sweep * (0.25 + 0.15 * front) * top, -0.75 * (1 - top), 0.45 * front * top - 0.35 * (1 - top)], 1)
+    direction = 0.45 * look.volume * roots.normals + comb + _spread(rng, len(roots), 0.18)
+    p = grow(roots, Groom(direction, length, 7, 0.30, margin=0.05 * look.volume, face=False), skull)
     p = clump(rng, p, 0.75, 22)
     return curl(rng, p, 0.02 * look.wave, 1.2, 20)
 
@@ -164,28 +184,33 @@ def _afro(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge:
 def _long_path(
     rng: np.random.Generator, look: Look, roots: Roots, at: Float32, length: Float32, skull: Skull, points: int, lift: float
 ) -> Float32:
+    """Strands that run from the parting over the head and hang down, before or behind the ears."""
     layer = rng.uniform(0.02, 1, len(roots)) ** 1.3
-    margin = (0.03 + (0.13 + 0.05 * look.volume) * layer) * lift
-    parted = _parted(look, at) + _spread(rng, len(roots), 0.07)
-    direction = 0.35 * look.volume * roots.normals + parted
-    comb = (parted * np.array([0.35, 0, 0.5])).astype(np.float32)
-    return grow(roots, Groom(direction.astype(np.float32), length, points, 0.42, 1.0, margin.astype(np.float32), comb), skull)
+    margin = (0.02 + (0.09 + 0.05 * look.volume) * layer) * lift
+    tucked = 1.0 if look.length * 7 % 1 < 0.45 else 0.35
+    _, front = _regions(at)
+    parted = _parted(look, at) * np.array([1, 1, 1]) + _spread(rng, len(roots), 0.06)
+    parted[:, 2] *= 1 - (1 - tucked) * front
+    along = parted - roots.normals * (parted * roots.normals).sum(1, keepdims=True)
+    direction = unit(along) + 0.30 * look.volume * roots.normals
+    groom = Groom(direction.astype(np.float32), length, points, 0.85, 0.8, margin.astype(np.float32))
+    return grow(roots, groom, skull)
 
 
 def _long(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:
-    length = (1.9 + 1.0 * look.length) * rng.uniform(0.85, 1.05, len(roots)) + 0.9 * (at[:, 1] - 7.8)
+    length = (2.7 + 1.4 * look.length) * rng.uniform(0.85, 1.05, len(roots)) + 0.9 * (at[:, 1] - 7.8)
     p = _long_path(rng, look, roots, at, length, skull, 16, 1.0)
     return curl(rng, clump(rng, p, 0.6, 40), 0.012 + 0.02 * look.wave, 1.2, 40)
 
 
 def _wavy(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:
-    length = (1.5 + 1.0 * look.length) * rng.uniform(0.85, 1.05, len(roots)) + 0.9 * (at[:, 1] - 7.8)
+    length = (2.2 + 1.4 * look.length) * rng.uniform(0.85, 1.05, len(roots)) + 0.9 * (at[:, 1] - 7.8)
     p = _long_path(rng, look, roots, at, length, skull, 18, 1.15)
     return curl(rng, clump(rng, p, 0.7, 44), 0.05 + 0.035 * look.wave, 1.9, 44)
 
 
 def _curly_long(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:
-    length = (1.0 + 0.9 * look.length) * rng.uniform(0.8, 1.1, len(roots)) + 0.6 * (at[:, 1] - 7.8)
+    length = (1.3 + 0.9 * look.length) * rng.uniform(0.8, 1.1, len(roots)) + 0.6 * (at[:, 1] - 7.8)
     p = _long_path(rng, look, roots, at, length, skull, 22, 1.6)
     return frizz(rng, curl(rng, clump(rng, p, 0.55, 30), 0.085, 3.6, 30), 0.03)
 

@@ -18,6 +18,7 @@ from training.people.assets import PARTS, Assets, _cache_folder, _save, load_ass
 from training.people.columns import (
     EXPRESSION_COLUMNS,
     EYELID_NAMES,
+    N_CODES,
     N_EXPRESSION,
     N_IDENTITY,
     UNIT_METRES,
@@ -85,6 +86,10 @@ class HeadModel:
         """Identity coefficients (300,) float32, about normally distributed, of a person's fine vertices at rest."""
         offset = (fine[self.flame_vertices] - self.mean).ravel()
         return (self.identity_dirs.reshape(N_IDENTITY, -1) @ offset / self.identity_scale**2).astype(np.float32)
+
+    def decoded(self, codes: Float32) -> Float32:
+        """The FLAME head (N, 3) at rest from the coefficients that the product reads."""
+        return self.mean + np.tensordot(codes[:N_CODES], self.identity_dirs[:N_CODES], axes=1)
 
     def flame_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The head as the arrays of FLAME's model file; metres, float32, faces and tree uint32."""

@@ -41,7 +41,7 @@ def sample_light(rng: np.random.Generator, name: str | None = None) -> Light:
     """Draw a set-up (any of SETUPS) and its details."""
     kind = name or str(rng.choice(SETUPS, p=(0.26, 0.20, 0.16, 0.16, 0.16, 0.06)))
     side = float(rng.choice((-1.0, 1.0)))
-    warm, cool = np.array([1.0, 0.90, 0.76]), np.array([0.90, 0.97, 1.06])
+    warm, cool = np.array([1.0, 0.92, 0.80]), np.array([0.90, 0.97, 1.06])
     white = np.array([1.0, 0.98, 0.95])
     if kind == "studio":
         light = _make(rng, side, (0.25, 0.75), (0.30, 0.65), 1.25 * white, 1.5, 0.32, 0.30 * white, 0.35)
@@ -102,8 +102,8 @@ def _catch_lights(
     third = _unit(rng.uniform(-0.3, 0.3), -0.55, 0.8)
     strength = float(colour.mean()) * rng.uniform(1.3, 2.4)
     sizes = [
-        [strength, np.cos(rng.uniform(0.14, 0.30)), 1.0],
-        [strength * rng.uniform(0, 0.4), np.cos(rng.uniform(0.12, 0.3)), 1.05],
-        [float(around.mean()) * rng.uniform(0.2, 0.8), np.cos(rng.uniform(0.3, 0.5)), 1.0],
+        [strength, np.cos(rng.uniform(0.10, 0.20)), 1.0],
+        [strength * rng.uniform(0, 0.25), np.cos(rng.uniform(0.10, 0.2)), 1.05],
+        [float(around.mean()) * rng.uniform(0.05, 0.3), np.cos(rng.uniform(0.25, 0.4)), 1.0],
     ]
     return np.stack([main, second, third]).astype(np.float32), np.array(sizes, np.float32)

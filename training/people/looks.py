@@ -106,10 +106,10 @@ def skin_tone(melanin: float) -> NDArray[np.float64]:
 def sample_look(rng: np.random.Generator, genes: Genes) -> Look:
     """Draw an appearance that goes with the genes."""
     old, male = genes.agedness, genes.male > 0.5
-    melanin = float(np.clip(genes.race @ np.array([0.78, 0.30, 0.13]) + rng.normal(0, 0.09), 0.0, 1.0))
+    melanin = float(np.clip(genes.race @ np.array([0.84, 0.30, 0.12]) + rng.normal(0, 0.09), 0.0, 1.0))
     light = float(np.clip(genes.race[2] * 1.3 - 0.25, 0, 1) * (melanin < 0.45))
     name = _hair_colour(rng, light)
-    grey = float(np.clip(rng.normal(2.1 * old - 0.45, 0.28), 0, 1))
+    grey = float(np.clip(rng.normal(1.9 * old - 0.5, 0.25), 0, 1))
     style = _style(rng, male, old, float(genes.race[0]))
     beard = str(rng.choice(BEARDS, p=(0.40, 0.26, 0.07, 0.05, 0.14, 0.08))) if genes.male > 0.6 else "none"
     eyes = _eye_colour(rng, light)

@@ -95,6 +95,7 @@ class Person:
         self.shared = own
         self.rest = head.shaped(self.genes)
         self.codes = head.codes(self.rest)
+        self.flame = head.decoded(self.codes)
         self.balls, self.lid_vertices, self.jaw_vertices = own.balls, own.lids, own.jaw_vertices
         self.head_weight = own.head_weight
         self.eye_radii = tuple(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from training.people.columns import EXPRESSION_COLUMNS, N_CODES
+from training.people.columns import EXPRESSION_COLUMNS
 from training.people.head import HeadModel
 from training.people.state import State, rodrigues, rotation
 
@@ -90,9 +90,12 @@ def _clear_of_eyes(v: Float32, person: Person, centres: tuple[Float32, Float32])
         v[own] = centre + offset * (wanted / np.maximum(distance, 1e-6))
 
 
-def flame_vertices(head: HeadModel, codes: Float32, state: State, turn: NDArray[np.float64]) -> Float32:
-    """Vertices (N, 3) in decimetres of the FLAME head for a person's codes: what the product draws, no lids, no gaze."""
-    v = head.mean + np.tensordot(codes[:N_CODES], head.identity_dirs[:N_CODES], axes=1)
+def flame_vertices(head: HeadModel, base: Float32, state: State, turn: NDArray[np.float64]) -> Float32:
+    """Vertices (N, 3) in decimetres of the posed FLAME head: what the product draws, without lids and gaze.
+
+    `base` (N, 3): the person at rest, by `HeadModel.decoded`.
+    """
+    v = base
     at = head.flame_vertices
     for column in np.flatnonzero(state.expression[: len(EXPRESSION_COLUMNS)]):
         v = v + state.expression[column] * head.expression_dirs[column, at]

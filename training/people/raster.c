@@ -49,36 +49,58 @@ void zbuffer(const float *v, const int *f, int nf, int size, int *ids, float *ba
   }
 }
 
-/* A number in 0..1 from three integers; the same in numpy with uint32 arithmetic. */
-static inline float hash01(unsigned a, unsigned b, unsigned c) {
-  unsigned h = a * 0x9E3779B1u ^ b * 0x85EBCA77u ^ c * 0xC2B2AE3Du;
-  h ^= h >> 15, h *= 0x2C1B3C6Du, h ^= h >> 12, h *= 0x297A2D39u, h ^= h >> 15;
-  return (h >> 8) * (1.f / 16777216.f);
+static inline void blend(int x, int y, int size, float a, float z, const float *rgb, const float *depth, float *colour,
+                         float *cover) {
+  if (x < 0 || y < 0 || x >= size || y >= size || a <= 0) return;
+  int j = y * size + x;
+  if (z >= depth[j]) return;
+  for (int k = 0; k < 3; k++) colour[3 * j + k] += a * (rgb[k] - colour[3 * j + k]);
+  cover[j] += a * (1 - cover[j]);
 }
 
-/* Strands of `points` points each, one sample wide, drawn where nearer than depth - bias. Opacity by random decisions
-   per sample, so no sorting is needed. screen (n * points, 3), alpha (n * points), depth in and out; owner (size^2):
-   8-bit fixed-point position: owner = point * 256 + fraction, or -1. */
-void strands(const float *screen, const float *alpha, int n, int points, int size, float bias, unsigned seed,
-             float *depth, long long *owner) {
-  for (int s = 0; s < n; s++)
-    for (int k = 0; k + 1 < points; k++) {
-      long long p = (long long)s * points + k;
-      const float *a = screen + 3 * p, *b = a + 3;
-      float dx = b[0] - a[0], dy = b[1] - a[1], reach = fmaxf(fabsf(dx), fabsf(dy));
-      int steps = (int)ceilf(reach);
-      if (steps < 1) steps = 1;
-      if (steps > 4 * size) continue;
-      for (int i = 0; i < steps; i++) {
-        float t = (i + 0.5f) / steps;
-        int x = (int)floorf(a[0] + t * dx), y = (int)floorf(a[1] + t * dy);
-        if (x < 0 || y < 0 || x >= size || y >= size) continue;
-        float z = a[2] + t * (b[2] - a[2]) - bias;
-        int j = y * size + x;
-        if (z >= depth[j]) continue;
-        float opacity = alpha[p] + t * (alpha[p + 1] - alpha[p]);
-        if (opacity < 0.999f && hash01(x + seed, y, s) > opacity) continue;
-        depth[j] = z, owner[j] = p * 256 + (int)(t * 255.f);
+#define BUCKETS 4096
+/* Draw n strands of `points` points over the mesh, segments from far to near (in BUCKETS steps of depth, equal ones in
+   their order). Each segment is a line one sample wide, shared between two samples across its main direction.
+   screen (n * points, 3), rgb (n * points, 3), alpha (n * points); depth is only read; colour (size^2, 3) and cover
+   (size^2) are changed. */
+void strands(const float *screen, const float *rgb, const float *alpha, int n, int points, int size, float bias,
+             float low, float high, const float *depth, float *colour, float *cover) {
+  int total = n * (points - 1), *order = malloc(sizeof(int) * (total + 1)), *bucket = malloc(sizeof(int) * (total + 1));
+  int *start = calloc(BUCKETS + 1, sizeof(int));
+  float scale = BUCKETS / (high - low + 1e-6f);
+  for (int s = 0, i = 0; s < n; s++)
+    for (int k = 0; k + 1 < points; k++, i++) {
+      const float *a = screen + 3 * (s * points + k);
+      int b = (int)((high - .5f * (a[2] + a[5])) * scale);
+      bucket[i] = b < 0 ? 0 : (b >= BUCKETS ? BUCKETS - 1 : b);
+      start[bucket[i] + 1]++;
+    }
+  for (int b = 0; b < BUCKETS; b++) start[b + 1] += start[b];
+  for (int i = 0; i < total; i++) order[start[bucket[i]]++] = i;
+  for (int o = 0; o < total; o++) {
+    int i = order[o], p = i / (points - 1) * points + i % (points - 1);
+    const float *a = screen + 3 * p, *b = a + 3, *ca = rgb + 3 * p, *cb = ca + 3;
+    float dx = b[0] - a[0], dy = b[1] - a[1], reach = fmaxf(fabsf(dx), fabsf(dy));
+    if (reach > size || !(reach >= 0)) continue;
+    int steps = (int)ceilf(reach), steep = fabsf(dy) > fabsf(dx);
+    if (steps < 1) steps = 1;
+    float share = reach < 1 ? (reach < .25f ? .25f : reach) : 1.f;
+    for (int q = 0; q < steps; q++) {
+      float t = (q + .5f) / steps, x = a[0] + t * dx - .5f, y = a[1] + t * dy - .5f;
+      float z = a[2] + t * (b[2] - a[2]) - bias, op = (alpha[p] + t * (alpha[p + 1] - alpha[p])) * share, c[3];
+      for (int k = 0; k < 3; k++) c[k] = ca[k] + t * (cb[k] - ca[k]);
+      if (steep) {
+        int x0 = (int)floorf(x), y0 = (int)floorf(y + .5f);
+        float f = x - x0;
+        blend(x0, y0, size, op * (1 - f), z, c, depth, colour, cover);
+        blend(x0 + 1, y0, size, op * f, z, c, depth, colour, cover);
+      } else {
+        int x0 = (int)floorf(x + .5f), y0 = (int)floorf(y);
+        float f = y - y0;
+        blend(x0, y0, size, op * (1 - f), z, c, depth, colour, cover);
+        blend(x0, y0 + 1, size, op * f, z, c, depth, colour, cover);
       }
     }
+  }
+  free(order), free(bucket), free(start);
 }

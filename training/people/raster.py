@@ -24,7 +24,6 @@ from training.people.noise import volume
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("raster.c", "shade.c"))
 _FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-std=c99")
 _log = logging.getLogger(__name__)
@@ -75,34 +74,66 @@ def zbuffer(screen: Float32, faces: Int32, size: int) -> tuple[Int32, Float32, F
     return ids, bary, depth
 
 
-def strands(screen: Float32, alpha: Float32, size: int, bias: float, seed: int, depth: Float32, owner: Int64) -> None:
-    """Draw strands (n, points, 3) with opacity (n, points) into `depth` and `owner` (size * size,), both changed."""
+def strands(
+    screen: Float32,
+    rgb: Float32,
+    alpha: Float32,
+    size: int,
+    bias: float,
+    span: tuple[float, float],
+    depth: Float32,
+    colour: Float32,
+    cover: Float32,
+) -> None:
+    """Blend strands (n, points, 3) over `colour` (size * size, 3) and `cover` (size * size,), both changed.
+
+    `rgb` (n, points, 3) linear light, `alpha` (n, points). They are drawn from far to near where they are nearer than
+    `depth`; `bias` decimetres in their favour. `span`: least and greatest depth, the same for all groups.
+    """
     library = _library()
     if library is None:
         from training.people import raster_numpy
 
-        raster_numpy.strands(screen, alpha, size, bias, seed, depth, owner)
+        raster_numpy.strands(screen, rgb, alpha, size, bias, span, depth, colour, cover)
         return
     n, points = screen.shape[:2]
+    low, high, near = (ctypes.c_float(value) for value in (*span, bias))
     library.strands(
-        _at(screen), _at(alpha), n, points, size, ctypes.c_float(bias), ctypes.c_uint(seed), _at(depth), _at(owner)
+        _at(screen), _at(rgb), _at(alpha), n, points, size, near, low, high, _at(depth), _at(colour), _at(cover)
     )
 
 
-def shade(scene: Scene, ids: Int32, bary: Float32, owner: Int64, size: int) -> Float32:
-    """Linear light (size * size, 3) of the samples that show the mesh and no strand; 0 elsewhere."""
+def shade(scene: Scene, ids: Int32, bary: Float32, size: int) -> Float32:
+    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere."""
     library = _library()
     if library is None:
         from training.people import shade_numpy
 
-        return shade_numpy.shade(scene, ids, bary, owner, size)
+        return shade_numpy.shade(scene, ids, bary, size)
     colour = np.zeros((size * size, 3), np.float32)
     library.shade(
         _at(scene.faces), _at(scene.static), _at(scene.moving), _at(scene.materials), size, _at(ids), _at(bary),
-        _at(owner), _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame),
-        _at(colour),
+        _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame), _at(colour),
     )  # fmt: skip
     return colour
+
+
+def develop(
+    colour: Float32, cover: Float32, background: Float32, size: int, gain: Float32
+) -> tuple[Float32, Float32]:
+    """Display values (s * s, 3) in 0..1 and coverage (s * s,), s = size / 2, from linear light of samples.
+
+    `background` (s, s, 3) display values, `gain` (3,): exposure and white balance.
+    """
+    library = _library()
+    if library is None:
+        from training.people import raster_numpy
+
+        return raster_numpy.develop(colour, cover, background, size, gain)
+    half = size // 2
+    out, share = np.empty((half * half, 3), np.float32), np.empty(half * half, np.float32)
+    library.develop(_at(colour), _at(cover), _at(background), size, _at(gain), _at(out), _at(share))
+    return out, share
 
 
 def _at(array: NDArray[np.generic]) -> ctypes.c_void_p:

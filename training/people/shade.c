@@ -183,7 +183,7 @@ static void eye(const Scene *s, const float *mv, int right, float above, float s
   float limb = ramp(.74f, .99f, ir), pupil = ramp(p[PUPIL] + .05f, p[PUPIL] - .05f, ir), on = ramp(1.06f, .93f, rho) * (d[2] > 0 ? 1.f : 0.f);
   float vein = noise(s->vol, d[0] * .9f + p[SEED], d[1] * 2.6f, d[2] * .5f), corner = ramp(1.35f, 2.1f, rho);
   float red = p[REDEYE] * (.35f * ramp(.55f, .75f, vein) + .8f * corner);
-  float white[3] = {.70f * (1 - .10f * red), .665f * (1 - .38f * red), .635f * (1 - .40f * red)};
+  float white[3] = {.63f * (1 - .10f * red), .595f * (1 - .36f * red), .565f * (1 - .38f * red)};
   float col[3], amb[3], nw[3];
   float bulge = .42f * ramp(1.05f, .6f, rho);
   float nl[3] = {d[0] * (1 + bulge), d[1] * (1 + bulge), d[2]};
@@ -242,33 +242,94 @@ static float nearness(const int *ids, const int *material, int big, int x, int y
   return 0;
 }
 
-/* colour (big^2, 3): linear light of every sample that shows the mesh and no strand (owner < 0). */
+static void gather(const int *f, const float *attr, const float *moving, int t, const float *bary, float *st, float *mv) {
+  float w0 = bary[0], w1 = bary[1], w2 = 1 - w0 - w1;
+  const float *a = attr + N_STATIC * f[3 * t], *b = attr + N_STATIC * f[3 * t + 1], *c = attr + N_STATIC * f[3 * t + 2];
+  for (int k = 0; k < N_STATIC; k++) st[k] = w0 * a[k] + w1 * b[k] + w2 * c[k];
+  a = moving + N_MOVING * f[3 * t], b = moving + N_MOVING * f[3 * t + 1], c = moving + N_MOVING * f[3 * t + 2];
+  for (int k = 0; k < N_MOVING; k++) mv[k] = w0 * a[k] + w1 * b[k] + w2 * c[k];
+}
+
+/* Whether the four samples of a pixel show one smooth piece of skin or cloth: then one shading does for all. */
+static int uniform(float st[4][N_STATIC], float mv[4][N_MOVING]) {
+  for (int s = 1; s < 4; s++) {
+    if ((st[s][CLOTH] > 0) != (st[0][CLOTH] > 0) || fabsf(st[s][LIP] - st[0][LIP]) > .35f) return 0;
+    if (fabsf(st[s][INSIDE] - st[0][INSIDE]) > .3f || dot(mv[s] + NRM, mv[0] + NRM) < .80f) return 0;
+    float d[3] = {mv[s][0] - mv[0][0], mv[s][1] - mv[0][1], mv[s][2] - mv[0][2]};
+    if (dot(d, d) > .0064f) return 0;
+  }
+  return 1;
+}
+
+/* colour (big^2, 3): linear light of every sample that shows the mesh; `big` is even. */
 void shade(const int *f, const float *attr, const float *moving, const int *material, int big, const int *ids,
-           const float *bary, const long long *owner, const float *params, const unsigned char *vol,
-           const float *shadow_map, int shadow_size, const float *frame, float *colour) {
+           const float *bary, const float *params, const unsigned char *vol, const float *shadow_map, int shadow_size,
+           const float *frame, float *colour) {
   Scene scene = {params, vol, shadow_map, frame, shadow_size};
   int reach = big / 40 < 2 ? 2 : big / 40;
-  for (int i = 0; i < big * big; i++) {
-    int t = ids[i];
-    if (t < 0 || owner[i] >= 0) continue;
-    int va = f[3 * t], vb = f[3 * t + 1], vc = f[3 * t + 2];
-    float w0 = bary[2 * i], w1 = bary[2 * i + 1], w2 = 1 - w0 - w1, st[N_STATIC], mv[N_MOVING], *out = colour + 3 * i;
-    const float *a = attr + N_STATIC * va, *b = attr + N_STATIC * vb, *c = attr + N_STATIC * vc;
-    for (int k = 0; k < N_STATIC; k++) st[k] = w0 * a[k] + w1 * b[k] + w2 * c[k];
-    a = moving + N_MOVING * va, b = moving + N_MOVING * vb, c = moving + N_MOVING * vc;
-    for (int k = 0; k < N_MOVING; k++) mv[k] = w0 * a[k] + w1 * b[k] + w2 * c[k];
-    int m = material[t], x = i % big, y = i / big;
-    if (m == 0) {
-      if (st[CLOTH] > 0) cloth(&scene, st, mv, out);
-      else skin(&scene, st, mv, out);
-    } else if (m == 1 || m == 2) {
-      float above = nearness(ids, material, big, x, y, m, 0, -1, reach), below = nearness(ids, material, big, x, y, m, 0, 1, reach / 2);
-      float side = fmaxf(nearness(ids, material, big, x, y, m, 1, 0, reach), nearness(ids, material, big, x, y, m, -1, 0, reach));
-      eye(&scene, mv, m == 2, above * above, fmaxf(side, .7f * below), out);
-    } else if (m == 3 || m == 4) {
-      static const float teeth[3] = {.58f, .53f, .45f}, tongue[3] = {.36f, .12f, .11f};
-      float lid = 1 - .75f * nearness(ids, material, big, x, y, m, 0, -1, reach);
-      hard_thing(&scene, m == 3 ? teeth : tongue, .5f, lid * (.15f + .85f * st[AO]), mv, out);
-    } else hard_thing(&scene, params + FRAMEC, 1.f, 1.f, mv, out);
+  for (int p = 0; p < big * big / 4; p++) {
+    int x0 = 2 * (p % (big / 2)), y0 = 2 * (p / (big / 2)), at[4], skins = 0;
+    float st[4][N_STATIC], mv[4][N_MOVING];
+    for (int s = 0; s < 4; s++) {
+      int i = at[s] = (y0 + s / 2) * big + x0 + s % 2;
+      if (ids[i] < 0) continue;
+      gather(f, attr, moving, ids[i], bary + 2 * i, st[s], mv[s]);
+      skins += material[ids[i]] == 0;
+    }
+    if (skins == 4 && uniform(st, mv)) {
+      for (int k = 0; k < N_STATIC; k++) st[0][k] = .25f * (st[0][k] + st[1][k] + st[2][k] + st[3][k]);
+      for (int k = 0; k < N_MOVING; k++) mv[0][k] = .25f * (mv[0][k] + mv[1][k] + mv[2][k] + mv[3][k]);
+      float out[3];
+      if (st[0][CLOTH] > 0) cloth(&scene, st[0], mv[0], out);
+      else skin(&scene, st[0], mv[0], out);
+      for (int s = 0; s < 4; s++) memcpy(colour + 3 * at[s], out, sizeof out);
+      continue;
+    }
+    for (int s = 0; s < 4; s++) {
+      int t = ids[at[s]], x = x0 + s % 2, y = y0 + s / 2;
+      if (t < 0) continue;
+      float *out = colour + 3 * at[s];
+      int m = material[t];
+      if (m == 0) {
+        if (st[s][CLOTH] > 0) cloth(&scene, st[s], mv[s], out);
+        else skin(&scene, st[s], mv[s], out);
+      } else if (m == 1 || m == 2) {
+        float above = nearness(ids, material, big, x, y, m, 0, -1, reach), below = nearness(ids, material, big, x, y, m, 0, 1, reach / 2);
+        float side = fmaxf(nearness(ids, material, big, x, y, m, 1, 0, reach), nearness(ids, material, big, x, y, m, -1, 0, reach));
+        eye(&scene, mv[s], m == 2, above * above, fmaxf(side, .7f * below), out);
+      } else if (m == 3 || m == 4) {
+        static const float teeth[3] = {.58f, .53f, .45f}, tongue[3] = {.36f, .12f, .11f};
+        float lid = 1 - .75f * nearness(ids, material, big, x, y, m, 0, -1, reach);
+        hard_thing(&scene, m == 3 ? teeth : tongue, .5f, lid * (.15f + .85f * st[s][AO]), mv[s], out);
+      } else hard_thing(&scene, params + FRAMEC, 1.f, 1.f, mv[s], out);
+    }
+  }
+}
+
+/* Film curve, mean of four samples in linear display light, sRGB, background behind what is not covered.
+   out (size^2, 3) display values 0..1, share (size^2): coverage; size = big / 2. */
+void develop(const float *colour, const float *cover, const float *background, int big, const float *gain, float *out,
+             float *share) {
+  int size = big / 2;
+  for (int p = 0; p < size * size; p++) {
+    float sum[3] = {0, 0, 0}, total = 0;
+    for (int s = 0; s < 4; s++) {
+      int i = (2 * (p / size) + s / 2) * big + 2 * (p % size) + s % 2;
+      float c = cover[i];
+      if (c <= .004f) continue;
+      total += c;
+      for (int k = 0; k < 3; k++) {
+        float x = colour[3 * i + k] * gain[k] / c;
+        x = x > 0 ? x : 0;
+        x = x * (2.51f * x + .10f) / (x * (2.30f * x + .72f) + .20f);
+        sum[k] += c * (x > 1 ? 1 : x);
+      }
+    }
+    share[p] = .25f * total;
+    for (int k = 0; k < 3; k++) {
+      float x = total > 0 ? sum[k] / total : 0;
+      x = x <= .0031308f ? 12.92f * x : 1.055f * powf(x, 1.f / 2.4f) - .055f;
+      out[3 * p + k] = share[p] * x + (1 - share[p]) * background[3 * p + k];
+    }
   }
 }

@@ -40,7 +40,7 @@ def paint(head: HeadModel, look: Look, scalp: Float32, beard: Float32) -> tuple[
     albedo *= 1 - rim[:, None] * 0.75
     mouth = np.array([0.22, 0.055, 0.05])
     albedo = albedo * (1 - inside[:, None]) + mouth * inside[:, None]
-    under = np.clip(0.78 * scalp, 0, 1)[:, None]
+    under = np.clip(0.9 * scalp, 0, 1)[:, None]
     shade = look.hair * 0.9 * (1 - look.grey) + look.grey * 0.6 * albedo + 0.002
     albedo = albedo * (1 - under) + under * np.minimum(shade, albedo)
     stubble = np.clip(beard, 0, 1)[:, None] * (0.50 - 0.25 * look.grey)

@@ -85,7 +85,7 @@ def sample_roots(
 def tones(rng: np.random.Generator, colour: Float32, grey: float, n: int, spread: float = 0.22) -> Float32:
     """(n, 3) colours of single strands: lighter and darker ones, and a share of grey ones."""
     out = colour * np.exp(rng.normal(0, spread, (n, 1))) * np.exp(rng.normal(0, 0.04, (n, 3)))
-    white = np.array([0.40, 0.395, 0.385]) * np.exp(rng.normal(0, 0.22, (n, 1)))
+    white = np.array([0.30, 0.295, 0.285]) * np.exp(rng.normal(0, 0.18, (n, 1)))
     return np.where(rng.random((n, 1)) < grey, white, out).astype(np.float32)
 
 

@@ -93,7 +93,7 @@ class PeopleWorld:
         self, person: Person, state: State, posed: Posed, view: View, turn: NDArray[np.float64], size: int
     ) -> tuple[Float32, Float32]:
         """The FLAME head in the picture's frame, and the camera that lays it over the picture."""
-        vertices = flame_vertices(self.head, person.codes, state, turn)
+        vertices = flame_vertices(self.head, person.flame, state, turn)
         at = np.searchsorted(self.head.flame_vertices, person.shared.landmarks)
         pixels = view.project(posed.vertices[person.shared.landmarks])[:, :2]
         return vertices, orthographic(vertices[at], pixels, size)
