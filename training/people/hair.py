@@ -16,7 +16,7 @@ LINE_HEIGHTS = (8.04, 8.04, 8.02, 7.92, 7.68, 7.46, 7.24, 7.18, 7.26, 7.02, 6.72
 """The hairline: height on the reference head by azimuth in degrees from the front."""
 LONG = ("bob", "long", "wavy", "curly_long", "ponytail")
 COUNT = {"buzz": 9000, "crop": 9500, "short": 8500, "side": 8000, "quiff": 8000, "curly": 6500, "afro": 8000, "bob": 7500,
-         "long": 7500, "wavy": 7500, "bun": 7500, "ponytail": 7500, "curly_long": 6500, "fringe": 5500}  # fmt: skip
+         "long": 7500, "wavy": 7500, "bun": 7500, "ponytail": 7500, "curly_long": 8000, "fringe": 5500}  # fmt: skip
 
 
 def scalp_field(rest: Float32, look: Look, ears: Float32) -> Float32:
@@ -60,18 +60,19 @@ def grow_hair(
     """All hair of the head, or None. `rest`: the reference head; `vertices`, `normals`: the person's."""
     if look.style == "bald" or not (field > 0).any():
         return None
-    roots = sample_roots(rng, vertices, normals, triangles, density(field), COUNT[look.style])
+    more = 1 + 0.9 * ramp(0.22, 0.05, field)  # a believable hairline needs more hairs than the crown
+    roots = sample_roots(rng, vertices, normals, triangles, density(field) * more, COUNT[look.style])
     at, edge = roots.at(rest), roots.at(field)
     points = _STYLES[look.style](rng, look, roots, at, edge, skull)
     points[:, 1:] = _clear(points[:, 1:], skull)
     n, k = points.shape[:2]
     colour = tones(rng, look.hair, look.grey, n)
     tips = np.linspace(1, 0.55, k)[None] ** (1.0 if look.style in LONG else 0.6)
-    thin = np.clip(0.35 + 6 * np.clip(edge, 0, 0.11), 0, 1)[:, None]
+    thin = np.clip(0.5 + 5 * np.clip(edge, 0, 0.11), 0, 1)[:, None]
     alpha = (np.where(np.arange(k) == k - 1, 0.25, 0.95) * tips * thin).astype(np.float32)
     if look.style == "buzz":
         alpha *= 0.62
-    shine = 0.55 if look.style in ("afro", "buzz", "curly", "curly_long") else 1.0
+    shine = 0.35 if look.style in ("afro", "buzz", "curly", "curly_long") else 1.0
     alpha *= _visible(points, look.style in LONG)
     return Strands(points, colour, alpha, unit(points.mean(1) - np.array([0, 7.3, 0.1])).astype(np.float32), None, shine)
 
@@ -89,6 +90,7 @@ def _visible(points: Float32, hanging: bool) -> Float32:
     if hanging:
         x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
         bad |= (x < 0.60) & (y < 7.62) & (z > 0.75)
+        bad |= (x < 0.55) & (y < 7.90) & (z > 0.98) & (np.arange(points.shape[1]) > 2)
         bad |= (x < 0.50) & (y < 6.5) & (z > 0.35)
     return 1 - np.maximum.accumulate(bad, axis=1).astype(np.float32)
 
@@ -142,11 +144,12 @@ def _side(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge:
     top, front = _regions(at)
     near = 0.5 + 0.5 * np.clip(edge / 0.3, 0, 1)
     length = (0.16 + (0.50 + 0.3 * look.length) * top) * rng.uniform(0.8, 1.12, len(roots)) * near
-    parted = _parted(look, at)
-    lifted = np.array([0, 0.35, 0.25]) * front[:, None] * top[:, None] * look.volume
-    comb = parted * top[:, None] * 0.9 + np.array([0, -0.8, -0.35]) * (1 - top[:, None]) + lifted
-    direction = 0.55 * look.volume * roots.normals + comb + _spread(rng, len(roots), 0.12)
-    p = grow(roots, Groom(direction, length, 8, 0.22, margin=0.07 * look.volume, face=False), skull)
+    parted = _parted(look, at) * np.array([0.8, 1, 0.5]) + np.array([0, 0.1, 0.35]) * front[:, None]
+    comb = parted * top[:, None] + np.array([0, -0.8, -0.35]) * (1 - top[:, None])
+    comb = comb - roots.normals * (comb * roots.normals).sum(1, keepdims=True)
+    direction = 0.32 * look.volume * roots.normals + comb + _spread(rng, len(roots), 0.10)
+    margin = (0.03 + 0.08 * look.volume * rng.uniform(0, 1, len(roots))).astype(np.float32)
+    p = grow(roots, Groom(direction, length, 9, 0.55, margin=margin, face=False), skull)
     p = clump(rng, p, 0.65, 26)
     return curl(rng, p, 0.03 * look.wave, 0.8, 26)
 
@@ -211,8 +214,8 @@ def _wavy(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge:
 
 def _curly_long(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:
     length = (1.3 + 0.9 * look.length) * rng.uniform(0.8, 1.1, len(roots)) + 0.6 * (at[:, 1] - 7.8)
-    p = _long_path(rng, look, roots, at, length, skull, 22, 1.6)
-    return frizz(rng, curl(rng, clump(rng, p, 0.55, 30), 0.085, 3.6, 30), 0.03)
+    p = _long_path(rng, look, roots, at, length, skull, 22, 1.5)
+    return frizz(rng, curl(rng, clump(rng, p, 0.35, 30), 0.065, 3.4, 14), 0.05)
 
 
 def _bob(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:

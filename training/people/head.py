@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.people.assets import PARTS, Assets, _cache_folder, _save, load_assets
+from training.people.assets import PARTS, Assets, cache_folder, save_npz, load_assets
 from training.people.columns import (
     EXPRESSION_COLUMNS,
     EYELID_NAMES,
@@ -227,10 +227,10 @@ def head_model() -> HeadModel:
                       mean=shared["rest"][vertices], identity_dirs=empty,
                       identity_scale=np.ones(N_IDENTITY, np.float32), **shared)  # fmt: skip
     samples = int(os.environ.get("PEOPLE_SAMPLES", SAMPLES))
-    path = _cache_folder() / f"head-{MODEL_VERSION}-{samples}.npz"
+    path = cache_folder() / f"head-{MODEL_VERSION}-{samples}.npz"
     if not path.exists():
         mean, directions, scale = _components(first, samples)
-        _save(path, {"mean": mean, "identity_dirs": directions.astype(np.float16), "identity_scale": scale})
+        save_npz(path, {"mean": mean, "identity_dirs": directions.astype(np.float16), "identity_scale": scale})
     with np.load(path, allow_pickle=False) as found:
         cached = {name: found[name].astype(np.float32) for name in found.files}
     return HeadModel(**{**vars(first), **cached})

@@ -102,9 +102,9 @@ static void skin(const Scene *s, const float *st, const float *mv, float *out) {
   for (int k = 0; k < 3; k++) alb[k] = st[ALBEDO + k] * m;
   float creases = front * (ramp(.2f, 1.f, -brow) * (.7f * p[WRINKLE] + .5f * p[BROWUP])) + .4f * p[WRINKLE] * ramp(.2f, 1.f, -crow);
   alb[0] *= 1 - .16f * creases, alb[1] *= 1 - .24f * creases, alb[2] *= 1 - .24f * creases;
-  float spots = ramp(.60f, .68f, noise(s->vol, x * 1.9f + .5f, y * 1.9f + o, z * 1.9f + .2f));
+  float spots = ramp(.58f, .74f, noise(s->vol, x * 2.6f + .5f, y * 2.6f + o, z * 2.6f + .2f));
   spots *= p[FRECKLES] * bare * ramp(.6f, 1.0f, z) * expf(-(y - 7.05f) * (y - 7.05f) / .16f) * ramp(.35f, .55f, mid);
-  alb[0] *= 1 - .30f * spots, alb[1] *= 1 - .46f * spots, alb[2] *= 1 - .55f * spots;
+  alb[0] *= 1 - .24f * spots, alb[1] *= 1 - .38f * spots, alb[2] *= 1 - .46f * spots;
   for (int k = 0; k < 8; k++) {
     const float *mole = p + MOLES + 4 * k;
     if (mole[3] <= 0) continue;
