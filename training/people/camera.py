@@ -90,7 +90,7 @@ def exposure(colour: Float32, skin: NDArray[np.bool_], state: State) -> float:
     if not skin.any():
         return 1.0
     mean = float(np.median(colour[skin] @ np.array([0.2126, 0.7152, 0.0722], np.float32)))
-    return float(0.62 * (0.30 / max(mean, 1e-3)) ** 0.62 * 2.0**state.exposure)
+    return float(0.70 * (0.29 / max(mean, 1e-3)) ** 0.68 * 2.0**state.exposure)
 
 
 def gain(factor: float, warmth: float) -> Float32:

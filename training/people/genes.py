@@ -98,6 +98,18 @@ def local_parameters(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+_BIAS = {"mouth-angles-up": 0.12, "eye-height2-incr": 0.10}
+_FEMALE_BIAS = {"neck-scale-horiz-incr": -0.42, "neck-scale-depth-incr": -0.2, "head-fat-incr": -0.05,
+                "chin-width-incr": -0.18, "chin-bones-incr": -0.12, "eye-scale-incr": 0.08}  # fmt: skip
+
+
+def _friendly(rng: np.random.Generator) -> dict[str, float]:
+    """The assets' resting face looks stern; people's resting faces, a trace less so."""
+    smile, brow, wide = (float(np.clip(rng.normal(m, 0.08), 0, 0.4)) for m in (0.10, 0.16, 0.10))
+    return {"arkit/mouthSmileLeft": smile, "arkit/mouthSmileRight": smile, "arkit/browInnerUp": brow,
+            "arkit/eyeWideLeft": wide, "arkit/eyeWideRight": wide}  # fmt: skip
+
+
 def sample_genes(rng: np.random.Generator, assets: Assets, group: str | None = None) -> Genes:
     """Draw a person. `group` asks for one of GROUPS as the main ancestry."""
     race = rng.dirichlet([0.22] * 3).astype(np.float32)
@@ -110,17 +122,16 @@ def sample_genes(rng: np.random.Generator, assets: Assets, group: str | None = N
     age = float(18 + 60 * rng.beta(1.1, 2.1))
     weight = float(np.clip(rng.normal(-0.05, 0.38), -0.8, 1))
     muscle = float(np.clip(rng.normal(0.05, 0.35), -0.8, 0.8))
-    return Genes(race, male, age, weight, muscle, _sample_local(rng, assets, race))
+    return Genes(race, male, age, weight, muscle, _sample_local(rng, assets, race, male))
 
 
-def _sample_local(rng: np.random.Generator, assets: Assets, race: Float32) -> dict[str, float]:
-    out: dict[str, float] = {}
+def _sample_local(rng: np.random.Generator, assets: Assets, race: Float32, male: float) -> dict[str, float]:
+    out = _friendly(rng)
     for plus, minus in local_parameters(tuple(assets.names)):
         spread = next(value for key, value in SPREAD.items() if plus.startswith(key))
         value = float(np.clip(rng.normal(0, spread), -2.2 * spread, 2.2 * spread))
         skew = float(rng.normal(0, 0.06))
-        if "mouth-angles" in plus:
-            value += 0.10
+        value += _BIAS.get(plus, 0.0) + _FEMALE_BIAS.get(plus, 0.0) * (1 - male)
         if "epicanthus" in plus:
             value = float(np.clip(value - 0.5 * race[1], -0.9, 0.5))
         if not minus and value < 0:

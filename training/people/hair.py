@@ -64,6 +64,9 @@ def grow_hair(
     roots = sample_roots(rng, vertices, normals, triangles, density(field) * more, COUNT[look.style])
     at, edge = roots.at(rest), roots.at(field)
     points = _STYLES[look.style](rng, look, roots, at, edge, skull)
+    front = np.zeros(len(points), bool)
+    if look.bangs > 0 and look.style in LONG:
+        front = _add_bangs(rng, look, roots, at, points, skull)
     points[:, 1:] = _clear(points[:, 1:], skull)
     n, k = points.shape[:2]
     colour = tones(rng, look.hair, look.grey, n)
@@ -73,8 +76,30 @@ def grow_hair(
     if look.style == "buzz":
         alpha *= 0.62
     shine = 0.35 if look.style in ("afro", "buzz", "curly", "curly_long") else 1.0
-    alpha *= _visible(points, look.style in LONG)
+    alpha *= np.where(front[:, None], 1, _visible(points, look.style in LONG))
     return Strands(points, colour, alpha, unit(points.mean(1) - np.array([0, 7.3, 0.1])).astype(np.float32), None, shine)
+
+
+def _add_bangs(
+    rng: np.random.Generator, look: Look, roots: Roots, at: Float32, points: Float32, skull: Skull
+) -> NDArray[np.bool_]:
+    """Comb the front hair over the forehead, in place; which strands these are."""
+    azimuth = np.degrees(np.arctan2(np.abs(at[:, 0]), at[:, 2] - 0.1))
+    chosen = (azimuth < 50 + 8 * look.bangs) & (at[:, 1] < 8.34) & (at[:, 2] > 0.45)
+    own = np.flatnonzero(chosen)
+    if len(own) < 60:
+        return np.zeros(len(points), bool)
+    side = np.sign(look.parting) * (0.75 if look.bangs < 0.4 else 0.12)
+    sweep = np.stack([side + 0.35 * at[own, 0], np.full(len(own), -0.15), np.full(len(own), 0.8)], 1)
+    normal = roots.normals[own]
+    sweep = sweep - normal * (sweep * normal).sum(1, keepdims=True)
+    direction = unit(sweep) + 0.22 * look.volume * normal + _spread(rng, len(own), 0.08)
+    length = (at[own, 1] - 7.56) * 1.12 + 0.06 + rng.normal(0, 0.03, len(own))
+    margin = (0.02 + 0.05 * rng.uniform(0, 1, len(own))).astype(np.float32)
+    groom = Groom(direction.astype(np.float32), np.clip(length, 0.1, 2).astype(np.float32), points.shape[1], 0.4,
+                  margin=margin, face=False)  # fmt: skip
+    points[own] = clump(rng, grow(roots.pick(own), groom, skull), 0.6, 24)
+    return chosen
 
 
 def _clear(points: Float32, skull: Skull) -> Float32:

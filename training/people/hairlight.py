@@ -114,8 +114,8 @@ def shade_strands(group: Strands, lit: Lit, light: Light, eye: Float32) -> Float
     out = colour * (1.15 * (diffuse * key)[..., None] * light.key_colour + around + fill + rim)
     facing = np.clip(0.25 + nl, 0, 1)[:, None] * key * group.shine
     glint = np.sqrt(colour)
-    out = out + (0.075 * first * facing)[..., None] * light.key_colour
-    out = out + (0.30 * second * facing)[..., None] * colour * glint * 2.0 * light.key_colour
+    out = out + (0.105 * first * facing)[..., None] * light.key_colour
+    out = out + (0.42 * second * facing)[..., None] * colour * glint * 2.0 * light.key_colour
     sheen = 0.030 * group.shine * np.sqrt(np.clip(1 - (tangent @ view) ** 2, 0, 1))
     out = out + sheen[..., None] * (around + 0.8 * rim)
     return out.astype(np.float32)

@@ -34,7 +34,7 @@ LOOK_ANGLES = {"Down": 0.1984, "Up": 0.1715, "In": 0.2678, "Out": 0.2606}
 """Radians that the eye turns in ARKit's eyeLook shapes at 1."""
 NECK_CUT = 5.8
 SAMPLES = 1600
-MODEL_VERSION = 3
+MODEL_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,7 +100,7 @@ def _catch_lights(
     main = _unit(*(0.75 * key + np.array([0, 0.16, 0.55]))) if rng.random() < 0.85 else key
     second = _unit(-main[0] * rng.uniform(0.5, 1.2), main[1] * rng.uniform(-0.3, 0.9), main[2])
     third = _unit(rng.uniform(-0.3, 0.3), -0.55, 0.8)
-    strength = float(colour.mean()) * rng.uniform(1.3, 2.4)
+    strength = float(colour.mean()) * rng.uniform(1.0, 2.0)
     sizes = [
         [strength, np.cos(rng.uniform(0.10, 0.20)), 1.0],
         [strength * rng.uniform(0, 0.25), np.cos(rng.uniform(0.10, 0.2)), 1.05],

@@ -63,6 +63,7 @@ class Look:
     wave: float
     parting: float
     length: float
+    bangs: float
     brow_thickness: float
     brow_density: float
     brow_arch: float
@@ -82,7 +83,7 @@ class Look:
         scalars = [
             4 * self.melanin - 2, 2 * self.redness - 1, self.sallow, 2 * self.wrinkles - 1, 2 * self.freckles,
             2 * self.circles - 1, 3 * self.lips - 1, 2 * self.lip_paint, 2 * self.grey - 1, 8 * self.hairline,
-            2 * self.recession, self.volume - 1, self.wave, self.parting, 2 * self.length - 1,
+            2 * self.recession, self.volume - 1, self.wave, self.parting, 2 * self.length - 1, self.bangs,
             2 * self.brow_thickness - 2, 2 * self.brow_density - 1, 2 * self.brow_arch - 1, 20 * self.brow_height,
             2 * self.beard_length, 2 * self.beard_density - 1, 2 * self.lashes - 1, self.liner,
         ]  # fmt: skip
@@ -118,7 +119,7 @@ def sample_look(rng: np.random.Generator, genes: Genes) -> Look:
     return Look(
         melanin=melanin,
         redness=float(rng.uniform(0.1, 1.0)),
-        sallow=float(np.clip(rng.normal(0.5 * genes.race[1], 0.35), -0.7, 1)),
+        sallow=float(np.clip(rng.normal(0.22 * genes.race[1], 0.30), -0.7, 0.8)),
         pores=float(rng.uniform(0.10, 0.30) * (1.15 if male else 0.85)),
         oil=float(rng.uniform(0.35, 1.15)),
         wrinkles=float(np.clip(1.25 * old - 0.12 + rng.normal(0, 0.07), 0, 1)),
@@ -143,6 +144,7 @@ def sample_look(rng: np.random.Generator, genes: Genes) -> Look:
         wave=float(rng.uniform(0, 1)),
         parting=float(rng.choice((-1.0, 1.0)) * rng.uniform(0.05, 0.42)),
         length=float(rng.uniform(0, 1)),
+        bangs=0.0 if male else float(np.clip(rng.uniform(-1.2, 1), 0, 1)),
         brow_thickness=float(np.clip(rng.normal(1.12 if male else 0.82, 0.16), 0.5, 1.5)),
         brow_density=float(np.clip(rng.normal(0.72 if male else 0.6, 0.16), 0.3, 1)),
         brow_arch=float(np.clip(rng.normal(0.35 if male else 0.6, 0.25), 0, 1)),

@@ -41,6 +41,7 @@ class Shared:
         materials = np.array([0, 1, 2, 3, 3, 4, 0, 0, 0, 0], np.int32)
         self.materials = materials[head.parts[drawn]]
         self.balls = tuple(np.unique(head.triangles[head.parts == k]) for k in (1, 2))
+        self.mouth = np.unique(head.triangles[np.isin(head.parts, (3, 4, 5))])
         self.jaw_vertices = np.flatnonzero(head.weights[:, 2] > 0)
         self.head_weight = np.clip(head.weights.sum(1), 0, 1)
         body = np.zeros(len(head.rest), bool)
@@ -169,6 +170,8 @@ class Person:
         own = self.shared
         hair = self.grid.look_up_smooth(self.hair_occlusion, self.rest + 0.04 * self.normals)
         ao = self._occlusion() * (0.35 + 0.65 * hair)
+        # The mouth is closed at rest; what is seen of teeth and tongue is seen when it opens.
+        ao[own.mouth] = 0.20 + 0.62 * ramp(0.95, 1.42, self.head.rest[own.mouth, 2])
         zero = np.zeros(len(self.rest), np.float32)
         static = np.concatenate(
             [self.head.rest, self.albedo, np.stack([ao, self.lip, self.gloss, self.inside, zero], 1)], 1

@@ -190,7 +190,7 @@ static void eye(const Scene *s, const float *mv, int right, float above, float s
   for (int k = 0; k < 3; k++) nw[k] = e[3 + 3 * k] * nl[0] + e[4 + 3 * k] * nl[1] + e[5 + 3 * k] * nl[2];
   unit(nw);
   for (int k = 0; k < 3; k++) {
-    float c = (p[IRIS + k] + inner * (p[IRIS2 + k] - p[IRIS + k])) * clampf(tone, .15f, 2.4f);
+    float c = (p[IRIS + k] + inner * (p[IRIS2 + k] - p[IRIS + k])) * clampf(tone, .2f, 1.9f);
     c = c * (1 - .82f * limb), c = c * (1 - pupil) + .004f * pupil;
     col[k] = white[k] * (1 - on) + c * on;
   }
@@ -298,9 +298,9 @@ void shade(const int *f, const float *attr, const float *moving, const int *mate
         float side = fmaxf(nearness(ids, material, big, x, y, m, 1, 0, reach), nearness(ids, material, big, x, y, m, -1, 0, reach));
         eye(&scene, mv[s], m == 2, above * above, fmaxf(side, .7f * below), out);
       } else if (m == 3 || m == 4) {
-        static const float teeth[3] = {.58f, .53f, .45f}, tongue[3] = {.36f, .12f, .11f};
-        float lid = 1 - .75f * nearness(ids, material, big, x, y, m, 0, -1, reach);
-        hard_thing(&scene, m == 3 ? teeth : tongue, .5f, lid * (.15f + .85f * st[s][AO]), mv[s], out);
+        static const float teeth[3] = {.64f, .59f, .51f}, tongue[3] = {.42f, .15f, .14f};
+        float lid = 1 - .55f * nearness(ids, material, big, x, y, m, 0, -1, reach);
+        hard_thing(&scene, m == 3 ? teeth : tongue, .5f, lid * st[s][AO], mv[s], out);
       } else hard_thing(&scene, params + FRAMEC, 1.f, 1.f, mv[s], out);
     }
   }

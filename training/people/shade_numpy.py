@@ -20,7 +20,7 @@ KEY, KEYC, RIM, RIMC, FILL, FILLC = (slice(k, k + 3) for k in (0, 3, 6, 9, 136, 
 CAM, IRIS, IRIS2, CLOTHC, FRAMEC, CLOTH2 = (slice(k, k + 3) for k in (30, 70, 73, 77, 80, 143))
 SOFT, SEED, PORES, FRECKLES, WRINKLE, BROWUP, OIL, SPEC, MELANIN = 33, 34, 37, 38, 39, 40, 41, 42, 43
 PUPIL, LIPGLOSS, REDEYE, IRISR, CLOTHP = 76, 133, 134, 135, 142
-TEETH, TONGUE = np.array([0.58, 0.53, 0.45], np.float32), np.array([0.36, 0.12, 0.11], np.float32)
+TEETH, TONGUE = np.array([0.64, 0.59, 0.51], np.float32), np.array([0.42, 0.15, 0.14], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def _others(
         elif m == 6:
             colour[hit[own]] = _hard(scene, part, scene.params[FRAMEC], 1.0, np.ones(len(own), np.float32))
         else:
-            lid = (1 - 0.75 * above) * (0.15 + 0.85 * part.static[:, 6])
+            lid = (1 - 0.55 * above) * part.static[:, 6]
             colour[hit[own]] = _hard(scene, part, TEETH if m == 3 else TONGUE, 0.5, lid)
 
 
@@ -257,7 +257,7 @@ def _eye(scene: Scene, samples: Samples, start: int, above: Float32, side: Float
     white = np.array([0.63, 0.595, 0.565]) * (1 - red * np.array([0.10, 0.36, 0.38]))
     bulge = 1 + 0.42 * ramp(1.05, 0.6, rho)
     nw = _unit(np.stack([d[:, 0] * bulge, d[:, 1] * bulge, d[:, 2]], 1) @ turn.T)
-    c = (p[IRIS] + inner[:, None] * (p[IRIS2] - p[IRIS])) * np.clip(tone, 0.15, 2.4)[:, None]
+    c = (p[IRIS] + inner[:, None] * (p[IRIS2] - p[IRIS])) * np.clip(tone, 0.2, 1.9)[:, None]
     c = c * (1 - 0.82 * ramp(0.74, 0.99, ir))[:, None]
     c = c * (1 - pupil) + 0.004 * pupil
     col = white * (1 - on[:, None]) + c * on[:, None]
