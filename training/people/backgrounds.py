@@ -15,7 +15,9 @@ KINDS = ("plain", "wall", "room", "foliage", "street", "bokeh", "sky")
 
 def hsv(hue: float, saturation: float, value: float) -> Float32:
     """RGB (3,) float32 in 0..1."""
-    return np.array(colorsys.hsv_to_rgb(hue % 1.0, float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))), np.float32)
+    return np.array(
+        colorsys.hsv_to_rgb(hue % 1.0, float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))), np.float32
+    )
 
 
 def sample_background(rng: np.random.Generator, kind: str | None = None, *, plain: bool = False) -> Float32:
@@ -38,7 +40,9 @@ def _blur(picture: Float32, sigma: float) -> Float32:
 
 
 def _clouds(rng: np.random.Generator, cells: int) -> Float32:
-    return zoom(rng.standard_normal((cells, cells)), SIDE / cells, order=1, mode="nearest")[:SIDE, :SIDE].astype(np.float32)
+    return zoom(rng.standard_normal((cells, cells)), SIDE / cells, order=1, mode="nearest")[:SIDE, :SIDE].astype(
+        np.float32
+    )
 
 
 def _plain(rng: np.random.Generator) -> Float32:
@@ -51,8 +55,10 @@ def _plain(rng: np.random.Generator) -> Float32:
 def _wall(rng: np.random.Generator) -> Float32:
     hue, saturation = rng.uniform(0.02, 0.18) if rng.random() < 0.6 else rng.uniform(0.5, 0.68), rng.beta(1.3, 4)
     value = rng.uniform(0.35, 0.95)
-    picture = _grade(hsv(hue, saturation, value), hsv(hue + 0.02, saturation, value * rng.uniform(0.55, 0.95)), rng.uniform(0, 6.28))
-    picture *= (1 + 0.05 * _blur(_clouds(rng, 9)[..., None], 3))
+    picture = _grade(
+        hsv(hue, saturation, value), hsv(hue + 0.02, saturation, value * rng.uniform(0.55, 0.95)), rng.uniform(0, 6.28)
+    )
+    picture *= 1 + 0.05 * _blur(_clouds(rng, 9)[..., None], 3)
     if rng.random() < 0.5:
         edge = int(rng.integers(4, SIDE - 4))
         picture[:, edge:] *= rng.uniform(0.75, 0.95)
@@ -86,7 +92,10 @@ def _room(rng: np.random.Generator) -> Float32:
 
 def _foliage(rng: np.random.Generator) -> Float32:
     hue = rng.uniform(0.18, 0.36)
-    dark, mid = hsv(hue, rng.uniform(0.3, 0.65), rng.uniform(0.08, 0.3)), hsv(hue - 0.03, rng.uniform(0.25, 0.6), rng.uniform(0.35, 0.65))
+    dark, mid = (
+        hsv(hue, rng.uniform(0.3, 0.65), rng.uniform(0.08, 0.3)),
+        hsv(hue - 0.03, rng.uniform(0.25, 0.6), rng.uniform(0.35, 0.65)),
+    )
     field = _clouds(rng, 8) + 0.8 * _clouds(rng, 18) + 0.4 * _clouds(rng, 36)
     t = 1 / (1 + np.exp(-1.4 * field))[..., None]
     picture = (dark * (1 - t) + mid * t).astype(np.float32)
@@ -110,7 +119,9 @@ def _street(rng: np.random.Generator) -> Float32:
 
 def _bokeh(rng: np.random.Generator) -> Float32:
     hue = rng.choice((0.07, 0.6, 0.08, 0.75))
-    picture = _grade(hsv(hue, 0.4, rng.uniform(0.05, 0.2)), hsv(hue + 0.05, 0.4, rng.uniform(0.1, 0.35)), rng.uniform(0, 6.28))
+    picture = _grade(
+        hsv(hue, 0.4, rng.uniform(0.05, 0.2)), hsv(hue + 0.05, 0.4, rng.uniform(0.1, 0.35)), rng.uniform(0, 6.28)
+    )
     _lamps(rng, picture, int(rng.integers(10, 30)), 0.09, 3.2)
     return _blur(picture, rng.uniform(0.5, 1.2))
 
@@ -134,4 +145,12 @@ def _lamps(rng: np.random.Generator, picture: Float32, count: int, hue: float, r
         picture += disc * (hsv(hue + rng.normal(0, 0.05), rng.uniform(0.1, 0.6), 1.0) - picture)
 
 
-_MAKERS = {"plain": _plain, "wall": _wall, "room": _room, "foliage": _foliage, "street": _street, "bokeh": _bokeh, "sky": _sky}
+_MAKERS = {
+    "plain": _plain,
+    "wall": _wall,
+    "room": _room,
+    "foliage": _foliage,
+    "street": _street,
+    "bokeh": _bokeh,
+    "sky": _sky,
+}

@@ -22,7 +22,8 @@ class View:
     """A camera and the square it shows. `eye` (3,): the camera's place; `origin` (3,): what it looks at.
 
     Image plane coordinates (decimetres at the origin's depth, x right, y down) become pixels by `linear` (2, 2) and
-    `offset` (2,). `turned`: radians of roll that the framing takes out.
+    `offset` (2,). `turned`: radians of roll that the framing adds to the picture, the opposite of what it
+    takes out.
     """
 
     eye: Float32
@@ -62,7 +63,7 @@ def frame(landmarks: Float32, state: State, size: int) -> View:
     c, s = np.cos(angle), np.sin(angle)
     linear = scale * np.array([[c, s], [-s, c]])
     offset = size / 2 - linear @ centre - np.asarray(state.shift) * size
-    return View(eye, origin, linear.astype(np.float32), offset.astype(np.float32), -angle)
+    return View(eye, origin, linear.astype(np.float32), offset.astype(np.float32), angle)
 
 
 def orthographic(points: Float32, pixels: Float32, size: int) -> Float32:
@@ -105,7 +106,7 @@ def backdrop(state: State, view: View, size: int) -> Float32:
     u, v = (x + 0.5) / size - 0.5, (y + 0.5) / size - 0.5
     c, s = np.cos(view.turned), np.sin(view.turned)
     side, share = len(small), 0.70
-    at = [(0.5 + share * (-s * u + c * v)) * side - 0.5, (0.5 + share * (c * u + s * v)) * side - 0.5]
+    at = [(0.5 + share * (s * u + c * v)) * side - 0.5, (0.5 + share * (c * u - s * v)) * side - 0.5]
     planes = [map_coordinates(small[:, :, k], at, order=1, mode="nearest") for k in range(3)]
     return np.stack(planes, 2).astype(np.float32)
 

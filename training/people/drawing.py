@@ -75,7 +75,9 @@ class Drawing:
         """(W,) decimetres below the neckline on the reference head."""
         rest = self.person.head.rest
         azimuth = np.degrees(np.arctan2(np.abs(rest[:, 0]), rest[:, 2] - 0.1))
-        heights = {0: (5.42, 5.55, 5.80, 5.88), 1: (4.75, 5.30, 5.78, 5.85), 2: (6.0, 6.05, 6.2, 6.3)}[self.state.neckline]
+        heights = {0: (5.42, 5.55, 5.80, 5.88), 1: (4.75, 5.30, 5.78, 5.85), 2: (6.0, 6.05, 6.2, 6.3)}[
+            self.state.neckline
+        ]
         line = np.interp(azimuth, (0, 45, 100, 180), heights)
         field = line - rest[:, 1]
         return np.where(self.person.shared.body, field, -1).astype(np.float32)
@@ -135,8 +137,8 @@ class Drawing:
         light = shade_strands(group, lit, self.state.light, self.view.eye)
         span = (float(screen[..., 2].min()), float(screen[..., 2].max()))
         raster.strands(
-            np.ascontiguousarray(screen), np.ascontiguousarray(light), np.ascontiguousarray(group.alpha), self.big, bias,
-            span, depth, colour, cover,
+            np.ascontiguousarray(screen), np.ascontiguousarray(light), np.ascontiguousarray(group.alpha), self.big,
+            bias, span, depth, colour, cover,
         )  # fmt: skip
 
     def _shares(self, flat: Float32, n: int, k: int) -> tuple[Float32, Float32]:
@@ -180,5 +182,3 @@ class Drawing:
         p[136:139], p[139:142] = light.fill, light.fill_colour
         p[142], p[143:146] = state.cloth_kind, state.cloth2
         return p
-
-

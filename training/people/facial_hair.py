@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from training.people.groom import Groom, Skull, clump, frizz, grow
+from training.people.groom import Groom, Skull, clump, frizz
 from training.people.head import HeadModel
 from training.people.looks import Look
 from training.people.noise import bump, noise, ramp
@@ -18,7 +18,7 @@ from training.people.strands import Roots, Strands, sample_roots, tones, unit
 Float32 = NDArray[np.float32]
 
 
-def beard_field(rest: Float32, look: Look, lips: Float32) -> Float32:
+def beard_field(rest: Float32, look: Look, lips: Float32, ears: Float32) -> Float32:
     """(W,) 0..1: where the person's beard or stubble grows, by places on the reference head."""
     if look.beard == "none":
         return np.zeros(len(rest), np.float32)
@@ -38,7 +38,8 @@ def beard_field(rest: Float32, look: Look, lips: Float32) -> Float32:
     parts = {"stubble": (full, moustache), "short": (full, moustache), "full": (full, moustache),
              "goatee": (chin * lip_gap, corner, moustache), "moustache": (moustache,)}[look.beard]  # fmt: skip
     field = np.clip(np.max(parts, axis=0), 0, 1)
-    return (field * (1 - ramp(0.1, 0.5, lips))).astype(np.float32)
+    throat = 1 - ramp(6.26, 6.16, y) * ramp(0.92, 0.74, z)
+    return (field * (1 - ramp(0.1, 0.5, lips)) * (1 - ramp(0.02, 0.2, ears)) * throat).astype(np.float32)
 
 
 def grow_beard(
@@ -65,10 +66,20 @@ def grow_beard(
     side = np.sign(at[:, 0]) * ramp(0.02, 0.25, np.abs(at[:, 0]))
     lip = (at[:, 1] > 6.64) & (np.abs(at[:, 0]) < 0.35)
     sideways = np.where(lip, 0.8, 0.12)
-    direction = np.stack([side * sideways, np.full(len(at), -0.85), np.full(len(at), 0.1)], 1) + (0.45 if stubble else 0.25) * roots.normals
+    direction = (
+        np.stack([side * sideways, np.full(len(at), -0.85), np.full(len(at), 0.1)], 1)
+        + (0.45 if stubble else 0.25) * roots.normals
+    )
     direction = direction + rng.normal(0, 0.22, (len(at), 3))
-    own = length * rng.uniform(0.6, 1.1, len(at)) * np.where(lip, 0.62, np.interp(np.abs(at[:, 0]), (0.2, 0.6), (1.0, 0.45))) * (0.5 + 0.5 * roots.at(field))
-    groom = Groom(direction.astype(np.float32), own.astype(np.float32), 3 if stubble else 6, 0.12, margin=0.0, face=False)
+    own = (
+        length
+        * rng.uniform(0.6, 1.1, len(at))
+        * np.where(lip, 0.62, np.interp(np.abs(at[:, 0]), (0.2, 0.6), (1.0, 0.45)))
+        * (0.5 + 0.5 * roots.at(field))
+    )
+    groom = Groom(
+        direction.astype(np.float32), own.astype(np.float32), 3 if stubble else 6, 0.12, margin=0.0, face=False
+    )
     points = _grow_free(roots, groom)
     if not stubble:
         points = frizz(rng, clump(rng, points, 0.45, 14), 0.10 * length)
@@ -138,10 +149,12 @@ def grow_brows(rng: np.random.Generator, look: Look, surface: Surface, vertices:
     direction -= roots.normals * (direction * roots.normals).sum(1, keepdims=True)
     length = (0.075 * look.brow_thickness**0.5 * rng.uniform(0.65, 1.1, n) * (1 - 0.3 * t))[:, None]
     s = np.linspace(0, 1, 4)
-    points = np.stack([roots.points + direction * length * k + roots.normals * (0.004 + 0.012 * np.sin(3.1 * k)) for k in s], 1)
+    points = np.stack(
+        [roots.points + direction * length * k + roots.normals * (0.004 + 0.012 * np.sin(3.1 * k)) for k in s], 1
+    )
     tone = np.minimum(look.hair * 0.75, [0.16, 0.10, 0.06])
     colour = tones(rng, tone.astype(np.float32), 0.75 * look.grey, n, 0.2)
-    alpha = np.linspace(0.85, 0.30, 4)[None] * (0.30 + 0.35 * look.brow_density) * (1 - 0.45 * np.abs(across))[:, None]
+    alpha = np.linspace(0.85, 0.30, 4)[None] * (0.36 + 0.36 * look.brow_density) * (1 - 0.45 * np.abs(across))[:, None]
     alpha = alpha * (0.55 + 0.45 * ramp(0.0, 0.15, t))[:, None]
     return Strands(points.astype(np.float32), colour, alpha.astype(np.float32), roots.normals, roots, 0.25)
 
@@ -190,4 +203,6 @@ def make_lashes(rng: np.random.Generator, look: Look, head: HeadModel) -> Lashes
         alpha = np.array([0.95, 0.8, 0.55, 0.2]) * strength * np.ones((n, 1))
         parts.append((root, tip, (low % 1), bend, reach, alpha))
     root, tip, share, bend, reach, alpha = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Lashes(root, tip, share.astype(np.float32), bend.astype(np.float32), reach.astype(np.float32), alpha.astype(np.float32))
+    return Lashes(
+        root, tip, share.astype(np.float32), bend.astype(np.float32), reach.astype(np.float32), alpha.astype(np.float32)
+    )

@@ -18,9 +18,11 @@ OPPOSITES = (
 )  # fmt: skip
 LEFT_OUT = ("measure", "head-trans", "neck-trans", "nose-trans-back", "nose-trans-for", "head-age", "head-angle",
             "mouth-trans-in", "mouth-trans-out", "asymm-", "ear-shape-pointed", "ear-shape-triangle", "eye-push",
-            "neck-scale-vert", "head-diamond", "head-triangular", "head-invertedtriangular", "eyebrows-trans-forward",
+            "neck-scale-vert",
+            "head-diamond", "head-triangular", "head-invertedtriangular", "eyebrows-trans-forward",
             "eyebrows-trans-backward", "eye-eyefold", "nose-greek", "head-scale-vert", "forehead-scale-vert",
-            "chin-jaw-drop", "eye-bag-height", "nose-trans-out", "nose-trans-in", "mouth-laugh-lines", "neck-double", "neck-back")  # fmt: skip
+            "chin-jaw-drop", "eye-bag-height", "nose-trans-out", "nose-trans-in",
+            "mouth-laugh-lines", "neck-double", "neck-back")  # fmt: skip
 SPREAD = {"cheek": 0.30, "chin": 0.27, "ear": 0.22, "eyebrows": 0.30, "eye": 0.18, "forehead": 0.26, "head": 0.18,
           "mouth": 0.22, "neck": 0.24, "nose": 0.25, "asym": 0.13}  # fmt: skip
 """Standard deviation of a local target's weight by its family."""

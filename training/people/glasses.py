@@ -15,13 +15,17 @@ AROUND = 6
 def tube(path: NDArray[np.floating], radius: float, closed: bool) -> tuple[Float32, Int32]:
     """Vertices and triangles of a tube along points (n, 3)."""
     n = len(path)
-    ahead, behind = (np.roll(path, -1, 0), np.roll(path, 1, 0)) if closed else (path[np.minimum(np.arange(n) + 1, n - 1)],
-                                                                                  path[np.maximum(np.arange(n) - 1, 0)])  # fmt: skip
+    if closed:
+        ahead, behind = np.roll(path, -1, 0), np.roll(path, 1, 0)
+    else:
+        ahead, behind = path[np.minimum(np.arange(n) + 1, n - 1)], path[np.maximum(np.arange(n) - 1, 0)]
     tangent = unit(ahead - behind)
     side = unit(np.cross(tangent, np.array([0.05, 0.1, 1.0]) if closed else np.array([0.1, 1.0, 0.05])))
     up = np.cross(tangent, side)
     angles = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
-    rings = path[:, None] + radius * (np.cos(angles)[None, :, None] * side[:, None] + np.sin(angles)[None, :, None] * up[:, None])
+    rings = path[:, None] + radius * (
+        np.cos(angles)[None, :, None] * side[:, None] + np.sin(angles)[None, :, None] * up[:, None]
+    )
     last = n if closed else n - 1
     i, j = np.meshgrid(np.arange(last), np.arange(AROUND), indexing="ij")
     a, b = i * AROUND + j, i * AROUND + (j + 1) % AROUND

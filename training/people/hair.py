@@ -15,8 +15,9 @@ LINE_ANGLES = (0, 18, 34, 46, 56, 66, 76, 86, 100, 112, 130, 150, 180)
 LINE_HEIGHTS = (8.04, 8.04, 8.02, 7.92, 7.68, 7.46, 7.24, 7.18, 7.26, 7.02, 6.72, 6.58, 6.52)
 """The hairline: height on the reference head by azimuth in degrees from the front."""
 LONG = ("bob", "long", "wavy", "curly_long", "ponytail")
-COUNT = {"buzz": 9000, "crop": 9500, "short": 8500, "side": 8000, "quiff": 8000, "curly": 6500, "afro": 8000, "bob": 7500,
-         "long": 7500, "wavy": 7500, "bun": 7500, "ponytail": 7500, "curly_long": 8000, "fringe": 5500}  # fmt: skip
+TIED = ("bun", "ponytail")
+COUNT = {"buzz": 9000, "crop": 9500, "short": 8500, "side": 8000, "quiff": 8000, "curly": 6500, "afro": 8000,
+         "bob": 7500, "long": 7500, "wavy": 7500, "bun": 7500, "ponytail": 7500, "curly_long": 8000, "fringe": 5500}  # fmt: skip
 
 
 def scalp_field(rest: Float32, look: Look, ears: Float32) -> Float32:
@@ -27,7 +28,7 @@ def scalp_field(rest: Float32, look: Look, ears: Float32) -> Float32:
     front = ramp(75, 45, azimuth)
     o = (look.noise_seed % 83) * 0.41
     jag = 0.09 * (noise(rest * 0.35 + o) - 0.5) + 0.05 * (noise(rest * 1.3 + o) - 0.5)
-    line = line + front * look.hairline
+    line = line + front * (look.hairline - 0.07 * (look.style in TIED))
     recess = look.recession
     line = line + recess * (0.16 * ramp(12, 38, azimuth) * ramp(75, 52, azimuth) + 0.06 * front)
     field = y - line + jag
@@ -77,7 +78,9 @@ def grow_hair(
         alpha *= 0.62
     shine = 0.35 if look.style in ("afro", "buzz", "curly", "curly_long") else 1.0
     alpha *= np.where(front[:, None], 1, _visible(points, look.style in LONG))
-    return Strands(points, colour, alpha, unit(points.mean(1) - np.array([0, 7.3, 0.1])).astype(np.float32), None, shine)
+    return Strands(
+        points, colour, alpha, unit(points.mean(1) - np.array([0, 7.3, 0.1])).astype(np.float32), None, shine
+    )
 
 
 def _add_bangs(
@@ -145,9 +148,15 @@ def _buzz(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge:
 
 
 def _crop(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:
-    top, front = _regions(at)
-    length = (0.09 + (0.14 + 0.14 * look.length) * top) * rng.uniform(0.75, 1.15, len(roots)) * (0.45 + 0.55 * np.clip(edge / 0.25, 0, 1))
-    comb = np.array([0.25 * np.sign(look.parting), -0.15, 0.55]) * top[:, None] + np.array([0, -0.7, -0.1]) * (1 - top[:, None])
+    top, _ = _regions(at)
+    length = (
+        (0.09 + (0.14 + 0.14 * look.length) * top)
+        * rng.uniform(0.75, 1.15, len(roots))
+        * (0.45 + 0.55 * np.clip(edge / 0.25, 0, 1))
+    )
+    comb = np.array([0.25 * np.sign(look.parting), -0.15, 0.55]) * top[:, None] + np.array([0, -0.7, -0.1]) * (
+        1 - top[:, None]
+    )
     direction = 0.75 * roots.normals + comb + _spread(rng, len(roots), 0.28)
     p = grow(roots, Groom(direction, length, 5, 0.22, margin=0.025, face=False), skull)
     return clump(rng, p, 0.55, 16)
@@ -210,7 +219,14 @@ def _afro(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge:
 
 
 def _long_path(
-    rng: np.random.Generator, look: Look, roots: Roots, at: Float32, length: Float32, skull: Skull, points: int, lift: float
+    rng: np.random.Generator,
+    look: Look,
+    roots: Roots,
+    at: Float32,
+    length: Float32,
+    skull: Skull,
+    points: int,
+    lift: float,
 ) -> Float32:
     """Strands that run from the parting over the head and hang down, before or behind the ears."""
     layer = rng.uniform(0.02, 1, len(roots)) ** 1.3
@@ -237,7 +253,9 @@ def _wavy(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge:
     return curl(rng, clump(rng, p, 0.7, 44), 0.05 + 0.035 * look.wave, 1.9, 44)
 
 
-def _curly_long(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:
+def _curly_long(
+    rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull
+) -> Float32:
     length = (1.3 + 0.9 * look.length) * rng.uniform(0.8, 1.1, len(roots)) + 0.6 * (at[:, 1] - 7.8)
     p = _long_path(rng, look, roots, at, length, skull, 22, 1.5)
     return frizz(rng, curl(rng, clump(rng, p, 0.35, 30), 0.065, 3.4, 14), 0.05)
@@ -245,7 +263,9 @@ def _curly_long(rng: np.random.Generator, look: Look, roots: Roots, at: Float32,
 
 def _bob(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge: Float32, skull: Skull) -> Float32:
     end = 6.25 + 0.35 * look.length
-    length = np.clip(at[:, 1] - end, 0.15, 3) * 1.05 + 0.35 * ramp(7.6, 8.3, at[:, 1]) + rng.uniform(-0.05, 0.05, len(roots))
+    length = (
+        np.clip(at[:, 1] - end, 0.15, 3) * 1.05 + 0.35 * ramp(7.6, 8.3, at[:, 1]) + rng.uniform(-0.05, 0.05, len(roots))
+    )
     p = _long_path(rng, look, roots, at, length, skull, 13, 1.1)
     return curl(rng, clump(rng, p, 0.55, 36), 0.01 + 0.03 * look.wave, 1.0, 36)
 
@@ -256,7 +276,7 @@ def _tied(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, skull
     target = knot + rng.normal(0, 0.05, (n, 3))
     s = np.linspace(0, 1, k)[None, :, None]
     p = roots.points[:, None] * (1 - s) + target[:, None] * s
-    margin = (0.02 + 0.05 * look.volume * rng.uniform(0, 1, n)).astype(np.float32)
+    margin = (0.03 + 0.11 * look.volume * rng.uniform(0, 1, n)).astype(np.float32)
     for i in range(1, k):
         p[:, i] = skull.push_out(p[:, i].astype(np.float32), margin * min(1.0, i / 3))
     p[:, 0] = roots.points - 0.01 * roots.normals
@@ -290,6 +310,6 @@ def _ponytail(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, e
     return np.concatenate([p[: len(p) - n], curl(rng, tail.astype(np.float32), 0.03 * look.wave, 1.4, 60)])
 
 
-_STYLES = {"buzz": _buzz, "fringe": _buzz, "crop": _crop, "short": _short, "side": _side, "quiff": _quiff, "curly": _curly,
-           "afro": _afro, "bob": _bob, "long": _long, "wavy": _wavy, "bun": _bun, "ponytail": _ponytail,
+_STYLES = {"buzz": _buzz, "fringe": _buzz, "crop": _crop, "short": _short, "side": _side, "quiff": _quiff,
+           "curly": _curly, "afro": _afro, "bob": _bob, "long": _long, "wavy": _wavy, "bun": _bun, "ponytail": _ponytail,
            "curly_long": _curly_long}  # fmt: skip

@@ -47,7 +47,7 @@ class HairGrid:
 
     def occlusion(self) -> Float32:
         """Mean of `passing` over directions."""
-        return np.mean([self.passing(d) for d in DIRECTIONS], axis=0)
+        return 0.12 + 0.88 * np.mean([self.passing(d) for d in DIRECTIONS], axis=0)
 
     def look_up(self, grid: Float32, points: Float32) -> Float32:
         """Values (n,) of a grid at points (n, 3), nearest cell."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.people.assets import PARTS, Assets, cache_folder, save_npz, load_assets
+from training.people.assets import PARTS, Assets, cache_folder, load_assets, save_npz
 from training.people.columns import (
     EXPRESSION_COLUMNS,
     EYELID_NAMES,
@@ -43,7 +43,8 @@ class HeadModel:
 
     `rest` (W, 3): the reference person. `expression_dirs` (38, W, 3), `lid_dirs` (2, W, 3), `gaze_dirs` (8, W, 3: left
     down, up, in, out, right the same), `jaw_dirs` (W, 3): what is added per sine of the jaw angle before it turns.
-    `weights` (W, 5): root, neck, jaw, eyes; what is missing to 1 stays with the trunk. `triangles` (F, 3), `parts` (F,).
+    `weights` (W, 5): root, neck, jaw, eyes; what is missing to 1 stays with the trunk. `triangles` (F, 3) and
+    `parts` (F,).
     `flame_vertices` (N,): fine vertices that make the FLAME head. `mean` (N, 3) and `identity_dirs` (300, N, 3): mean
     and components of the FLAME head, in decimetres per standard deviation.
     """
@@ -162,9 +163,9 @@ def _jaw(rest: Float32, opened: Float32) -> tuple[Float32, Float32]:
     return weights.astype(np.float32), correction.astype(np.float32)
 
 
-def _flame_part(rest: Float32, triangles: NDArray[np.int32], parts: NDArray[np.int32], assets: Assets) -> tuple[
-    NDArray[np.int64], NDArray[np.int32]
-]:
+def _flame_part(
+    rest: Float32, triangles: NDArray[np.int32], parts: NDArray[np.int32], assets: Assets
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Cage quads of head skin and eyes as triangles over the fine mesh's first vertices."""
     skin = (assets.parts == PARTS["body"]) & (rest[assets.quads][:, :, 1].min(1) > NECK_CUT)
     chosen = assets.quads[skin | np.isin(assets.parts, (1, 2))]

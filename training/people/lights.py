@@ -34,7 +34,9 @@ class Light:
     rim_colour: Float32 = field(default_factory=lambda: np.full(3, 0.3, np.float32))
     cube: Float32 = field(default_factory=lambda: np.full((6, 3), 0.35, np.float32))
     catch: Float32 = field(default_factory=lambda: np.stack([_unit(0.45, 0.5, 0.9)] * 3))
-    catch_sizes: Float32 = field(default_factory=lambda: np.array([[2.5, 0.955, 1.0], [0, 1, 1], [0, 1, 1]], np.float32))
+    catch_sizes: Float32 = field(
+        default_factory=lambda: np.array([[2.5, 0.955, 1.0], [0, 1, 1], [0, 1, 1]], np.float32)
+    )
 
 
 def sample_light(rng: np.random.Generator, name: str | None = None) -> Light:
@@ -50,9 +52,13 @@ def sample_light(rng: np.random.Generator, name: str | None = None) -> Light:
     elif kind == "overcast":
         light = _make(rng, side, (0.0, 0.5), (0.75, 1.15), 0.62 * cool, 3.0, 0.06, 0.52 * cool, 0.10)
     elif kind == "indoor":
-        light = _make(rng, side, (0.1, 0.9), (0.55, 0.95), 1.0 * warm, 1.6, 0.16, 0.34 * (0.5 * warm + 0.5 * white), 0.18)
+        light = _make(
+            rng, side, (0.1, 0.9), (0.55, 0.95), 1.0 * warm, 1.6, 0.16, 0.34 * (0.5 * warm + 0.5 * white), 0.18
+        )
     elif kind == "outdoor":
-        light = _make(rng, side, (0.3, 1.1), (0.45, 0.85), 1.75 * np.array([1.0, 0.94, 0.84]), 0.8, 0.12, 0.36 * cool, 0.5)
+        light = _make(
+            rng, side, (0.3, 1.1), (0.45, 0.85), 1.75 * np.array([1.0, 0.94, 0.84]), 0.8, 0.12, 0.36 * cool, 0.5
+        )
     else:
         light = _make(rng, side, (0.0, 0.12), (0.02, 0.12), 1.3 * white, 0.6, 0.02, 0.17 * warm, 0.05)
     light.name = kind

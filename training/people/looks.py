@@ -107,10 +107,10 @@ def skin_tone(melanin: float) -> NDArray[np.float64]:
 def sample_look(rng: np.random.Generator, genes: Genes) -> Look:
     """Draw an appearance that goes with the genes."""
     old, male = genes.agedness, genes.male > 0.5
-    melanin = float(np.clip(genes.race @ np.array([0.84, 0.30, 0.12]) + rng.normal(0, 0.09), 0.0, 1.0))
+    melanin = float(np.clip(genes.race @ np.array([0.95, 0.30, 0.11]) + rng.normal(0, 0.09), 0.0, 1.0))
     light = float(np.clip(genes.race[2] * 1.3 - 0.25, 0, 1) * (melanin < 0.45))
     name = _hair_colour(rng, light)
-    grey = float(np.clip(rng.normal(1.9 * old - 0.5, 0.25), 0, 1))
+    grey = float(np.clip(rng.normal(1.9 * old - 0.58, 0.25), 0, 1))
     style = _style(rng, male, old, float(genes.race[0]))
     beard = str(rng.choice(BEARDS, p=(0.40, 0.26, 0.07, 0.05, 0.14, 0.08))) if genes.male > 0.6 else "none"
     eyes = _eye_colour(rng, light)
@@ -180,8 +180,8 @@ def _eye_colour(
 def _style(rng: np.random.Generator, male: bool, old: float, african: float) -> str:
     odds = dict.fromkeys(STYLES, 0.0)
     if male:
-        odds |= {"bald": 0.05 + 0.12 * old, "fringe": 0.22 * max(old - 0.3, 0), "buzz": 0.13, "crop": 0.20, "short": 0.22,
-                 "side": 0.16, "quiff": 0.12, "curly": 0.08, "long": 0.03, "wavy": 0.03, "bun": 0.02}  # fmt: skip
+        odds |= {"bald": 0.05 + 0.12 * old,
+                 "fringe": 0.22 * max(old - 0.3, 0), "buzz": 0.13, "crop": 0.20, "short": 0.22, "side": 0.16, "quiff": 0.12, "curly": 0.08, "long": 0.03, "wavy": 0.03, "bun": 0.02}  # fmt: skip
     else:
         odds |= {"long": 0.22, "wavy": 0.22, "bob": 0.16, "bun": 0.13, "ponytail": 0.10, "short": 0.04 + 0.12 * old,
                  "side": 0.04 + 0.05 * old, "curly": 0.05, "curly_long": 0.08, "crop": 0.03 + 0.04 * old}  # fmt: skip
@@ -204,5 +204,7 @@ def _moles(rng: np.random.Generator) -> Float32:
 
 
 def _frame(rng: np.random.Generator) -> Float32:
-    tones = np.array([[0.01, 0.01, 0.012], [0.05, 0.025, 0.012], [0.30, 0.30, 0.32], [0.28, 0.20, 0.09], [0.02, 0.03, 0.06]])
+    tones = np.array(
+        [[0.01, 0.01, 0.012], [0.05, 0.025, 0.012], [0.30, 0.30, 0.32], [0.28, 0.20, 0.09], [0.02, 0.03, 0.06]]
+    )
     return tones[rng.integers(len(tones))].astype(np.float32)

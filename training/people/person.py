@@ -82,7 +82,7 @@ def _opening(fine: Float32, marks: NDArray[np.int64]) -> Float32:
 
 
 class Person:
-    """One person. `rest` (W, 3): fine vertices; `static` (W', 11) attributes (see raster.Scene) with the glasses' after.
+    """One person. `rest` (W, 3): fine vertices; `static` (W', 11) attributes (see raster.Scene), the glasses' last.
 
     `codes` (300,): identity coefficients of the FLAME head. `groups`: strands of the head and of the beard and brows.
     """
@@ -126,7 +126,7 @@ class Person:
         own, look = self.shared, self.look
         self.scalp = scalp_field(self.head.rest, look, own.ears)
         self.scalp[~own.body] = -0.3
-        self.beard = beard_field(self.head.rest, look, own.lips)
+        self.beard = beard_field(self.head.rest, look, own.lips, own.ears)
         self.beard[~own.body] = 0
         cover = density(self.scalp) * (0.6 if look.style in ("buzz", "fringe") else 1.0)
         stubble = self.beard * (0.8 if look.beard == "stubble" else 1.0)
@@ -162,7 +162,9 @@ class Person:
         ears = []
         for side in (1, -1):
             ear = self.rest[own & (self.rest[:, 0] * side > 0)]
-            ears.append(np.array([side * np.abs(ear[:, 0]).min(), np.quantile(ear[:, 1], 0.85), np.quantile(ear[:, 2], 0.5)]))
+            ears.append(
+                np.array([side * np.abs(ear[:, 0]).min(), np.quantile(ear[:, 1], 0.85), np.quantile(ear[:, 2], 0.5)])
+            )
         thick = 0.011 + 0.012 * (self.look.noise_seed % 7) / 6
         self.glasses = make_glasses(self.look.glasses, eyes, marks[27], np.stack(ears).astype(np.float32), thick)
 

@@ -76,7 +76,16 @@ def pose(head: HeadModel, person: Person, state: State) -> Posed:
 
 def _lids_follow(head: HeadModel, state: State) -> Float32:
     yaw, pitch = float(state.gaze[0]), float(state.gaze[1])
-    amounts = [max(pitch, 0), max(-pitch, 0), max(-yaw, 0), max(yaw, 0), max(pitch, 0), max(-pitch, 0), max(yaw, 0), max(-yaw, 0)]
+    amounts = [
+        max(pitch, 0),
+        max(-pitch, 0),
+        max(-yaw, 0),
+        max(yaw, 0),
+        max(pitch, 0),
+        max(-pitch, 0),
+        max(yaw, 0),
+        max(-yaw, 0),
+    ]
     open_ = 1 - np.repeat(np.clip(state.eyelids, 0, 1), 4)
     return np.tensordot((np.array(amounts) * open_).astype(np.float32), head.gaze_dirs, axes=1)
 

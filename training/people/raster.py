@@ -118,9 +118,7 @@ def shade(scene: Scene, ids: Int32, bary: Float32, size: int) -> Float32:
     return colour
 
 
-def develop(
-    colour: Float32, cover: Float32, background: Float32, size: int, gain: Float32
-) -> tuple[Float32, Float32]:
+def develop(colour: Float32, cover: Float32, background: Float32, size: int, gain: Float32) -> tuple[Float32, Float32]:
     """Display values (s * s, 3) in 0..1 and coverage (s * s,), s = size / 2, from linear light of samples.
 
     `background` (s, s, 3) display values, `gain` (3,): exposure and white balance.

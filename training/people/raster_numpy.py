@@ -99,7 +99,9 @@ def strands(
     """Blend strands from far to near: all fragments at once, then layer by layer."""
     a, b = screen[:, :-1].reshape(-1, 3), screen[:, 1:].reshape(-1, 3)
     scale = np.float32(BUCKETS / (span[1] - span[0] + 1e-6))
-    bucket = np.clip(((np.float32(span[1]) - np.float32(0.5) * (a[:, 2] + b[:, 2])) * scale).astype(int), 0, BUCKETS - 1)
+    bucket = np.clip(
+        ((np.float32(span[1]) - np.float32(0.5) * (a[:, 2] + b[:, 2])) * scale).astype(int), 0, BUCKETS - 1
+    )
     order = np.argsort(bucket, kind="stable")
     a, b = a[order], b[order]
     ca, cb = (values.reshape(-1, 3)[order] for values in (rgb[:, :-1], rgb[:, 1:]))
@@ -128,9 +130,7 @@ def strands(
     _blend(sy[inside] * size + sx[inside], amount[inside], ca[line] + t * (cb[line] - ca[line]), colour, cover)
 
 
-def _blend(
-    sample: NDArray[np.int64], amount: Float32, light: Float32, colour: Float32, cover: Float32
-) -> None:
+def _blend(sample: NDArray[np.int64], amount: Float32, light: Float32, colour: Float32, cover: Float32) -> None:
     """Blend fragments that come in drawing order: first fragments of all samples, then second ones, ..."""
     order = np.argsort(sample, kind="stable")
     own = sample[order]

@@ -298,8 +298,9 @@ void shade(const int *f, const float *attr, const float *moving, const int *mate
         float side = fmaxf(nearness(ids, material, big, x, y, m, 1, 0, reach), nearness(ids, material, big, x, y, m, -1, 0, reach));
         eye(&scene, mv[s], m == 2, above * above, fmaxf(side, .7f * below), out);
       } else if (m == 3 || m == 4) {
-        static const float teeth[3] = {.64f, .59f, .51f}, tongue[3] = {.42f, .15f, .14f};
+        static const float teeth[3] = {.66f, .58f, .47f}, tongue[3] = {.42f, .15f, .14f};
         float lid = 1 - .55f * nearness(ids, material, big, x, y, m, 0, -1, reach);
+        if (m == 3) lid *= 1 - .42f * ramp(.90f, 1.f, fabsf(cosf(atan2f(st[s][0], st[s][2] - .95f) * 18.5f)));
         hard_thing(&scene, m == 3 ? teeth : tongue, .5f, lid * st[s][AO], mv[s], out);
       } else hard_thing(&scene, params + FRAMEC, 1.f, 1.f, mv[s], out);
     }

@@ -20,7 +20,7 @@ KEY, KEYC, RIM, RIMC, FILL, FILLC = (slice(k, k + 3) for k in (0, 3, 6, 9, 136, 
 CAM, IRIS, IRIS2, CLOTHC, FRAMEC, CLOTH2 = (slice(k, k + 3) for k in (30, 70, 73, 77, 80, 143))
 SOFT, SEED, PORES, FRECKLES, WRINKLE, BROWUP, OIL, SPEC, MELANIN = 33, 34, 37, 38, 39, 40, 41, 42, 43
 PUPIL, LIPGLOSS, REDEYE, IRISR, CLOTHP = 76, 133, 134, 135, 142
-TEETH, TONGUE = np.array([0.64, 0.59, 0.51], np.float32), np.array([0.42, 0.15, 0.14], np.float32)
+TEETH, TONGUE = np.array([0.66, 0.58, 0.47], np.float32), np.array([0.42, 0.15, 0.14], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +95,9 @@ def _others(
             colour[hit[own]] = _hard(scene, part, scene.params[FRAMEC], 1.0, np.ones(len(own), np.float32))
         else:
             lid = (1 - 0.55 * above) * part.static[:, 6]
+            if m == 3:
+                angle = np.arctan2(part.static[:, 0], part.static[:, 2] - 0.95)
+                lid = lid * (1 - 0.42 * ramp(0.90, 1.0, np.abs(np.cos(angle * 18.5))))
             colour[hit[own]] = _hard(scene, part, TEETH if m == 3 else TONGUE, 0.5, lid)
 
 
@@ -146,7 +149,7 @@ def _skin(scene: Scene, samples: Samples) -> Float32:
     p, st, mv = scene.params, samples.static, samples.moving
     n, soft, view = _unit(mv[:, 3:6]), _unit(mv[:, 6:9]), _unit(p[CAM] - mv[:, :3])
     x, y, z = st[:, :3].T
-    o, ax = p[SEED], np.abs(x)
+    o = p[SEED]
     lip = ramp(0.3, 0.75, st[:, 7])
     bare = 1 - lip
     fine, mid = _noise(x * 2.9 + o, y * 2.9, z * 2.9), _noise(x * 0.9, y * 0.9 + o, z * 0.9)

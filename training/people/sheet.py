@@ -1,6 +1,7 @@
 """Contact sheets: rows of people, columns of moments, to look at.
 
-`python -m training.people.sheet OUT.png [--people N] [--seed S] [--group african] [--kind moments|faces|expressions|poses|groups|styles]`
+`python -m training.people.sheet OUT.png [--people N] [--seed S] [--group african] [--kind KIND] [--size PIXELS]`, KIND
+one of moments, faces, expressions, poses, groups, styles.
 """
 
 from __future__ import annotations

@@ -45,7 +45,11 @@ def paint(head: HeadModel, look: Look, scalp: Float32, beard: Float32) -> tuple[
     albedo = albedo * (1 - under) + under * np.minimum(shade, albedo)
     stubble = np.clip(beard, 0, 1)[:, None] * (0.50 - 0.25 * look.grey)
     albedo = albedo * (1 - stubble) + stubble * np.minimum(albedo * np.array([0.52, 0.55, 0.60]), albedo)
-    gloss = 0.55 + 0.6 * bump(x, 0, 0.26) * ramp(6.6, 6.9, y) * ramp(8.2, 7.8, y) + 0.35 * bump(x, 0.38, 0.15) * bump(y, 7.02, 0.15)
+    gloss = (
+        0.55
+        + 0.6 * bump(x, 0, 0.26) * ramp(6.6, 6.9, y) * ramp(8.2, 7.8, y)
+        + 0.35 * bump(x, 0.38, 0.15) * bump(y, 7.02, 0.15)
+    )
     gloss *= 1 - 0.6 * np.clip(scalp + beard, 0, 1)
     return albedo.astype(np.float32), lip, gloss.astype(np.float32), inside
 
