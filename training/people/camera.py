@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from training.people.columns import UNIT_METRES
 from training.people.state import State
@@ -86,29 +86,20 @@ def orthographic_screen(points: Float32, camera: Float32, size: int) -> Float32:
     return out
 
 
-def exposure(colour: Float32, skin: NDArray[np.bool_], state: State) -> float:
-    """Factor that an automatic camera would choose: light skin stays light and dark skin dark, both readable."""
-    if not skin.any():
+def exposure(skin: Float32, state: State) -> float:
+    """Factor that an automatic camera would choose: light skin stays light and dark skin dark, both readable.
+
+    `skin` (n, 3): linear light of what shows skin.
+    """
+    if not len(skin):
         return 1.0
-    mean = float(np.median(colour[skin] @ np.array([0.2126, 0.7152, 0.0722], np.float32)))
+    mean = float(np.median(skin @ np.array([0.2126, 0.7152, 0.0722], np.float32)))
     return float(0.70 * (0.29 / max(mean, 1e-3)) ** 0.68 * 2.0**state.exposure)
 
 
 def gain(factor: float, warmth: float) -> Float32:
     """(3,) factors of exposure and white balance."""
     return (np.array([1 + warmth, 1.0, 1 - warmth]) * factor).astype(np.float32)
-
-
-def backdrop(state: State, view: View, size: int) -> Float32:
-    """The background (size, size, 3), turned with the camera and shown 1.15 times larger than the picture."""
-    small = state.background
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    u, v = (x + 0.5) / size - 0.5, (y + 0.5) / size - 0.5
-    c, s = np.cos(view.turned), np.sin(view.turned)
-    side, share = len(small), 0.70
-    at = [(0.5 + share * (s * u + c * v)) * side - 0.5, (0.5 + share * (c * u - s * v)) * side - 0.5]
-    planes = [map_coordinates(small[:, :, k], at, order=1, mode="nearest") for k in range(3)]
-    return np.stack(planes, 2).astype(np.float32)
 
 
 def finish(picture: Float32, state: State) -> U8:
@@ -118,8 +109,8 @@ def finish(picture: Float32, state: State) -> U8:
     if state.soften > 0.05:
         picture = gaussian_filter(picture, (state.soften * size / 256,) * 2 + (0,))
     if state.grain > 0.05:
-        noise = rng.standard_normal(picture.shape[:2]).astype(np.float32)[..., None]
-        noise = noise * 0.8 + rng.standard_normal(picture.shape).astype(np.float32) * 0.45
+        noise = rng.standard_normal(picture.shape[:2], np.float32)[..., None]
+        noise = noise * 0.8 + rng.standard_normal(picture.shape, np.float32) * 0.45
         picture = picture + noise * (state.grain / 255)
     out = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
     if state.jpeg:

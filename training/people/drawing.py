@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.people import raster
-from training.people.camera import View, backdrop, exposure, finish, gain
+from training.people.camera import View, exposure, finish, gain
 from training.people.columns import EXPRESSION_COLUMNS
 from training.people.hairlight import Lit, shade_strands
 from training.people.noise import ramp
@@ -18,6 +18,7 @@ from training.people.strands import Strands
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 OVERSAMPLING = 2
+BACKGROUND_SHARE = 0.70
 SHADOW_SIZE, SHADOW_SPAN = 288, 5.4
 _BROW_COLUMNS = [EXPRESSION_COLUMNS.index(n) for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]
 
@@ -39,26 +40,37 @@ class Drawing:
         screen[:, :2] *= OVERSAMPLING
         faces, materials = self._faces()
         ids, bary, depth = raster.zbuffer(np.ascontiguousarray(screen), faces, big)
+        hair, veil = np.zeros((big * big, 3), np.float32), np.zeros(big * big, np.float32)
+        self._strands(depth, hair, veil)
         shadow, frame = self._shadow(faces)
         static = person.static if self._glasses_on else person.static[: len(person.rest)]
         static = static.copy()
         static[: len(person.rest), 10] = self.cloth
         scene = raster.Scene(faces, materials, static, self._moving(), self._params(), shadow, frame)
-        colour = raster.shade(scene, ids, bary, big)
-        hit = ids >= 0
-        cover = hit.astype(np.float32)
-        skin = hit.copy()
-        skin[skin] = (materials[ids[skin]] == 0) & (static[faces[ids[skin], 0], 10] <= 0)
-        factor = exposure(colour, skin, self.state)
-        self._strands(depth, colour, cover)
-        return self._resolve(colour, cover, factor)
-
-    def _resolve(self, colour: Float32, cover: Float32, factor: float) -> tuple[U8, U8]:
-        behind = backdrop(self.state, self.view, self.size)
-        light = gain(factor, self.state.warmth)
-        picture, share = raster.develop(colour, cover, behind, self.big, light)
+        colour = raster.shade(scene, ids, bary, veil, big)
+        turn = self.view.turned
+        shown = np.array([np.cos(turn), np.sin(turn), BACKGROUND_SHARE], np.float32)
+        layers = raster.Layers(colour, ids, hair, veil, self.state.background, shown)
+        light = gain(self._exposure(colour, ids, veil, static, faces, materials), self.state.warmth)
+        values, cover = raster.develop(layers, big, light)
         shape = (self.size, self.size)
-        return finish(picture.reshape(*shape, 3), self.state), (share.reshape(shape) * 255 + 0.5).astype(np.uint8)
+        return finish(values.reshape(*shape, 3), self.state), (cover.reshape(shape) * 255 + 0.5).astype(np.uint8)
+
+    def _exposure(
+        self,
+        colour: Float32,
+        ids: NDArray[np.int32],
+        veil: Float32,
+        static: Float32,
+        faces: NDArray[np.int32],
+        materials: NDArray[np.int32],
+    ) -> float:
+        """Measured on every fifth sample of bare skin."""
+        some = np.arange(0, len(ids), 5)
+        some = some[(ids[some] >= 0) & (veil[some] < 0.5)]
+        own = ids[some]
+        some = some[(materials[own] == 0) & (static[faces[own, 0], 10] <= 0)]
+        return exposure(colour[some], self.state)
 
     @property
     def _glasses_on(self) -> bool:

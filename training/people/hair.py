@@ -17,7 +17,8 @@ LINE_HEIGHTS = (8.04, 8.04, 8.02, 7.92, 7.68, 7.46, 7.24, 7.18, 7.26, 7.02, 6.72
 LONG = ("bob", "long", "wavy", "curly_long", "ponytail")
 TIED = ("bun", "ponytail")
 COUNT = {"buzz": 9000, "crop": 9500, "short": 8500, "side": 8000, "quiff": 8000, "curly": 6500, "afro": 8000,
-         "bob": 7500, "long": 7500, "wavy": 7500, "bun": 7500, "ponytail": 7500, "curly_long": 8000, "fringe": 5500}  # fmt: skip
+         "bob": 7500, "long": 7500, "wavy": 7500,
+         "bun": 7500, "ponytail": 7500, "curly_long": 8000, "fringe": 5500}  # fmt: skip
 
 
 def scalp_field(rest: Float32, look: Look, ears: Float32) -> Float32:
@@ -311,5 +312,6 @@ def _ponytail(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, e
 
 
 _STYLES = {"buzz": _buzz, "fringe": _buzz, "crop": _crop, "short": _short, "side": _side, "quiff": _quiff,
-           "curly": _curly, "afro": _afro, "bob": _bob, "long": _long, "wavy": _wavy, "bun": _bun, "ponytail": _ponytail,
+           "curly": _curly, "afro": _afro, "bob": _bob, "long": _long, "wavy": _wavy,
+           "bun": _bun, "ponytail": _ponytail,
            "curly_long": _curly_long}  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from training.people import raster
 from training.people.lights import Light
 from training.people.strands import Strands, unit
 
@@ -92,13 +93,23 @@ class Lit:
 
 def shade_strands(group: Strands, lit: Lit, light: Light, eye: Float32) -> Float32:
     """Linear light (n, k, 3) of strands: Kajiya-Kay with two highlights, softened by the shape of the whole."""
+    view = unit(eye - lit.points.mean((0, 1))).astype(np.float32)
+    half = unit(light.key + view).astype(np.float32)
+    found = raster.shade_strands(
+        lit.points, group.colour, lit.soft, lit.key_share, lit.occlusion,
+        np.concatenate([light.key, light.key_colour, light.rim, light.rim_colour, light.fill, light.fill_colour,
+                        light.cube.ravel(), view, half, [group.shine]]).astype(np.float32),
+    )  # fmt: skip
+    return _shade(group, lit, light, view, half) if found is None else found
+
+
+def _shade(group: Strands, lit: Lit, light: Light, view: Float32, half: Float32) -> Float32:
+    """`shade_strands` without a compiler; the same arithmetic as hair.c."""
     p = lit.points
     tangent = np.empty_like(p)
     tangent[:, :-1] = p[:, 1:] - p[:, :-1]
     tangent[:, -1] = tangent[:, -2]
     tangent *= 1 / np.sqrt((tangent**2).sum(-1, keepdims=True) + 1e-9)
-    view = unit(eye - p.mean((0, 1))).astype(np.float32)
-    half = unit(light.key + view).astype(np.float32)
     normal = lit.soft
     tl, th = tangent @ light.key, tangent @ half
     nl = normal @ light.key
@@ -115,7 +126,7 @@ def shade_strands(group: Strands, lit: Lit, light: Light, eye: Float32) -> Float
     facing = np.clip(0.25 + nl, 0, 1)[:, None] * key * group.shine
     glint = np.sqrt(colour)
     out = out + (0.105 * first * facing)[..., None] * light.key_colour
-    out = out + (0.42 * second * facing)[..., None] * colour * glint * 2.0 * light.key_colour
+    out = out + (0.84 * second * facing)[..., None] * colour * glint * light.key_colour
     sheen = 0.030 * group.shine * np.sqrt(np.clip(1 - (tangent @ view) ** 2, 0, 1))
     out = out + sheen[..., None] * (around + 0.8 * rim)
     return out.astype(np.float32)

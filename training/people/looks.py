@@ -181,7 +181,8 @@ def _style(rng: np.random.Generator, male: bool, old: float, african: float) -> 
     odds = dict.fromkeys(STYLES, 0.0)
     if male:
         odds |= {"bald": 0.05 + 0.12 * old,
-                 "fringe": 0.22 * max(old - 0.3, 0), "buzz": 0.13, "crop": 0.20, "short": 0.22, "side": 0.16, "quiff": 0.12, "curly": 0.08, "long": 0.03, "wavy": 0.03, "bun": 0.02}  # fmt: skip
+                 "fringe": 0.22 * max(old - 0.3, 0), "buzz": 0.13, "crop": 0.20, "short": 0.22,
+                 "side": 0.16, "quiff": 0.12, "curly": 0.08, "long": 0.03, "wavy": 0.03, "bun": 0.02}  # fmt: skip
     else:
         odds |= {"long": 0.22, "wavy": 0.22, "bob": 0.16, "bun": 0.13, "ponytail": 0.10, "short": 0.04 + 0.12 * old,
                  "side": 0.04 + 0.05 * old, "curly": 0.05, "curly_long": 0.08, "crop": 0.03 + 0.04 * old}  # fmt: skip

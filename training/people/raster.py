@@ -24,7 +24,7 @@ from training.people.noise import volume
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("raster.c", "shade.c"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("raster.c", "shade.c", "hair.c"))
 _FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-std=c99")
 _log = logging.getLogger(__name__)
 
@@ -103,35 +103,65 @@ def strands(
     )
 
 
-def shade(scene: Scene, ids: Int32, bary: Float32, size: int) -> Float32:
-    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere."""
+def shade_strands(
+    points: Float32, colour: Float32, soft: Float32, key: Float32, occlusion: Float32, light: Float32
+) -> Float32 | None:
+    """Linear light (n, k, 3) of strands, see hair.c; None without the library."""
+    library = _library()
+    if library is None:
+        return None
+    n, k = points.shape[:2]
+    arrays = [np.ascontiguousarray(a, np.float32) for a in (points, colour, soft, key, occlusion)]
+    out = np.empty((n, k, 3), np.float32)
+    library.shade_strands(*(_at(a) for a in arrays), n, k, _at(light), _at(out))
+    return out
+
+
+def shade(scene: Scene, ids: Int32, bary: Float32, veil: Float32, size: int) -> Float32:
+    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere, and where `veil` hides it."""
     library = _library()
     if library is None:
         from training.people import shade_numpy
 
-        return shade_numpy.shade(scene, ids, bary, size)
+        return shade_numpy.shade(scene, ids, bary, veil, size)
     colour = np.zeros((size * size, 3), np.float32)
     library.shade(
         _at(scene.faces), _at(scene.static), _at(scene.moving), _at(scene.materials), size, _at(ids), _at(bary),
-        _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame), _at(colour),
+        _at(veil), _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame), _at(colour),
     )  # fmt: skip
     return colour
 
 
-def develop(colour: Float32, cover: Float32, background: Float32, size: int, gain: Float32) -> tuple[Float32, Float32]:
-    """Display values (s * s, 3) in 0..1 and coverage (s * s,), s = size / 2, from linear light of samples.
+@dataclass(frozen=True)
+class Layers:
+    """What a picture is put together from, for samples of `size` * `size`.
 
-    `background` (s, s, 3) display values, `gain` (3,): exposure and white balance.
+    `colour` (n, 3) and `ids` (n,): the mesh. `hair` (n, 3) premultiplied light and `veil` (n,) coverage by hair.
+    `background` (side, side, 3) display values; `shown` (3,): cosine and sine of its turn, and the share that is seen.
     """
+
+    colour: Float32
+    ids: Int32
+    hair: Float32
+    veil: Float32
+    background: Float32
+    shown: Float32
+
+
+def develop(layers: Layers, size: int, gain: Float32) -> tuple[Float32, Float32]:
+    """Display values (s * s, 3) in 0..1 and coverage (s * s,), s = size / 2. `gain` (3,): exposure, white balance."""
     library = _library()
     if library is None:
         from training.people import raster_numpy
 
-        return raster_numpy.develop(colour, cover, background, size, gain)
-    half = size // 2
-    out, share = np.empty((half * half, 3), np.float32), np.empty(half * half, np.float32)
-    library.develop(_at(colour), _at(cover), _at(background), size, _at(gain), _at(out), _at(share))
-    return out, share
+        return raster_numpy.develop(layers, size, gain)
+    half, background = size // 2, np.ascontiguousarray(layers.background, np.float32)
+    out, cover = np.empty((half * half, 3), np.float32), np.empty(half * half, np.float32)
+    library.develop(
+        _at(layers.colour), _at(layers.ids), _at(layers.hair), _at(layers.veil), _at(background), len(background),
+        _at(layers.shown), size, _at(gain), _at(out), _at(cover),
+    )  # fmt: skip
+    return out, cover
 
 
 def _at(array: NDArray[np.generic]) -> ctypes.c_void_p:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from training.people.raster import Layers
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
@@ -147,17 +152,31 @@ def _blend(sample: NDArray[np.int64], amount: Float32, light: Float32, colour: F
         cover[at] += a * (1 - cover[at])
 
 
-def develop(colour: Float32, cover: Float32, background: Float32, size: int, gain: Float32) -> tuple[Float32, Float32]:
-    """Film curve, mean of four samples in linear display light, sRGB, background behind."""
-    half = size // 2
-    own = np.where(cover > 0.004, cover, 0)[:, None]
-    x = np.maximum(colour * gain / np.maximum(own, 1e-6), 0)
-    x = np.minimum(x, 1e6)
+def develop(layers: Layers, size: int, gain: Float32) -> tuple[Float32, Float32]:
+    """Hair over mesh, film curve, mean of four samples in linear display light, sRGB, background behind."""
+    half, hit, veil = size // 2, layers.ids >= 0, layers.veil
+    own = np.where(hit, 1, veil)
+    own = np.where(own > 0.004, own, 0)[:, None].astype(np.float32)
+    light = layers.hair + (hit * (1 - veil))[:, None] * layers.colour
+    x = np.minimum(np.maximum(light * gain / np.maximum(own, 1e-6), 0), 1e6)
     x = x * (2.51 * x + 0.10) / (x * (2.30 * x + 0.72) + 0.20)
     shown = (own * np.minimum(x, 1)).reshape(half, 2, half, 2, 3).sum((1, 3)).reshape(-1, 3)
     total = own.reshape(half, 2, half, 2).sum((1, 3)).reshape(-1, 1)
     x = np.where(total > 0, shown / np.maximum(total, 1e-6), 0)
     x = np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-6) ** (1 / 2.4) - 0.055)
-    share = 0.25 * total
-    out = share * x + (1 - share) * background.reshape(-1, 3)
-    return out.astype(np.float32), share[:, 0].astype(np.float32)
+    cover = 0.25 * total
+    out = cover * x + (1 - cover) * _background(layers, half)
+    return out.astype(np.float32), cover[:, 0].astype(np.float32)
+
+
+def _background(layers: Layers, size: int) -> Float32:
+    v, u = np.mgrid[0:size, 0:size].astype(np.float32).reshape(2, -1)
+    u, v = (u + 0.5) / size - 0.5, (v + 0.5) / size - 0.5
+    c, s, share = layers.shown
+    side = len(layers.background)
+    x = np.clip((0.5 + share * (c * u - s * v)) * side - 0.5, 0, side - 1.001)
+    y = np.clip((0.5 + share * (s * u + c * v)) * side - 0.5, 0, side - 1.001)
+    xi, yi = x.astype(int), y.astype(int)
+    fx, fy, b = (x - xi)[:, None], (y - yi)[:, None], layers.background
+    top, low = (b[row, xi] * (1 - fx) + b[row, xi + 1] * fx for row in (yi, yi + 1))
+    return top * (1 - fy) + low * fy

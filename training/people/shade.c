@@ -56,7 +56,7 @@ static void ambient(const float *cube, const float *n, float *out) {
   }
 }
 
-/* Share of the key light that arrives, from a depth map: 4 x 4 taps. frame: origin 3, x axis 3, y axis 3, scale. */
+/* Share of the key light that arrives, from a depth map: 3 x 3 taps on a turned grid. frame: origin 3, x axis 3, y axis 3, scale. */
 static float shadow(const Scene *s, const float *pos, const float *n) {
   const float *f = s->frame, *key = s->p + KEY;
   float q[3];
@@ -64,15 +64,16 @@ static float shadow(const Scene *s, const float *pos, const float *n) {
   int size = s->shadow_size;
   float x = size * .5f + dot(q, f + 3) * f[9], y = size * .5f + dot(q, f + 6) * f[9], z = -dot(q, key);
   float sum = 0, step = s->p[SOFT];
-  for (int j = 0; j < 4; j++)
-    for (int i = 0; i < 4; i++) {
-      int u = (int)floorf(x + (i - 1.5f) * step), v = (int)floorf(y + (j - 1.5f) * step);
+  for (int j = 0; j < 3; j++)
+    for (int i = 0; i < 3; i++) {
+      int u = (int)floorf(x + (i - 1.f + .33f * (j - 1)) * 1.4f * step), v = (int)floorf(y + (j - 1.f - .33f * (i - 1)) * 1.4f * step);
       u = u < 0 ? 0 : (u >= size ? size - 1 : u), v = v < 0 ? 0 : (v >= size ? size - 1 : v);
       sum += clampf((s->shadow[v * size + u] - z) * 25.f + 1.5f, 0.f, 1.f);
     }
-  return sum * (1.f / 16.f);
+  return sum * (1.f / 9.f);
 }
 
+static float fifth(float x) { return x * x * x * x * x; }
 static float lobe(float ndh, float power) { return (power + 8.f) * .04f * powf(ndh, power); }
 
 static void skin(const Scene *s, const float *st, const float *mv, float *out) {
@@ -84,16 +85,19 @@ static void skin(const Scene *s, const float *st, const float *mv, float *out) {
   float fine = noise(s->vol, x * 2.9f + o, y * 2.9f, z * 2.9f), mid = noise(s->vol, x * .9f, y * .9f + o, z * .9f);
   float b0 = noise(s->vol, x * 2.3f + .31f, y * 2.3f + o, z * 2.3f) - .5f;
   float b1 = noise(s->vol, x * 2.3f + o, y * 2.3f + .63f, z * 2.3f) - .5f;
-  float lines = noise(s->vol, x * 5.5f + o, y * .8f, z * .8f) - .5f;
+  float lines = lip > 0 ? noise(s->vol, x * 5.5f + o, y * .8f, z * .8f) - .5f : 0.f;
   float amp = p[PORES] * bare;
   float nb[3] = {n[0] + amp * b0 + lip * lines * .45f, n[1] + amp * b1, n[2]};
   float front = ramp(.75f, 1.05f, z), ax = fabsf(x);
+  float brow = 0, crow = 0, bag = 0, cross = 0;
+  if (z > .3f && (p[WRINKLE] > 0 || p[BROWUP] > 0)) {
   float warp = noise(s->vol, x * .35f + o, y * .35f, z * .35f) - .5f;
-  float brow = sinf(y * 62.f + 9.f * warp + ax * 2.f) * ramp(7.53f, 7.64f, y) * ramp(7.98f, 7.86f, y) * ramp(.56f, .38f, ax);
+  if (y > 7.53f) brow = sinf(y * 62.f + 9.f * warp + ax * 2.f) * ramp(7.53f, 7.64f, y) * ramp(7.98f, 7.86f, y) * ramp(.56f, .38f, ax);
   float crow_u = ax - .52f, crow_v = y - 7.27f;
-  float crow = sinf(atan2f(crow_v, crow_u + .16f) * 17.f + 5.f * warp) * ramp(.50f, .56f, ax) * ramp(.74f, .64f, ax) * ramp(.17f, .08f, fabsf(crow_v));
-  float bag = sinf((y - 7.13f) * 70.f - ax * 6.f + 6.f * warp) * ramp(.16f, .22f, ax) * ramp(.50f, .42f, ax) * ramp(.10f, .04f, fabsf(y - 7.10f));
-  float cross = sinf((ax * 30.f - (y - 6.9f) * 22.f) + 8.f * warp) * ramp(.42f, .55f, ax) * ramp(6.3f, 6.5f, y) * ramp(7.0f, 6.8f, y);
+  if (ax > .5f && fabsf(crow_v) < .17f) crow = sinf(atan2f(crow_v, crow_u + .16f) * 17.f + 5.f * warp) * ramp(.50f, .56f, ax) * ramp(.74f, .64f, ax) * ramp(.17f, .08f, fabsf(crow_v));
+  if (y < 7.2f && y > 7.f) bag = sinf((y - 7.13f) * 70.f - ax * 6.f + 6.f * warp) * ramp(.16f, .22f, ax) * ramp(.50f, .42f, ax) * ramp(.10f, .04f, fabsf(y - 7.10f));
+  if (ax > .42f && y < 7.f) cross = sinf((ax * 30.f - (y - 6.9f) * 22.f) + 8.f * warp) * ramp(.42f, .55f, ax) * ramp(6.3f, 6.5f, y) * ramp(7.0f, 6.8f, y);
+  }
   nb[1] += front * (brow * (.32f * p[WRINKLE] + .28f * p[BROWUP]) + bag * .20f * p[WRINKLE]);
   nb[1] += crow * .20f * p[WRINKLE] * ramp(.5f, .7f, z), nb[0] += cross * .10f * p[WRINKLE] * bare * (x < 0 ? -1.f : 1.f);
   unit(nb);
@@ -102,9 +106,11 @@ static void skin(const Scene *s, const float *st, const float *mv, float *out) {
   for (int k = 0; k < 3; k++) alb[k] = st[ALBEDO + k] * m;
   float creases = front * (ramp(.2f, 1.f, -brow) * (.7f * p[WRINKLE] + .5f * p[BROWUP])) + .4f * p[WRINKLE] * ramp(.2f, 1.f, -crow);
   alb[0] *= 1 - .16f * creases, alb[1] *= 1 - .24f * creases, alb[2] *= 1 - .24f * creases;
+  if (p[FRECKLES] > 0 && z > .6f) {
   float spots = ramp(.58f, .74f, noise(s->vol, x * 2.6f + .5f, y * 2.6f + o, z * 2.6f + .2f));
   spots *= p[FRECKLES] * bare * ramp(.6f, 1.0f, z) * expf(-(y - 7.05f) * (y - 7.05f) / .16f) * ramp(.35f, .55f, mid);
   alb[0] *= 1 - .24f * spots, alb[1] *= 1 - .38f * spots, alb[2] *= 1 - .46f * spots;
+  }
   for (int k = 0; k < 8; k++) {
     const float *mole = p + MOLES + 4 * k;
     if (mole[3] <= 0) continue;
@@ -112,13 +118,15 @@ static void skin(const Scene *s, const float *st, const float *mv, float *out) {
     float w = ramp(mole[3], .55f * mole[3], sqrtf(dot(d, d)));
     alb[0] *= 1 - .58f * w, alb[1] *= 1 - .68f * w, alb[2] *= 1 - .72f * w;
   }
-  float inside = st[INSIDE], ao = st[AO] * (1 - .75f * inside), sh = shadow(s, mv + POS, n) * mv[PASS] * (1 - .8f * inside);
+  float inside = st[INSIDE], ao = st[AO] * (1 - .75f * inside), sh = 0;
+  float hard = dot(nb, p + KEY), easy = dot(soft, p + KEY);
+  if (hard > -.45f || easy > -.45f) sh = shadow(s, mv + POS, n) * mv[PASS] * (1 - .8f * inside);
   float amb[3], fill[3], ambn[3] = {.5f * (nb[0] + soft[0]), .5f * (nb[1] + soft[1]), .5f * (nb[2] + soft[2])};
   unit(ambn);
   ambient(p + CUBE, ambn, amb);
   float light = 1 - p[MELANIN], wrap[3] = {.26f + .14f * light, .10f + .08f * light, .06f + .05f * light};
   float blend[3] = {.75f, .40f, .25f}, shexp[3] = {.72f - .12f * light, 1.f, 1.08f}, aoexp[3] = {.82f - .1f * light, 1.f, 1.04f};
-  float hard = dot(nb, p + KEY), easy = dot(soft, p + KEY), fillhard = dot(nb, p + FILL), rim = dot(nb, p + RIM);
+  float fillhard = dot(nb, p + FILL), rim = dot(nb, p + RIM);
   for (int k = 0; k < 3; k++) {
     float d = hard + blend[k] * (easy - hard), w = wrap[k];
     d = clampf((d + w) / (1 + w), 0, 1);
@@ -129,10 +137,11 @@ static void skin(const Scene *s, const float *st, const float *mv, float *out) {
   float h[3] = {p[KEY] + view[0], p[KEY + 1] + view[1], p[KEY + 2] + view[2]};
   unit(h);
   float ndh = clampf(dot(nb, h), 0, 1), ndv = clampf(dot(nb, view), 0, 1), vdh = clampf(dot(view, h), 0, 1);
-  float fres = .028f + .972f * powf(1 - vdh, 5), edge = powf(1 - ndv, 5);
+  float fres = .028f + .972f * fifth(1 - vdh), edge = fifth(1 - ndv);
   float gloss = st[GLOSS] * p[OIL] * (1.f + .8f * (fine - .5f)) + lip * p[LIPGLOSS];
-  float spec = fres * (.75f * lobe(ndh, 11.f) + .55f * gloss * lobe(ndh, 42.f) + lip * p[LIPGLOSS] * lobe(ndh, 110.f));
-  spec *= clampf(hard * 1.4f + .1f, 0, 1) * sh * p[SPEC];
+  float lit = clampf(hard * 1.4f + .1f, 0, 1) * sh * p[SPEC];
+  float spec = lit <= 0 ? 0 : fres * (.75f * lobe(ndh, 11.f) + .55f * gloss * lobe(ndh, 42.f) + lip * p[LIPGLOSS] * lobe(ndh, 110.f));
+  spec *= lit;
   float refl[3], env[3], vn = 2 * dot(nb, view);
   for (int k = 0; k < 3; k++) refl[k] = vn * nb[k] - view[k];
   ambient(p + CUBE, refl, env);
@@ -261,21 +270,25 @@ static int uniform(float st[4][N_STATIC], float mv[4][N_MOVING]) {
   return 1;
 }
 
-/* colour (big^2, 3): linear light of every sample that shows the mesh; `big` is even. */
+/* colour (big^2, 3): linear light of every sample that shows the mesh; `big` is even. veil (big^2): coverage by hair;
+   what it hides (HIDDEN and more) is not shaded. */
+#define HIDDEN .985f
 void shade(const int *f, const float *attr, const float *moving, const int *material, int big, const int *ids,
-           const float *bary, const float *params, const unsigned char *vol, const float *shadow_map, int shadow_size,
+           const float *bary, const float *veil, const float *params, const unsigned char *vol, const float *shadow_map, int shadow_size,
            const float *frame, float *colour) {
   Scene scene = {params, vol, shadow_map, frame, shadow_size};
   int reach = big / 40 < 2 ? 2 : big / 40;
   for (int p = 0; p < big * big / 4; p++) {
-    int x0 = 2 * (p % (big / 2)), y0 = 2 * (p / (big / 2)), at[4], skins = 0;
+    int x0 = 2 * (p % (big / 2)), y0 = 2 * (p / (big / 2)), at[4], skins = 0, seen = 0;
     float st[4][N_STATIC], mv[4][N_MOVING];
     for (int s = 0; s < 4; s++) {
       int i = at[s] = (y0 + s / 2) * big + x0 + s % 2;
       if (ids[i] < 0) continue;
+      seen += veil[i] < HIDDEN;
       gather(f, attr, moving, ids[i], bary + 2 * i, st[s], mv[s]);
       skins += material[ids[i]] == 0;
     }
+    if (!seen) continue;
     if (skins == 4 && uniform(st, mv)) {
       for (int k = 0; k < N_STATIC; k++) st[0][k] = .25f * (st[0][k] + st[1][k] + st[2][k] + st[3][k]);
       for (int k = 0; k < N_MOVING; k++) mv[0][k] = .25f * (mv[0][k] + mv[1][k] + mv[2][k] + mv[3][k]);
@@ -307,30 +320,39 @@ void shade(const int *f, const float *attr, const float *moving, const int *mate
   }
 }
 
-/* Film curve, mean of four samples in linear display light, sRGB, background behind what is not covered.
-   out (size^2, 3) display values 0..1, share (size^2): coverage; size = big / 2. */
-void develop(const float *colour, const float *cover, const float *background, int big, const float *gain, float *out,
-             float *share) {
+/* Lays hair (premultiplied light and coverage) over the mesh, applies the film curve, takes the mean of four samples in
+   linear display light, and puts the background behind. background (side, side, 3) display values, shown by turn (c, s)
+   and share. out (size^2, 3) display values 0..1, cover (size^2); size = big / 2. */
+void develop(const float *colour, const int *ids, const float *hair, const float *veil, const float *background, int side,
+             const float *shown, int big, const float *gain, float *out, float *cover) {
   int size = big / 2;
   for (int p = 0; p < size * size; p++) {
-    float sum[3] = {0, 0, 0}, total = 0;
+    float sum[3] = {0, 0, 0}, total = 0, back[3];
     for (int s = 0; s < 4; s++) {
       int i = (2 * (p / size) + s / 2) * big + 2 * (p % size) + s % 2;
-      float c = cover[i];
+      float h = veil[i], c = ids[i] >= 0 ? 1 : h;
       if (c <= .004f) continue;
       total += c;
       for (int k = 0; k < 3; k++) {
-        float x = colour[3 * i + k] * gain[k] / c;
+        float x = (hair[3 * i + k] + (ids[i] >= 0 ? (1 - h) * colour[3 * i + k] : 0)) * gain[k] / c;
         x = x > 0 ? x : 0;
         x = x * (2.51f * x + .10f) / (x * (2.30f * x + .72f) + .20f);
         sum[k] += c * (x > 1 ? 1 : x);
       }
     }
-    share[p] = .25f * total;
+    cover[p] = .25f * total;
+    float u = (p % size + .5f) / size - .5f, v = (p / size + .5f) / size - .5f;
+    float bx = clampf((.5f + shown[2] * (shown[0] * u - shown[1] * v)) * side - .5f, 0, side - 1.001f);
+    float by = clampf((.5f + shown[2] * (shown[1] * u + shown[0] * v)) * side - .5f, 0, side - 1.001f);
+    int xi = (int)bx, yi = (int)by;
+    const float *b = background + 3 * (yi * side + xi);
+    bx -= xi, by -= yi;
+    for (int k = 0; k < 3; k++)
+      back[k] = (b[k] * (1 - bx) + b[k + 3] * bx) * (1 - by) + (b[k + 3 * side] * (1 - bx) + b[k + 3 + 3 * side] * bx) * by;
     for (int k = 0; k < 3; k++) {
       float x = total > 0 ? sum[k] / total : 0;
       x = x <= .0031308f ? 12.92f * x : 1.055f * powf(x, 1.f / 2.4f) - .055f;
-      out[3 * p + k] = share[p] * x + (1 - share[p]) * background[3 * p + k];
+      out[3 * p + k] = cover[p] * x + (1 - cover[p]) * back[k];
     }
   }
 }

@@ -19,6 +19,7 @@ Int32 = NDArray[np.int32]
 KEY, KEYC, RIM, RIMC, FILL, FILLC = (slice(k, k + 3) for k in (0, 3, 6, 9, 136, 139))
 CAM, IRIS, IRIS2, CLOTHC, FRAMEC, CLOTH2 = (slice(k, k + 3) for k in (30, 70, 73, 77, 80, 143))
 SOFT, SEED, PORES, FRECKLES, WRINKLE, BROWUP, OIL, SPEC, MELANIN = 33, 34, 37, 38, 39, 40, 41, 42, 43
+HIDDEN = np.float32(0.985)
 PUPIL, LIPGLOSS, REDEYE, IRISR, CLOTHP = 76, 133, 134, 135, 142
 TEETH, TONGUE = np.array([0.66, 0.58, 0.47], np.float32), np.array([0.42, 0.15, 0.14], np.float32)
 
@@ -35,10 +36,12 @@ class Samples:
         return Samples(self.static[chosen], self.moving[chosen])
 
 
-def shade(scene: Scene, ids: Int32, bary: Float32, size: int) -> Float32:
-    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere."""
+def shade(scene: Scene, ids: Int32, bary: Float32, veil: Float32, size: int) -> Float32:
+    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere, and where `veil` hides it."""
     colour = np.zeros((size * size, 3), np.float32)
-    hit = np.flatnonzero(ids >= 0)
+    seen = (veil.reshape(size // 2, 2, size // 2, 2) < HIDDEN) & (ids >= 0).reshape(size // 2, 2, size // 2, 2)
+    seen = np.broadcast_to(seen.any((1, 3), keepdims=True), seen.shape).reshape(-1)
+    hit = np.flatnonzero((ids >= 0) & seen)
     corners = scene.faces[ids[hit]]
     weights = np.concatenate([bary[hit], 1 - bary[hit].sum(1, keepdims=True)], 1)[:, :, None]
     samples = Samples((scene.static[corners] * weights).sum(1), (scene.moving[corners] * weights).sum(1))
@@ -77,8 +80,7 @@ def _surface(scene: Scene, samples: Samples) -> Float32:
 def _others(
     scene: Scene, samples: Samples, material: Int32, ids: Int32, hit: NDArray[np.int64], size: int, colour: Float32
 ) -> None:
-    shown = np.full(size * size, -1)
-    shown[hit] = material
+    shown = np.where(ids >= 0, scene.materials[ids], -1)
     picture, reach = shown.reshape(size, size), max(size // 40, 2)
     for m in (1, 2, 3, 4, 6):
         own = np.flatnonzero(material == m)
@@ -133,12 +135,13 @@ def _shadow(scene: Scene, position: Float32, n: Float32) -> Float32:
     q = position + n * np.float32(0.02) - f[:3]
     x, y, z = size * 0.5 + (q @ f[3:6]) * f[9], size * 0.5 + (q @ f[6:9]) * f[9], -(q @ scene.params[KEY])
     total = np.zeros(len(q), np.float32)
-    for j in range(4):
-        for i in range(4):
-            u = np.clip(np.floor(x + (i - 1.5) * scene.params[SOFT]).astype(int), 0, size - 1)
-            v = np.clip(np.floor(y + (j - 1.5) * scene.params[SOFT]).astype(int), 0, size - 1)
+    step = np.float32(1.4) * scene.params[SOFT]
+    for j in range(3):
+        for i in range(3):
+            u = np.clip(np.floor(x + np.float32(i - 1 + 0.33 * (j - 1)) * step).astype(int), 0, size - 1)
+            v = np.clip(np.floor(y + np.float32(j - 1 - 0.33 * (i - 1)) * step).astype(int), 0, size - 1)
             total += np.clip((scene.shadow[v, u] - z) * 25 + 1.5, 0, 1)
-    return total / 16
+    return total / 9
 
 
 def _lobe(ndh: Float32, power: float) -> Float32:

@@ -34,7 +34,8 @@ class State:
     takes out; 1 is the product's alignment, 0 keeps the camera upright. `gaze` (2,): yaw and pitch of the eyes.
     `background` (S, S, 3) float32 display RGB. `cloth`, `cloth2` (3,) linear RGB; `cloth_kind` 0 plain, 1 ribbed, 2
     striped; `neckline` 0 crew, 1 deep, 2 turtleneck. `view`: side of the picture in sides of the aligned square.
-    `shift` (2,): offset of the picture's centre, right and down, in sides. `distance` of the camera in decimetres. `grain`: standard
+    `shift` (2,): offset of the picture's centre, right and down, in sides. `distance` of the camera in decimetres.
+    `grain`: standard
     deviation of the noise in grey levels. `jpeg`: quality, 0 for none. `soften`: blur in pixels of 256. `warmth`:
     white balance. `exposure` in stops. `glasses`: whether those are worn that the person has. `seed` of the noises.
     """
