@@ -56,7 +56,7 @@ class DatasetConfig:
     """What a dataset holds. Seeds are `first`, `first` + 2, ...: even ones for training, odd ones for evaluation.
 
     `studio`: even light and plain walls. `pairs`: rows come two and two, frames of one moment. `loose`: framed from
-    the aligned square to three times as wide, off the centre, for detectors and landmarks. `quality`: of the stored
+    the aligned square to twice as wide, off the centre, for detectors and landmarks. `quality`: of the stored
     JPEGs, 0 for raw pictures.
     """
 
@@ -237,7 +237,7 @@ def next_state(config: DatasetConfig, world: PeopleWorld, rng: np.random.Generat
         return same_moment(before, rng, PAIR_TURN)
     state = world.sample_state(rng, neutral=k == 0 and not config.pairs, studio=config.studio)
     if config.loose:
-        state.view = float(np.exp(rng.uniform(np.log(0.9), np.log(3.0))))
+        state.view = float(np.exp(rng.uniform(np.log(0.9), np.log(2.1))))
         state.shift = (rng.uniform(-0.5, 0.5, 2) * max(0.0, 1 - 0.8 / state.view)).astype(np.float32)
         state.upright = 0.0
     return state

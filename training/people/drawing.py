@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from training.people import raster
 from training.people.camera import View, exposure, finish, gain
 from training.people.columns import EXPRESSION_COLUMNS
 from training.people.hairlight import Lit, shade_strands
-from training.people.noise import ramp
+from training.people.outfit import dress, outside_hat
 from training.people.person import Person, _axes
 from training.people.posing import Posed
 from training.people.state import State
@@ -29,84 +31,48 @@ class Drawing:
     def __init__(self, person: Person, state: State, posed: Posed, view: View, size: int) -> None:
         self.person, self.state, self.posed, self.view, self.size = person, state, posed, view, size
         self.big = OVERSAMPLING * size
-        self.cloth = self._cloth_field()
+        self.outfit = dress(person, state)
         self.vertices, self.normals = self._surface()
         self.key_grid = person.grid.passing(posed.turn.T @ state.light.key) if not person.grid.empty else None
 
     def picture(self) -> tuple[U8, U8]:
         """RGB (S, S, 3) and coverage (S, S), uint8."""
-        big, person = self.big, self.person
+        big, outfit = self.big, self.outfit
         screen = self.view.project(self.vertices)
         screen[:, :2] *= OVERSAMPLING
-        faces, materials = self._faces()
+        faces = outfit.faces
         ids, bary, depth = raster.zbuffer(np.ascontiguousarray(screen), faces, big)
         hair, veil = np.zeros((big * big, 3), np.float32), np.zeros(big * big, np.float32)
         self._strands(depth, hair, veil)
         shadow, frame = self._shadow(faces)
-        static = person.static if self._glasses_on else person.static[: len(person.rest)]
-        static = static.copy()
-        static[: len(person.rest), 10] = self.cloth
-        scene = raster.Scene(faces, materials, static, self._moving(), self._params(), shadow, frame)
+        scene = raster.Scene(faces, outfit.materials, outfit.static, self._moving(), self._params(), shadow, frame)
         colour = raster.shade(scene, ids, bary, veil, big)
         turn = self.view.turned
         shown = np.array([np.cos(turn), np.sin(turn), BACKGROUND_SHARE], np.float32)
         layers = raster.Layers(colour, ids, hair, veil, self.state.background, shown)
-        light = gain(self._exposure(colour, ids, veil, static, faces, materials), self.state.warmth)
+        light = gain(self._exposure(colour, ids, veil), self.state.warmth)
         values, cover = raster.develop(layers, big, light)
         shape = (self.size, self.size)
         return finish(values.reshape(*shape, 3), self.state), (cover.reshape(shape) * 255 + 0.5).astype(np.uint8)
 
-    def _exposure(
-        self,
-        colour: Float32,
-        ids: NDArray[np.int32],
-        veil: Float32,
-        static: Float32,
-        faces: NDArray[np.int32],
-        materials: NDArray[np.int32],
-    ) -> float:
+    def _exposure(self, colour: Float32, ids: NDArray[np.int32], veil: Float32) -> float:
         """Measured on every fifth sample of bare skin."""
         some = np.arange(0, len(ids), 5)
         some = some[(ids[some] >= 0) & (veil[some] < 0.5)]
         own = ids[some]
-        some = some[(materials[own] == 0) & (static[faces[own, 0], 10] <= 0)]
+        bare = self.outfit.static[self.outfit.faces[own, 0], 10] <= 0
+        some = some[(self.outfit.materials[own] == 0) & bare]
         return exposure(colour[some], self.state)
 
-    @property
-    def _glasses_on(self) -> bool:
-        return self.person.glasses is not None and self.state.glasses
-
-    def _faces(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        person = self.person
-        if self._glasses_on or person.glasses is None:
-            return person.faces, person.materials
-        plain = person.shared.drawn
-        return plain, person.shared.materials
-
-    def _cloth_field(self) -> Float32:
-        """(W,) decimetres below the neckline on the reference head."""
-        rest = self.person.head.rest
-        azimuth = np.degrees(np.arctan2(np.abs(rest[:, 0]), rest[:, 2] - 0.1))
-        heights = {0: (5.42, 5.55, 5.80, 5.88), 1: (4.75, 5.30, 5.78, 5.85), 2: (6.0, 6.05, 6.2, 6.3)}[
-            self.state.neckline
-        ]
-        line = np.interp(azimuth, (0, 45, 100, 180), heights)
-        field = line - rest[:, 1]
-        return np.where(self.person.shared.body, field, -1).astype(np.float32)
-
     def _surface(self) -> tuple[Float32, Float32]:
-        person, posed = self.person, self.posed
-        vertices = posed.vertices
-        normals = raster.vertex_normals(np.ascontiguousarray(vertices), person.shared.drawn)
-        thick = (0.035 + 0.03 * ramp(0.1, 0.5, self.cloth)) * ramp(-0.02, 0.03, self.cloth)
-        dressed = self.cloth > -0.03
-        vertices = vertices.copy()
-        vertices[dressed] += normals[dressed] * thick[dressed, None].astype(np.float32)
-        if self._glasses_on and person.glasses is not None:
-            glasses = posed.with_head(person.glasses[0])
-            vertices = np.concatenate([vertices, glasses])
-            own = raster.vertex_normals(np.ascontiguousarray(glasses), person.glasses[1])
-            normals = np.concatenate([normals, own])
+        person, posed, outfit = self.person, self.posed, self.outfit
+        normals = raster.vertex_normals(np.ascontiguousarray(posed.vertices), person.shared.drawn)
+        vertices = posed.vertices + normals * outfit.raised[:, None]
+        if outfit.eyewear is not None:
+            worn = np.ascontiguousarray(posed.with_head(outfit.eyewear.vertices))
+            vertices = np.concatenate([vertices, worn])
+            own = np.concatenate([outfit.eyewear.frame, outfit.eyewear.lenses])
+            normals = np.concatenate([normals, raster.vertex_normals(worn, np.ascontiguousarray(own))])
         return np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(normals, np.float32)
 
     def _moving(self) -> Float32:
@@ -117,7 +83,7 @@ class Drawing:
         n = len(person.rest)
         moving[:n, 6:9] = person.shared.soften(self.normals[:n])
         moving[:, 9] = 1
-        if self.key_grid is not None:
+        if self.key_grid is not None and not self.state.hat:
             local = (self.vertices[:n] - self.posed.pivot) @ self.posed.turn + self.posed.pivot
             lifted = local + 0.07 * (self.posed.turn.T @ self.state.light.key)
             moving[:n, 9] = person.grid.look_up_smooth(self.key_grid, lifted)
@@ -135,8 +101,11 @@ class Drawing:
         dark = np.full((len(points), 3), 0.006, np.float32)
         soft = np.tile(np.array([0, 0, 1], np.float32), (len(points), 1))
         self._draw(points, Strands(points, dark, lashes.alpha, soft, None, 0.1), 0.02, depth, colour, cover)
-        if person.hair is not None:
-            self._draw(person.hair.posed(self.posed, person.rest), person.hair, 0.0, depth, colour, cover)
+        hair = person.hair
+        if hair is not None:
+            if self.state.hat:
+                hair = replace(hair, alpha=hair.alpha * outside_hat(hair.points))
+            self._draw(hair.posed(self.posed, person.rest), hair, 0.0, depth, colour, cover)
 
     def _draw(
         self, points: Float32, group: Strands, bias: float, depth: Float32, colour: Float32, cover: Float32
@@ -187,7 +156,7 @@ class Drawing:
         for start, (centre, turn, radius) in zip((44, 57), self.posed.eyes, strict=True):
             p[start : start + 3], p[start + 3 : start + 12], p[start + 12] = centre, turn.ravel(), radius
         p[70:73], p[73:76], p[76] = look.iris, look.iris_inner, look.pupil
-        p[77:80], p[80:83] = state.cloth, look.frame
+        p[77:80], p[80:83] = state.cloth, 0.012 if state.sunglasses else look.frame
         p[83:92], p[92:101] = light.catch.ravel(), light.catch_sizes.ravel()
         p[101:133] = self.person.moles.ravel()
         p[133], p[134], p[135] = look.lip_gloss, look.red_eyes, look.iris_radius

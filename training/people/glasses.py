@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,21 +36,31 @@ def tube(path: NDArray[np.floating], radius: float, closed: bool) -> tuple[Float
     return rings.reshape(-1, 3).astype(np.float32), faces.astype(np.int32)
 
 
-def make_glasses(kind: str, eyes: Float32, bridge: Float32, ears: Float32, thick: float) -> tuple[Float32, Int32]:
-    """Vertices and triangles. `eyes` (2, 3) ball centres left and right, `bridge` (3,), `ears` (2, 3) their tops."""
+@dataclass(frozen=True, eq=False)
+class Eyewear:
+    """`vertices` (n, 3) on the person at rest, triangles of `frame` and of both `lenses`."""
+
+    vertices: Float32
+    frame: Int32
+    lenses: Int32
+
+
+def make_glasses(kind: str, eyes: Float32, bridge: Float32, ears: Float32, thick: float) -> Eyewear:
+    """Glasses of a shape ("round" or "square"). `eyes` (2, 3) ball centres left and right, `bridge` (3,), `ears` (2, 3) their tops."""
     power = 2.0 if kind == "round" else 4.0
     half = np.array([0.215, 0.185]) if kind == "round" else np.array([0.245, 0.165])
     pieces: list[tuple[Float32, Int32]] = []
     angle = np.linspace(0, 2 * np.pi, 44, endpoint=False)
     front = max(float(bridge[2]) + 0.03, float(eyes[:, 2].max()) + 0.30)
-    ends = []
+    ends, rims = [], []
     for eye in eyes:
         side = np.sign(eye[0])
         c, s = np.cos(angle), np.sin(angle)
         x = eye[0] + side * 0.012 + half[0] * np.sign(c) * np.abs(c) ** (2 / power)
         y = eye[1] - 0.035 + half[1] * np.sign(s) * np.abs(s) ** (2 / power)
         z = front - 0.35 * np.maximum(np.abs(x) - 0.12, 0) ** 1.6 + 0.06 * (y - eye[1])
-        pieces.append(tube(np.stack([x, y, z], 1), thick, True))
+        rims.append(np.stack([x, y, z], 1))
+        pieces.append(tube(rims[-1], thick, True))
         outer = int(np.argmax(side * x + 0.4 * y))
         ends.append(np.array([x[outer], y[outer], z[outer]]))
     inner = abs(eyes[:, 0]).mean() + 0.012 - half[0]
@@ -63,4 +75,13 @@ def make_glasses(kind: str, eyes: Float32, bridge: Float32, ears: Float32, thick
     for vertices, triangles in pieces:
         faces.append(triangles + start)
         start += len(vertices)
-    return np.concatenate([v for v, _ in pieces]), np.concatenate(faces).astype(np.int32)
+    lenses, n = [], len(angle)
+    for rim in rims:
+        pieces.append(
+            (np.concatenate([rim, rim.mean(0)[None] + [0, 0, 0.03]]).astype(np.float32), np.zeros((0, 3), np.int32))
+        )
+        k = np.arange(n)
+        lenses.append(np.stack([k, (k + 1) % n, np.full(n, n)], 1) + start)
+        start += n + 1
+    vertices = np.concatenate([v for v, _ in pieces])
+    return Eyewear(vertices, np.concatenate(faces).astype(np.int32), np.concatenate(lenses).astype(np.int32))

@@ -169,7 +169,7 @@ def _short(rng: np.random.Generator, look: Look, roots: Roots, at: Float32, edge
     length = (0.14 + (0.32 + 0.25 * look.length) * top) * rng.uniform(0.7, 1.15, len(roots)) * near
     sweep = np.sign(look.parting)
     comb = np.stack([sweep * (0.25 + 0.15 * front) * top, -0.75 * (1 - top), 0.45 * front * top - 0.35 * (1 - top)], 1)
-    direction = 0.45 * look.volume * roots.normals + comb + _spread(rng, len(roots), 0.18)
+    direction = 0.34 * look.volume * roots.normals + comb + _spread(rng, len(roots), 0.13)
     p = grow(roots, Groom(direction, length, 7, 0.30, margin=0.05 * look.volume, face=False), skull)
     p = clump(rng, p, 0.75, 22)
     return curl(rng, p, 0.02 * look.wave, 1.2, 20)

@@ -16,12 +16,12 @@ STYLES = ("bald", "fringe", "buzz", "crop", "short", "side", "quiff", "curly", "
 BEARDS = ("none", "stubble", "goatee", "moustache", "short", "full")
 GLASSES = ("none", "round", "square")
 SKIN_TONES = np.array(
-    [[0.80, 0.575, 0.475], [0.69, 0.455, 0.335], [0.53, 0.315, 0.205], [0.34, 0.175, 0.098], [0.19, 0.090, 0.050],
+    [[0.80, 0.575, 0.475], [0.69, 0.455, 0.335], [0.52, 0.325, 0.225], [0.325, 0.180, 0.110], [0.185, 0.094, 0.057],
      [0.105, 0.050, 0.031]]
 )  # fmt: skip
 """Linear RGB albedo from the lightest to the darkest skin, at equal steps of `melanin`."""
 HAIR_COLOURS = {
-    "black": (0.012, 0.0095, 0.0085), "dark": (0.030, 0.018, 0.011), "brown": (0.075, 0.040, 0.020),
+    "black": (0.016, 0.0130, 0.0118), "dark": (0.030, 0.018, 0.011), "brown": (0.075, 0.040, 0.020),
     "chestnut": (0.125, 0.058, 0.026), "light": (0.20, 0.125, 0.062), "blond": (0.38, 0.265, 0.135),
     "red": (0.225, 0.072, 0.020), "grey": (0.33, 0.33, 0.33), "white": (0.62, 0.61, 0.59),
 }  # fmt: skip
@@ -110,7 +110,7 @@ def sample_look(rng: np.random.Generator, genes: Genes) -> Look:
     melanin = float(np.clip(genes.race @ np.array([0.95, 0.30, 0.11]) + rng.normal(0, 0.09), 0.0, 1.0))
     light = float(np.clip(genes.race[2] * 1.3 - 0.25, 0, 1) * (melanin < 0.45))
     name = _hair_colour(rng, light)
-    grey = float(np.clip(rng.normal(1.9 * old - 0.58, 0.25), 0, 1))
+    grey = float(np.clip(rng.normal(1.8 * old - 0.62, 0.24), 0, 1))
     style = _style(rng, male, old, float(genes.race[0]))
     beard = str(rng.choice(BEARDS, p=(0.40, 0.26, 0.07, 0.05, 0.14, 0.08))) if genes.male > 0.6 else "none"
     eyes = _eye_colour(rng, light)

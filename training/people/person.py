@@ -10,10 +10,10 @@ from scipy import sparse
 
 from training.people import raster
 from training.people.assets import PARTS
-from training.people.columns import MATERIAL_FRAME, N_CODES, RESERVED_SEED
+from training.people.columns import N_CODES, RESERVED_SEED
 from training.people.facial_hair import Surface, beard_field, grow_beard, grow_brows, make_lashes
 from training.people.genes import Genes, sample_genes
-from training.people.glasses import make_glasses
+from training.people.glasses import Eyewear, make_glasses
 from training.people.groom import Skull
 from training.people.hair import density, grow_hair, scalp_field
 from training.people.hairlight import HairGrid
@@ -82,7 +82,7 @@ def _opening(fine: Float32, marks: NDArray[np.int64]) -> Float32:
 
 
 class Person:
-    """One person. `rest` (W, 3): fine vertices; `static` (W', 11) attributes (see raster.Scene), the glasses' last.
+    """One person. `rest` (W, 3): fine vertices; `static` (W, 11) attributes, see raster.Scene.
 
     `codes` (300,): identity coefficients of the FLAME head. `groups`: strands of the head and of the beard and brows.
     """
@@ -107,7 +107,6 @@ class Person:
         self.normals = raster.vertex_normals(self.rest, own.drawn)
         self._colour()
         self._grow(rng)
-        self._wear()
         self.moles = self._place_moles()
         self.static = self._attributes()
 
@@ -152,21 +151,27 @@ class Person:
         self.grid = HairGrid([group for group in (hair, beard) if group is not None], 0.55)
         self.hair_occlusion = self.grid.occlusion()
 
-    def _wear(self) -> None:
-        self.glasses: tuple[Float32, NDArray[np.int32]] | None = None
+    @functools.cached_property
+    def glasses(self) -> Eyewear | None:
+        """The person's own glasses, or None."""
         if self.look.glasses == "none":
-            return
+            return None
+        return self._eyewear(self.look.glasses, 0.011 + 0.012 * (self.look.noise_seed % 7) / 6)
+
+    @functools.cached_property
+    def sunglasses(self) -> Eyewear:
+        """Sunglasses that anybody may wear in some moments."""
+        return self._eyewear("round" if self.look.noise_seed % 3 == 0 else "square", 0.02)
+
+    def _eyewear(self, kind: str, thick: float) -> Eyewear:
         marks = self.rest[self.shared.landmarks]
         eyes = np.stack([self.rest[b].mean(0) for b in self.balls])
         own = self.shared.ears > 0.4
         ears = []
         for side in (1, -1):
             ear = self.rest[own & (self.rest[:, 0] * side > 0)]
-            ears.append(
-                np.array([side * np.abs(ear[:, 0]).min(), np.quantile(ear[:, 1], 0.85), np.quantile(ear[:, 2], 0.5)])
-            )
-        thick = 0.011 + 0.012 * (self.look.noise_seed % 7) / 6
-        self.glasses = make_glasses(self.look.glasses, eyes, marks[27], np.stack(ears).astype(np.float32), thick)
+            ears.append((side * np.abs(ear[:, 0]).min(), np.quantile(ear[:, 1], 0.85), np.quantile(ear[:, 2], 0.5)))
+        return make_glasses(kind, eyes, marks[27], np.array(ears, np.float32), thick)
 
     def _attributes(self) -> Float32:
         own = self.shared
@@ -178,15 +183,6 @@ class Person:
         static = np.concatenate(
             [self.head.rest, self.albedo, np.stack([ao, self.lip, self.gloss, self.inside, zero], 1)], 1
         )
-        if self.glasses is not None:
-            more = np.zeros((len(self.glasses[0]), 11), np.float32)
-            more[:, 6] = 1
-            static = np.concatenate([static, more])
-        self.faces, self.materials = own.drawn, own.materials
-        if self.glasses is not None:
-            frame = self.glasses[1] + len(self.rest)
-            self.faces = np.ascontiguousarray(np.concatenate([own.drawn, frame]), np.int32)
-            self.materials = np.concatenate([own.materials, np.full(len(frame), MATERIAL_FRAME, np.int32)])
         return np.ascontiguousarray(static, np.float32)
 
     def _occlusion(self) -> Float32:

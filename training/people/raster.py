@@ -127,7 +127,8 @@ def shade(scene: Scene, ids: Int32, bary: Float32, veil: Float32, size: int) -> 
     colour = np.zeros((size * size, 3), np.float32)
     library.shade(
         _at(scene.faces), _at(scene.static), _at(scene.moving), _at(scene.materials), size, _at(ids), _at(bary),
-        _at(veil), _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame), _at(colour),
+        _at(veil), _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame),
+        _at(colour),
     )  # fmt: skip
     return colour
 

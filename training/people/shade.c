@@ -157,11 +157,12 @@ static void cloth(const Scene *s, const float *st, const float *mv, float *out) 
   float weave = noise(s->vol, pref[0] * 5.f, pref[1] * 5.f, pref[2] * 5.f) - .5f;
   float fold = noise(s->vol, pref[0] * .30f + p[SEED], pref[1] * .16f, pref[2] * .30f) - .5f;
   float f2 = noise(s->vol, pref[0] * .30f + p[SEED], pref[1] * .16f + .13f, pref[2] * .30f) - .5f;
-  float rib = p[CLOTHP] > .5f && st[CLOTH] < .12f ? .25f * sinf(atan2f(pref[0], pref[2] + .2f) * 90.f) : 0.f;
+  int hat = pref[1] > 6.9f;
+  float rib = hat || (p[CLOTHP] > .5f && st[CLOTH] < .12f) ? .25f * sinf(atan2f(pref[0], pref[2] + .2f) * 90.f) : 0.f;
   n[0] += .9f * fold + .35f * weave + rib, n[1] += .7f * f2 + .3f * weave;
   unit(n);
   float seam = 1 - .35f * ramp(.02f, .0f, fabsf(st[CLOTH] - .12f)) - .25f * ramp(.03f, .0f, st[CLOTH]);
-  float stripe = p[CLOTHP] > 1.5f ? ramp(-.1f, .1f, sinf(pref[1] * 24.f)) : 0.f;
+  float stripe = hat ? 1.f : p[CLOTHP] > 1.5f ? ramp(-.1f, .1f, sinf(pref[1] * 24.f)) : 0.f;
   float amb[3], sh = shadow(s, mv + POS, n) * mv[PASS], ao = .35f + .65f * st[AO];
   ambient(p + CUBE, n, amb);
   float d = clampf((dot(n, p + KEY) + .15f) / 1.15f, 0, 1), r = clampf(dot(n, p + RIM), 0, 1), f = clampf(dot(n, p + FILL), 0, 1);
@@ -315,6 +316,9 @@ void shade(const int *f, const float *attr, const float *moving, const int *mate
         float lid = 1 - .55f * nearness(ids, material, big, x, y, m, 0, -1, reach);
         if (m == 3) lid *= 1 - .42f * ramp(.90f, 1.f, fabsf(cosf(atan2f(st[s][0], st[s][2] - .95f) * 18.5f)));
         hard_thing(&scene, m == 3 ? teeth : tongue, .5f, lid * st[s][AO], mv[s], out);
+      } else if (m == 7) {
+        static const float lens[3] = {.010f, .009f, .009f};
+        hard_thing(&scene, lens, 2.2f, 1.f, mv[s], out);
       } else hard_thing(&scene, params + FRAMEC, 1.f, 1.f, mv[s], out);
     }
   }

@@ -21,6 +21,7 @@ CAM, IRIS, IRIS2, CLOTHC, FRAMEC, CLOTH2 = (slice(k, k + 3) for k in (30, 70, 73
 SOFT, SEED, PORES, FRECKLES, WRINKLE, BROWUP, OIL, SPEC, MELANIN = 33, 34, 37, 38, 39, 40, 41, 42, 43
 HIDDEN = np.float32(0.985)
 PUPIL, LIPGLOSS, REDEYE, IRISR, CLOTHP = 76, 133, 134, 135, 142
+LENS = np.array([0.010, 0.009, 0.009], np.float32)
 TEETH, TONGUE = np.array([0.66, 0.58, 0.47], np.float32), np.array([0.42, 0.15, 0.14], np.float32)
 
 
@@ -82,7 +83,7 @@ def _others(
 ) -> None:
     shown = np.where(ids >= 0, scene.materials[ids], -1)
     picture, reach = shown.reshape(size, size), max(size // 40, 2)
-    for m in (1, 2, 3, 4, 6):
+    for m in (1, 2, 3, 4, 6, 7):
         own = np.flatnonzero(material == m)
         if not len(own):
             continue
@@ -93,6 +94,8 @@ def _others(
             below = _nearness(picture, x, y, m, 0, 1, reach // 2)
             side = np.maximum(_nearness(picture, x, y, m, 1, 0, reach), _nearness(picture, x, y, m, -1, 0, reach))
             colour[hit[own]] = _eye(scene, part, 57 if m == 2 else 44, above**2, np.maximum(side, 0.7 * below))
+        elif m == 7:
+            colour[hit[own]] = _hard(scene, part, LENS, 2.2, np.ones(len(own), np.float32))
         elif m == 6:
             colour[hit[own]] = _hard(scene, part, scene.params[FRAMEC], 1.0, np.ones(len(own), np.float32))
         else:
@@ -230,12 +233,14 @@ def _cloth(scene: Scene, samples: Samples) -> Float32:
     field = st[:, 10]
     weave = _noise(x * 5, y * 5, z * 5) - 0.5
     fold, f2 = (_noise(x * 0.30 + p[SEED], y * 0.16 + d, z * 0.30) - 0.5 for d in (0.0, 0.13))
-    rib = np.where((p[CLOTHP] > 0.5) & (field < 0.12), 0.25 * np.sin(np.arctan2(x, z + 0.2) * 90), 0)
+    hat = y > 6.9
+    rib = np.where(hat | ((p[CLOTHP] > 0.5) & (field < 0.12)), 0.25 * np.sin(np.arctan2(x, z + 0.2) * 90), 0)
     n = _unit(mv[:, 3:6])
     n = _unit(np.stack([n[:, 0] + 0.9 * fold + 0.35 * weave + rib, n[:, 1] + 0.7 * f2 + 0.3 * weave, n[:, 2]], 1))
     n = n.astype(np.float32)
     seam = 1 - 0.35 * ramp(0.02, 0, np.abs(field - 0.12)) - 0.25 * ramp(0.03, 0, field)
     stripe = ramp(-0.1, 0.1, np.sin(y * 24)) if p[CLOTHP] > 1.5 else np.zeros(len(x))
+    stripe = np.where(hat, 1, stripe)
     sh, ao, amb = _shadow(scene, mv[:, :3], n) * mv[:, 9], 0.35 + 0.65 * st[:, 6], _ambient(p, n)
     d = np.clip((n @ p[KEY] + 0.15) / 1.15, 0, 1) * sh
     r, f = np.clip(n @ p[RIM], 0, 1), np.clip(n @ p[FILL], 0, 1) * ao

@@ -37,7 +37,7 @@ class State:
     `shift` (2,): offset of the picture's centre, right and down, in sides. `distance` of the camera in decimetres.
     `grain`: standard
     deviation of the noise in grey levels. `jpeg`: quality, 0 for none. `soften`: blur in pixels of 256. `warmth`:
-    white balance. `exposure` in stops. `glasses`: whether those are worn that the person has. `seed` of the noises.
+    white balance. `exposure` in stops. `glasses`: whether those are worn that the person has; `sunglasses` and `hat` (a knitted cap in `cloth2`) anybody can wear. `seed` of the noises.
     """
 
     expression: Float32 = field(default_factory=lambda: _zeros(50))
@@ -63,6 +63,8 @@ class State:
     warmth: float = 0.0
     exposure: float = 0.0
     glasses: bool = True
+    sunglasses: bool = False
+    hat: bool = False
     seed: int = 0
 
     def set(self, **named: float) -> State:
@@ -118,7 +120,8 @@ def sample_state(rng: np.random.Generator, *, neutral: bool = False, studio: boo
     state.view = float(np.clip(rng.normal(DEFAULT_VIEW, 0.015), 0.96, 1.05))
     state.shift = np.clip(rng.normal(0, 0.008, 2), -0.02, 0.02).astype(np.float32)
     _sample_camera(rng, state)
-    state.glasses = bool(rng.random() < 0.8)
+    state.glasses, state.sunglasses = bool(rng.random() < 0.8), bool(rng.random() < 0.02 and not neutral)
+    state.hat = bool(rng.random() < 0.03 and not neutral)
     state.seed = int(rng.integers(1 << 30))
     return state
 
@@ -171,7 +174,7 @@ def _sample_clothes(rng: np.random.Generator, state: State) -> None:
 
 def _sample_camera(rng: np.random.Generator, state: State) -> None:
     state.distance = float(np.exp(rng.uniform(np.log(7.5), np.log(26))))
-    state.grain = float(np.clip(rng.exponential(1.3) - 0.4, 0, 5))
+    state.grain = float(np.clip(rng.exponential(1.1) - 0.4, 0, 3.5))
     state.jpeg = int(rng.integers(62, 97)) if rng.random() < 0.5 else 0
     state.soften = float(np.clip(rng.normal(0.1, 0.3), 0, 0.8))
     state.warmth = float(rng.normal(0, 0.045))
