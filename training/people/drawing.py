@@ -21,6 +21,8 @@ Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 OVERSAMPLING = 2
 BACKGROUND_SHARE = 0.70
+BEHIND_LIPS = 0.05
+"""Decimetres that teeth and tongue count as further away, so that they never show through skin."""
 SHADOW_SIZE, SHADOW_SPAN = 288, 5.4
 _BROW_COLUMNS = [EXPRESSION_COLUMNS.index(n) for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]
 
@@ -40,6 +42,7 @@ class Drawing:
         big, outfit = self.big, self.outfit
         screen = self.view.project(self.vertices)
         screen[:, :2] *= OVERSAMPLING
+        screen[self.person.shared.mouth, 2] += BEHIND_LIPS
         faces = outfit.faces
         ids, bary, depth = raster.zbuffer(np.ascontiguousarray(screen), faces, big)
         hair, veil = np.zeros((big * big, 3), np.float32), np.zeros(big * big, np.float32)

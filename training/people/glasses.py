@@ -77,9 +77,8 @@ def make_glasses(kind: str, eyes: Float32, bridge: Float32, ears: Float32, thick
         start += len(vertices)
     lenses, n = [], len(angle)
     for rim in rims:
-        pieces.append(
-            (np.concatenate([rim, rim.mean(0)[None] + [0, 0, 0.03]]).astype(np.float32), np.zeros((0, 3), np.int32))
-        )
+        middle = rim.mean(0)[None] + [0, 0, 0.03]
+        pieces.append((np.concatenate([rim, middle]).astype(np.float32), np.zeros((0, 3), np.int32)))
         k = np.arange(n)
         lenses.append(np.stack([k, (k + 1) % n, np.full(n, n)], 1) + start)
         start += n + 1

@@ -110,6 +110,6 @@ def _catch_lights(
     sizes = [
         [strength, np.cos(rng.uniform(0.10, 0.20)), 1.0],
         [strength * rng.uniform(0, 0.25), np.cos(rng.uniform(0.10, 0.2)), 1.05],
-        [float(around.mean()) * rng.uniform(0.05, 0.3), np.cos(rng.uniform(0.25, 0.4)), 1.0],
+        [float(around.mean()) * rng.uniform(0.0, 0.10), np.cos(rng.uniform(0.25, 0.4)), 1.0],
     ]
     return np.stack([main, second, third]).astype(np.float32), np.array(sizes, np.float32)

@@ -76,5 +76,12 @@ def _cloth(person: Person, state: State) -> Float32:
 
 
 def outside_hat(points: Float32) -> Float32:
-    """(...,) 1 where hair at rest (..., 3) is below the rim of a hat, 0 where the hat takes its place."""
-    return ramp(0.06, 0.0, points[..., 1] - np.interp(_azimuth(points), *HAT_LINE)).astype(np.float32)
+    """(n, k) 1 where hair at rest (n, k, 3) is below the rim of a hat, 0 where the hat takes its place.
+
+    Short hair that begins under the hat stays there; long hair comes out again, closer to the head.
+    """
+    above = points[..., 1] - np.interp(_azimuth(points), *HAT_LINE)
+    below = ramp(0.0, -0.10, above)
+    ends_low = above[:, -1:] < -0.5
+    covered = above[:, :1] > 0
+    return np.where(covered, np.where(ends_low, ramp(-0.05, -0.30, above), 0), below).astype(np.float32)

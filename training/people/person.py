@@ -41,6 +41,7 @@ class Shared:
         materials = np.array([0, 1, 2, 3, 3, 4, 0, 0, 0, 0], np.int32)
         self.materials = materials[head.parts[drawn]]
         self.balls = tuple(np.unique(head.triangles[head.parts == k]) for k in (1, 2))
+        self.teeth = np.unique(head.triangles[np.isin(head.parts, (3, 4))])
         self.mouth = np.unique(head.triangles[np.isin(head.parts, (3, 4, 5))])
         self.jaw_vertices = np.flatnonzero(head.weights[:, 2] > 0)
         self.head_weight = np.clip(head.weights.sum(1), 0, 1)
@@ -95,6 +96,7 @@ class Person:
         own = shared(head)
         self.shared = own
         self.rest = head.shaped(self.genes)
+        self._set_teeth()
         self.codes = head.codes(self.rest)
         self.flame = head.decoded(self.codes)
         self.balls, self.lid_vertices, self.jaw_vertices = own.balls, own.lids, own.jaw_vertices
@@ -109,6 +111,11 @@ class Person:
         self._grow(rng)
         self.moles = self._place_moles()
         self.static = self._attributes()
+
+    def _set_teeth(self) -> None:
+        """Teeth a little narrower and further in than the assets', so that no shape of the mouth is pierced by them."""
+        own = self.shared.teeth
+        self.rest[own] = self.rest[own] * np.array([0.88, 1, 1], np.float32) - np.array([0, 0, 0.025], np.float32)
 
     @property
     def is_training(self) -> bool:
@@ -178,7 +185,8 @@ class Person:
         hair = self.grid.look_up_smooth(self.hair_occlusion, self.rest + 0.04 * self.normals)
         ao = self._occlusion() * (0.35 + 0.65 * hair)
         # The mouth is closed at rest; what is seen of teeth and tongue is seen when it opens.
-        ao[own.mouth] = 0.20 + 0.62 * ramp(0.95, 1.42, self.head.rest[own.mouth, 2])
+        ao[own.mouth] = 0.06 + 0.76 * ramp(1.05, 1.44, self.head.rest[own.mouth, 2])
+        ao = np.maximum(ao, 0.30 * np.clip(self.inside, 0, 1))
         zero = np.zeros(len(self.rest), np.float32)
         static = np.concatenate(
             [self.head.rest, self.albedo, np.stack([ao, self.lip, self.gloss, self.inside, zero], 1)], 1

@@ -37,7 +37,8 @@ class State:
     `shift` (2,): offset of the picture's centre, right and down, in sides. `distance` of the camera in decimetres.
     `grain`: standard
     deviation of the noise in grey levels. `jpeg`: quality, 0 for none. `soften`: blur in pixels of 256. `warmth`:
-    white balance. `exposure` in stops. `glasses`: whether those are worn that the person has; `sunglasses` and `hat` (a knitted cap in `cloth2`) anybody can wear. `seed` of the noises.
+    white balance. `exposure` in stops. `glasses`: whether those are worn that the person has; `sunglasses` and
+    `hat` (a knitted cap in `cloth2`) anybody can wear. `seed` of the noises.
     """
 
     expression: Float32 = field(default_factory=lambda: _zeros(50))
