@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,17 +181,22 @@ class Lashes:
         return posed.with_head(np.stack(out, 1).astype(np.float32))
 
 
+@functools.cache
+def _lash_rims(head: HeadModel, part: int, eye: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Vertices of one lash strip next to the eye and away from it, from right to left."""
+    own = np.unique(head.triangles[head.parts == part])
+    ball = head.rest[np.unique(head.triangles[head.parts == eye])].mean(0)
+    distance = np.linalg.norm(head.rest[own] - ball, axis=1)
+    inner = own[distance < np.quantile(distance, 0.30)]
+    outer = own[distance > np.quantile(distance, 0.72)]
+    return inner[np.argsort(head.rest[inner, 0])], outer[np.argsort(head.rest[outer, 0])]
+
+
 def make_lashes(rng: np.random.Generator, look: Look, head: HeadModel) -> Lashes:
     """Upper and lower lashes of both eyes."""
     parts = []
     for part, upper, eye in ((7, True, 1), (9, True, 2), (6, False, 1), (8, False, 2)):
-        own = np.unique(head.triangles[head.parts == part])
-        ball = head.rest[np.unique(head.triangles[head.parts == eye])].mean(0)
-        distance = np.linalg.norm(head.rest[own] - ball, axis=1)
-        inner = own[distance < np.quantile(distance, 0.30)]
-        outer = own[distance > np.quantile(distance, 0.72)]
-        inner = inner[np.argsort(head.rest[inner, 0])]
-        outer = outer[np.argsort(head.rest[outer, 0])]
+        inner, outer = _lash_rims(head, part, eye)
         n = int((95 if upper else 50) * (0.55 + 0.55 * look.lashes))
         at = np.sort(rng.random(n))
         low, high = at * (len(inner) - 1), np.clip(at + rng.normal(0, 0.02, n), 0, 1) * (len(outer) - 1)

@@ -46,7 +46,9 @@ class Eyewear:
 
 
 def make_glasses(kind: str, eyes: Float32, bridge: Float32, ears: Float32, thick: float) -> Eyewear:
-    """Glasses of a shape ("round" or "square"). `eyes` (2, 3) ball centres left and right, `bridge` (3,), `ears` (2, 3) their tops."""
+    """Glasses of a shape ("round" or "square"). `eyes` (2, 3) ball centres left and right, `bridge` (3,), `ears` (2, 3)
+    their tops.
+    """
     power = 2.0 if kind == "round" else 4.0
     half = np.array([0.215, 0.185]) if kind == "round" else np.array([0.245, 0.165])
     pieces: list[tuple[Float32, Int32]] = []

@@ -30,7 +30,7 @@ class Skull:
 
     @staticmethod
     def _place(d: Float32) -> tuple[Float32, Float32]:
-        radius = np.linalg.norm(d, axis=-1) + 1e-9
+        radius = np.sqrt(np.einsum("...k,...k->...", d, d)) + 1e-9
         row = np.arccos(np.clip(d[..., 1] / radius, -1, 1)) / np.pi * (ROWS - 1)
         column = (np.arctan2(d[..., 0], d[..., 2]) / (2 * np.pi) % 1.0) * COLUMNS
         return row, column
@@ -38,7 +38,7 @@ class Skull:
     def push_out(self, points: Float32, margin: Float32) -> Float32:
         """Move points (n, 3) to at least `margin` (n,) outside of the head; below the jaw they only leave the neck."""
         d = points - CENTRE
-        radius = np.linalg.norm(d, axis=1)
+        radius = np.sqrt(np.einsum("ij,ij->i", d, d))
         row, column = self._place(d)
         skin = map_coordinates(self.grid, [row, column], order=1, mode="grid-wrap")
         wanted = np.where(d[:, 1] > -1.15, skin + margin, 0)
@@ -47,7 +47,7 @@ class Skull:
         low = out[:, 1] < CENTRE[1] - 0.75
         axis = np.array([0.0, 0.10])
         flat = out[:, [0, 2]] - axis
-        reach = np.linalg.norm(flat, axis=1)
+        reach = np.hypot(flat[:, 0], flat[:, 1])
         neck = 0.60 + 0.25 * np.clip((6.0 - out[:, 1]) / 0.5, 0, 3) + margin
         scale = np.where(low, np.maximum(neck / np.maximum(reach, 1e-6), 1), 1)
         out[:, [0, 2]] = axis + flat * scale[:, None]

@@ -194,10 +194,10 @@ class Person:
         return np.ascontiguousarray(static, np.float32)
 
     def _occlusion(self) -> Float32:
-        """Share of the sky that every vertex sees, from depth maps of 24 directions."""
+        """Share of the sky that every vertex sees, from depth maps of 18 directions."""
         total, seen = np.full(len(self.rest), 1e-3, np.float32), np.full(len(self.rest), 1e-3, np.float32)
         centre, scale = np.array([0, 7.0, 0.3], np.float32), AO_SIZE / 5.2
-        for direction in _sphere(24):
+        for direction in _sphere(18):
             x_axis, y_axis = _axes(direction)
             relative = self.rest - centre
             flat = np.stack([relative @ x_axis, relative @ y_axis, -(relative @ direction)], 1).astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ LIGHT_LIP, DARK_LIP = np.array([0.47, 0.205, 0.175]), np.array([0.155, 0.062, 0.
 PAINTS = np.array([[0.34, 0.04, 0.05], [0.42, 0.13, 0.13], [0.24, 0.05, 0.07], [0.45, 0.17, 0.12]])
 
 
+@functools.cache
 def fine_mask(head: HeadModel, name: str) -> Float32:
     """(W,) of one of the assets' masks, on the skin only."""
     body = np.zeros(len(head.rest), bool)

@@ -91,4 +91,4 @@ def tones(rng: np.random.Generator, colour: Float32, grey: float, n: int, spread
 
 def unit(v: NDArray[np.floating]) -> NDArray[np.floating]:
     """Vectors (..., 3) of length 1."""
-    return v / (np.linalg.norm(v, axis=-1, keepdims=True) + 1e-9)
+    return v / (np.sqrt(np.einsum("...k,...k->...", v, v))[..., None] + 1e-9)
