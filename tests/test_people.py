@@ -137,26 +137,28 @@ def test_closed_lids_hide_the_eyes(world, seed):
 
 def test_pose_and_expression_are_drawn_independently():
     rng = np.random.default_rng(0)
-    states = [sample_state(rng) for _ in range(1500)]
+    states = [sample_state(rng) for _ in range(700)]
     yaw = np.array([abs(s.yaw) for s in states])
     strength = np.array([np.abs(s.expression).sum() + s.jaw[0] for s in states])
-    assert abs(np.corrcoef(yaw, strength)[0, 1]) < 0.08
+    assert abs(np.corrcoef(yaw, strength)[0, 1]) < 0.1
     calm = strength < 0.5
     assert 0.42 < calm.mean() < 0.66
-    assert 0.8 < yaw.max() < 0.9 and abs(yaw[calm].mean() - yaw[~calm].mean()) < 0.05
+    assert 0.8 < yaw.max() < 0.9 and abs(yaw[calm].mean() - yaw[~calm].mean()) < 0.07
 
 
 @pytest.mark.skipif(raster._library() is None, reason="needs a C compiler")
 def test_both_renderers_draw_the_same_picture(world, monkeypatch):
     glasses = next(p for p in map(world.identity, range(1, 400, 2)) if p.look.glasses != "none")
-    state = State(yaw=0.3).set(mouthSmile=0.6, mouthUpperUp=0.6)
-    state.jaw[0] = 0.2
-    fast = _picture(world, glasses, state)
-    monkeypatch.setattr(raster, "_library", lambda: None)
-    slow = _picture(world, glasses, state)
-    difference = np.abs(fast.rgb_u8.astype(int) - slow.rgb_u8)
-    assert difference.mean() < 0.05 and np.percentile(difference, 99.9) <= 3
-    assert np.abs(fast.normal_map_u8.astype(int) - slow.normal_map_u8).mean() < 0.1
+    laughing = State(yaw=0.3).set(mouthSmile=0.6, mouthUpperUp=0.6)
+    laughing.jaw[0] = 0.2
+    for state in (laughing, State(yaw=-0.2, hat=True, sunglasses=True, cloth_kind=2)):
+        fast = _picture(world, glasses, state)
+        with monkeypatch.context() as patch:
+            patch.setattr(raster, "_library", lambda: None)
+            slow = _picture(world, glasses, state)
+        difference = np.abs(fast.rgb_u8.astype(int) - slow.rgb_u8)
+        assert difference.mean() < 0.05 and np.percentile(difference, 99.9) <= 3
+        assert np.abs(fast.normal_map_u8.astype(int) - slow.normal_map_u8).mean() < 0.1
 
 
 def test_without_a_compiler_numpy_draws(monkeypatch):

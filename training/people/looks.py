@@ -138,7 +138,7 @@ def sample_look(rng: np.random.Generator, genes: Genes) -> Look:
         hair_name=name,
         grey=grey if grey > 0.06 else 0.0,
         style=style,
-        hairline=float(np.clip(rng.normal(0, 0.055), -0.12, 0.12)),
+        hairline=float(np.clip(rng.normal(0 if male else -0.05, 0.05), -0.14, 0.12)),
         recession=float(np.clip(rng.normal(0.7 * old + 0.05, 0.3), 0, 1)) if male else float(rng.uniform(0, 0.12)),
         volume=float(rng.uniform(0.75, 1.35)),
         wave=float(rng.uniform(0, 1)),

@@ -137,6 +137,8 @@ def strands(
 
 def _blend(sample: NDArray[np.int64], amount: Float32, light: Float32, colour: Float32, cover: Float32) -> None:
     """Blend fragments that come in drawing order: first fragments of all samples, then second ones, ..."""
+    if not len(sample):
+        return
     order = np.argsort(sample, kind="stable")
     own = sample[order]
     new = np.ones(len(own), bool)
@@ -144,7 +146,7 @@ def _blend(sample: NDArray[np.int64], amount: Float32, light: Float32, colour: F
     start = np.maximum.accumulate(np.where(new, np.arange(len(own)), 0))
     rank = np.arange(len(own)) - start
     by_rank = np.argsort(rank, kind="stable")
-    bounds = np.cumsum(np.bincount(rank)) if len(rank) else np.zeros(0, int)
+    bounds = np.cumsum(np.bincount(rank))
     for low, high in zip(np.r_[0, bounds[:-1]], bounds, strict=True):
         now = order[by_rank[low:high]]
         at, a = sample[now], amount[now]

@@ -92,13 +92,13 @@ static void skin(const Scene *s, const float *st, const float *mv, float *out) {
   float brow = 0, crow = 0, bag = 0, cross = 0;
   if (z > .3f && (p[WRINKLE] > 0 || p[BROWUP] > 0)) {
   float warp = noise(s->vol, x * .35f + o, y * .35f, z * .35f) - .5f;
-  if (y > 7.53f) brow = sinf(y * 62.f + 9.f * warp + ax * 2.f) * ramp(7.53f, 7.64f, y) * ramp(7.98f, 7.86f, y) * ramp(.56f, .38f, ax);
+  if (y > 7.53f && y < 7.98f) brow = ramp(.36f, .54f, noise(s->vol, x * .8f + o, y * .3f, z * .4f)) * sinf(y * 52.f + 9.f * warp + ax * 2.f) * ramp(7.53f, 7.64f, y) * ramp(7.98f, 7.86f, y) * ramp(.56f, .38f, ax);
   float crow_u = ax - .52f, crow_v = y - 7.27f;
   if (ax > .5f && fabsf(crow_v) < .17f) crow = sinf(atan2f(crow_v, crow_u + .16f) * 17.f + 5.f * warp) * ramp(.50f, .56f, ax) * ramp(.74f, .64f, ax) * ramp(.17f, .08f, fabsf(crow_v));
   if (y < 7.2f && y > 7.f) bag = sinf((y - 7.13f) * 70.f - ax * 6.f + 6.f * warp) * ramp(.16f, .22f, ax) * ramp(.50f, .42f, ax) * ramp(.10f, .04f, fabsf(y - 7.10f));
   if (ax > .42f && y < 7.f) cross = sinf((ax * 30.f - (y - 6.9f) * 22.f) + 8.f * warp) * ramp(.42f, .55f, ax) * ramp(6.3f, 6.5f, y) * ramp(7.0f, 6.8f, y);
   }
-  nb[1] += front * (brow * (.32f * p[WRINKLE] + .28f * p[BROWUP]) + bag * .20f * p[WRINKLE]);
+  nb[1] += front * (brow * (.27f * p[WRINKLE] + .25f * p[BROWUP]) + bag * .20f * p[WRINKLE]);
   nb[1] += crow * .20f * p[WRINKLE] * ramp(.5f, .7f, z), nb[0] += cross * .10f * p[WRINKLE] * bare * (x < 0 ? -1.f : 1.f);
   unit(nb);
   float alb[3];

@@ -195,14 +195,15 @@ def _bump(p: Float32, st: Float32, n: Float32, lip: Float32) -> tuple[Float32, F
     lines, warp = _noise(x * 5.5 + o, y * 0.8, z * 0.8) - 0.5, _noise(x * 0.35 + o, y * 0.35, z * 0.35) - 0.5
     amp, bare, front = p[PORES] * (1 - lip), 1 - lip, ramp(0.75, 1.05, z)
     nb = np.stack([n[:, 0] + amp * b0 + lip * lines * 0.45, n[:, 1] + amp * b1, n[:, 2]], 1)
-    brow = np.sin(y * 62 + 9 * warp + ax * 2) * ramp(7.53, 7.64, y) * ramp(7.98, 7.86, y) * ramp(0.56, 0.38, ax)
+    brow = np.sin(y * 52 + 9 * warp + ax * 2) * ramp(7.53, 7.64, y) * ramp(7.98, 7.86, y) * ramp(0.56, 0.38, ax)
+    brow = brow * ramp(0.36, 0.54, _noise(x * 0.8 + o, y * 0.3, z * 0.4))
     u, v = ax - 0.52, y - 7.27
     crow = np.sin(np.arctan2(v, u + 0.16) * 17 + 5 * warp) * ramp(0.50, 0.56, ax) * ramp(0.74, 0.64, ax)
     crow = crow * ramp(0.17, 0.08, np.abs(v))
     bag = np.sin((y - 7.13) * 70 - ax * 6 + 6 * warp) * ramp(0.16, 0.22, ax) * ramp(0.50, 0.42, ax)
     bag = bag * ramp(0.10, 0.04, np.abs(y - 7.10))
     cross = np.sin((ax * 30 - (y - 6.9) * 22) + 8 * warp) * ramp(0.42, 0.55, ax) * ramp(6.3, 6.5, y) * ramp(7.0, 6.8, y)
-    nb[:, 1] += front * (brow * (0.32 * p[WRINKLE] + 0.28 * p[BROWUP]) + bag * 0.20 * p[WRINKLE])
+    nb[:, 1] += front * (brow * (0.27 * p[WRINKLE] + 0.25 * p[BROWUP]) + bag * 0.20 * p[WRINKLE])
     nb[:, 1] += crow * 0.20 * p[WRINKLE] * ramp(0.5, 0.7, z)
     nb[:, 0] += cross * 0.10 * p[WRINKLE] * bare * np.where(x < 0, -1, 1)
     return _unit(nb).astype(np.float32), brow, crow
