@@ -14,7 +14,7 @@ void shade_strands(const float *points, const float *colour, const float *soft, 
   float shine = light[42];
   for (int s = 0; s < n; s++) {
     const float *nrm = soft + 3 * s, *col = colour + 3 * s;
-    float nl = dot(nrm, K), around[3], rim = clampf(.2f + dot(nrm, R), 0, 1), fill = clampf(.4f + dot(nrm, F), 0, 1), root[3];
+    float nl = dot(nrm, K), jitter = ((s * 2654435761u >> 16) & 255u) * (.2f / 255.f) - .1f, around[3], rim = clampf(.2f + dot(nrm, R), 0, 1), fill = clampf(.4f + dot(nrm, F), 0, 1), root[3];
     float wrap = clampf(.55f + .45f * nl, 0, 1) * sqrtf(clampf(.35f + nl, 0, 1)), face = clampf(.25f + nl, 0, 1);
     for (int c = 0; c < 3; c++) {
       around[c] = 0, root[c] = sqrtf(col[c]);
@@ -25,15 +25,15 @@ void shade_strands(const float *points, const float *colour, const float *soft, 
       const float *p = points + 3 * (q + 1 < k ? i : i - 1);
       float t[3] = {p[3] - p[0], p[4] - p[1], p[5] - p[2]}, l = 1.f / sqrtf(dot(t, t) + 1e-9f);
       t[0] *= l, t[1] *= l, t[2] *= l;
-      float tl = dot(t, K), th = dot(t, half), tv = dot(t, view);
+      float tl = dot(t, K), th = dot(t, half) + jitter, tv = dot(t, view);
       float diffuse = sqrtf(clampf(1 - tl * tl, 0, 1)) * wrap * key[i];
       float a = clampf(1 - (th + .10f) * (th + .10f), 0, 1), b = clampf(1 - (th - .14f) * (th - .14f), 0, 1);
       float a2 = a * a, a4 = a2 * a2, a8 = a4 * a4, b2 = b * b, b4 = b2 * b2, b8 = b4 * b4;
       float first = a8 * a8 * a8 * a8 * a8 * a4 * a, second = b8 * b2 * b;
-      float facing = face * key[i] * shine, sheen = .030f * shine * sqrtf(clampf(1 - tv * tv, 0, 1)), o = occlusion[i];
+      float facing = face * key[i] * shine, sheen = .045f * shine * sqrtf(clampf(1 - tv * tv, 0, 1)), o = occlusion[i];
       for (int c = 0; c < 3; c++) {
         float amb = around[c] * o, r = rim * rc[c] * o, f = fill * fc[c] * o;
-        float x = col[c] * (1.15f * diffuse * kc[c] + amb + f + r) + .105f * first * facing * kc[c];
+        float x = col[c] * (1.15f * diffuse * kc[c] + amb + f + r) + .16f * first * facing * kc[c];
         out[3 * i + c] = x + .84f * second * facing * col[c] * root[c] * kc[c] + sheen * (amb + .8f * r);
       }
     }

@@ -72,6 +72,7 @@ def grow_hair(
     points[:, 1:] = _clear(points[:, 1:], skull)
     n, k = points.shape[:2]
     colour = tones(rng, look.hair, look.grey, n)
+    colour *= np.exp(1.1 * (noise(points[:, min(k - 1, 4)] * 0.30 + look.noise_seed % 61) - 0.5))[:, None]
     tips = np.linspace(1, 0.55, k)[None] ** (1.0 if look.style in LONG else 0.6)
     thin = np.clip(0.5 + 5 * np.clip(edge, 0, 0.11), 0, 1)[:, None]
     alpha = (np.where(np.arange(k) == k - 1, 0.25, 0.95) * tips * thin).astype(np.float32)

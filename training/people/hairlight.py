@@ -111,7 +111,9 @@ def _shade(group: Strands, lit: Lit, light: Light, view: Float32, half: Float32)
     tangent[:, -1] = tangent[:, -2]
     tangent *= 1 / np.sqrt((tangent**2).sum(-1, keepdims=True) + 1e-9)
     normal = lit.soft
-    tl, th = tangent @ light.key, tangent @ half
+    number = (np.arange(len(p), dtype=np.uint64) * 2654435761 % 2**32 >> 16) & 255
+    jitter = (number.astype(np.float32) * np.float32(0.2 / 255) - np.float32(0.1))[:, None]
+    tl, th = tangent @ light.key, tangent @ half + jitter
     nl = normal @ light.key
     along = np.sqrt(np.clip(1 - tl * tl, 0, 1))
     diffuse = along * np.clip(0.55 + 0.45 * nl, 0, 1)[:, None] * np.clip(0.35 + nl, 0, 1)[:, None] ** 0.5
@@ -125,9 +127,9 @@ def _shade(group: Strands, lit: Lit, light: Light, view: Float32, half: Float32)
     out = colour * (1.15 * (diffuse * key)[..., None] * light.key_colour + around + fill + rim)
     facing = np.clip(0.25 + nl, 0, 1)[:, None] * key * group.shine
     glint = np.sqrt(colour)
-    out = out + (0.105 * first * facing)[..., None] * light.key_colour
+    out = out + (0.16 * first * facing)[..., None] * light.key_colour
     out = out + (0.84 * second * facing)[..., None] * colour * glint * light.key_colour
-    sheen = 0.030 * group.shine * np.sqrt(np.clip(1 - (tangent @ view) ** 2, 0, 1))
+    sheen = 0.045 * group.shine * np.sqrt(np.clip(1 - (tangent @ view) ** 2, 0, 1))
     out = out + sheen[..., None] * (around + 0.8 * rim)
     return out.astype(np.float32)
 

@@ -145,7 +145,7 @@ static void skin(const Scene *s, const float *st, const float *mv, float *out) {
   float refl[3], env[3], vn = 2 * dot(nb, view);
   for (int k = 0; k < 3; k++) refl[k] = vn * nb[k] - view[k];
   ambient(p + CUBE, refl, env);
-  float cheen = (.022f + .30f * edge * clampf(1.2f * ao - .2f, 0, 1)) * (.45f + .35f * gloss) * ao * p[SPEC];
+  float cheen = (.022f + .22f * edge * clampf(1.2f * ao - .2f, 0, 1)) * (.45f + .35f * gloss) * ao * p[SPEC];
   float rimspec = edge * .35f * clampf(rim + .3f, 0, 1) * ao * bare;
   for (int k = 0; k < 3; k++) out[k] += (1 - inside) * (p[KEYC + k] * spec + env[k] * cheen + p[RIMC + k] * rimspec);
 }

@@ -181,7 +181,7 @@ def _skin(scene: Scene, samples: Samples) -> Float32:
     spec = fres * (0.75 * _lobe(ndh, 11) + 0.55 * gloss * _lobe(ndh, 42) + lip * p[LIPGLOSS] * _lobe(ndh, 110))
     spec = spec * np.clip(hard * 1.4 + 0.1, 0, 1) * sh * p[SPEC]
     env = _ambient(p, 2 * (nb * view).sum(1, keepdims=True) * nb - view)
-    sheen = (0.022 + 0.30 * edge * np.clip(1.2 * ao - 0.2, 0, 1)) * (0.45 + 0.35 * gloss) * ao * p[SPEC]
+    sheen = (0.022 + 0.22 * edge * np.clip(1.2 * ao - 0.2, 0, 1)) * (0.45 + 0.35 * gloss) * ao * p[SPEC]
     rimspec = edge * 0.35 * np.clip(rim + 0.3, 0, 1) * ao * bare
     more = p[KEYC] * spec[:, None] + env * sheen[:, None] + p[RIMC] * rimspec[:, None]
     return (out + (1 - inside)[:, None] * more).astype(np.float32)
