@@ -45,15 +45,15 @@ class Drawing:
         screen[self.person.shared.mouth, 2] += BEHIND_LIPS
         faces = outfit.faces
         ids, bary, depth = raster.zbuffer(np.ascontiguousarray(screen), faces, big)
-        hair, veil = np.zeros((big * big, 3), np.float32), np.zeros(big * big, np.float32)
-        self._strands(depth, hair, veil)
+        hair = np.zeros((big * big, 4), np.float32)
+        self._strands(depth, hair)
         shadow, frame = self._shadow(faces)
         scene = raster.Scene(faces, outfit.materials, outfit.static, self._moving(), self._params(), shadow, frame)
-        colour = raster.shade(scene, ids, bary, veil, big)
+        colour = raster.shade(scene, ids, bary, hair, big)
         turn = self.view.turned
         shown = np.array([np.cos(turn), np.sin(turn), BACKGROUND_SHARE], np.float32)
-        layers = raster.Layers(colour, ids, hair, veil, self.state.background, shown)
-        light = gain(self._exposure(colour, ids, veil), self.state.warmth)
+        layers = raster.Layers(colour, ids, hair, self.state.background, shown)
+        light = gain(self._exposure(colour, ids, hair[:, 3]), self.state.warmth)
         values, cover = raster.develop(layers, big, light)
         shape = (self.size, self.size)
         return finish(values.reshape(*shape, 3), self.state), (cover.reshape(shape) * 255 + 0.5).astype(np.uint8)
@@ -92,27 +92,24 @@ class Drawing:
             moving[:n, 9] = person.grid.look_up_smooth(self.key_grid, lifted)
         return np.ascontiguousarray(moving)
 
-    def _strands(self, depth: Float32, colour: Float32, cover: Float32) -> None:
-        """Draw brows, beard, lashes, then the hair of the head."""
+    def _strands(self, depth: Float32, hair: Float32) -> None:
+        """Draw the hair of the head, lashes, beard, then brows: what may lie over other strands comes first."""
         person = self.person
-        groups = [(person.brows, 0.02)]
-        groups += [(group, 0.0) for group in (person.hair_beard,) if group is not None]
-        for group, bias in groups:
-            self._draw(group.posed(self.posed, person.rest), group, bias, depth, colour, cover)
+        own = person.hair
+        if own is not None:
+            if self.state.hat:
+                own = replace(own, alpha=own.alpha * outside_hat(own.points))
+            self._draw(own.posed(self.posed, person.rest), own, 0.0, depth, hair)
         lashes = person.lashes
         points = lashes.points(self.posed)
         dark = np.full((len(points), 3), 0.006, np.float32)
         soft = np.tile(np.array([0, 0, 1], np.float32), (len(points), 1))
-        self._draw(points, Strands(points, dark, lashes.alpha, soft, None, 0.1), 0.02, depth, colour, cover)
-        hair = person.hair
-        if hair is not None:
-            if self.state.hat:
-                hair = replace(hair, alpha=hair.alpha * outside_hat(hair.points))
-            self._draw(hair.posed(self.posed, person.rest), hair, 0.0, depth, colour, cover)
+        self._draw(points, Strands(points, dark, lashes.alpha, soft, None, 0.1), 0.02, depth, hair)
+        if person.hair_beard is not None:
+            self._draw(person.hair_beard.posed(self.posed, person.rest), person.hair_beard, 0.0, depth, hair)
+        self._draw(person.brows.posed(self.posed, person.rest), person.brows, 0.02, depth, hair)
 
-    def _draw(
-        self, points: Float32, group: Strands, bias: float, depth: Float32, colour: Float32, cover: Float32
-    ) -> None:
+    def _draw(self, points: Float32, group: Strands, bias: float, depth: Float32, hair: Float32) -> None:
         n, k = points.shape[:2]
         flat = points.reshape(-1, 3)
         screen = self.view.project(flat).reshape(n, k, 3)
@@ -122,7 +119,7 @@ class Drawing:
         span = (float(screen[..., 2].min()), float(screen[..., 2].max()))
         raster.strands(
             np.ascontiguousarray(screen), np.ascontiguousarray(light), np.ascontiguousarray(group.alpha), self.big,
-            bias, span, depth, colour, cover,
+            bias, span, depth, hair,
         )  # fmt: skip
 
     def _shares(self, flat: Float32, n: int, k: int) -> tuple[Float32, Float32]:

@@ -49,29 +49,29 @@ void zbuffer(const float *v, const int *f, int nf, int size, int *ids, float *ba
   }
 }
 
-static inline void blend(int x, int y, int size, float a, float z, const float *rgb, const float *depth, float *colour,
-                         float *cover) {
-  if (x < 0 || y < 0 || x >= size || y >= size || a <= 0) return;
-  int j = y * size + x;
-  if (z >= depth[j]) return;
-  for (int k = 0; k < 3; k++) colour[3 * j + k] += a * (rgb[k] - colour[3 * j + k]);
-  cover[j] += a * (1 - cover[j]);
+/* What is covered so far is not worth more strands. */
+#define FULL .985f
+#define BUCKETS 4096
+/* Whether a point is so far behind the mesh that what hangs between two such points is not seen. */
+static int hidden(const float *p, int size, float bias, const float *depth) {
+  int x = (int)floorf(p[0]), y = (int)floorf(p[1]);
+  x = x < 0 ? 0 : (x >= size ? size - 1 : x), y = y < 0 ? 0 : (y >= size ? size - 1 : y);
+  return p[2] - bias > depth[y * size + x] + .08f;
 }
 
-#define BUCKETS 4096
-/* Draw n strands of `points` points over the mesh, segments from far to near (in BUCKETS steps of depth, equal ones in
+/* Draw n strands of `points` points over the mesh, segments from near to far (in BUCKETS steps of depth, equal ones in
    their order). Each segment is a line one sample wide, shared between two samples across its main direction.
-   screen (n * points, 3), rgb (n * points, 3), alpha (n * points); depth is only read; colour (size^2, 3) and cover
-   (size^2) are changed. */
+   screen (n * points, 3), rgb (n * points, 3), alpha (n * points); depth is only read; hair (size^2, 4): premultiplied
+   light and coverage, changed. */
 void strands(const float *screen, const float *rgb, const float *alpha, int n, int points, int size, float bias,
-             float low, float high, const float *depth, float *colour, float *cover) {
+             float low, float high, const float *depth, float *hair) {
   int total = n * (points - 1), *order = malloc(sizeof(int) * (total + 1)), *bucket = malloc(sizeof(int) * (total + 1));
   int *start = calloc(BUCKETS + 1, sizeof(int));
   float scale = BUCKETS / (high - low + 1e-6f);
   for (int s = 0, i = 0; s < n; s++)
     for (int k = 0; k + 1 < points; k++, i++) {
       const float *a = screen + 3 * (s * points + k);
-      int b = (int)((high - .5f * (a[2] + a[5])) * scale);
+      int b = (int)((.5f * (a[2] + a[5]) - low) * scale);
       bucket[i] = b < 0 ? 0 : (b >= BUCKETS ? BUCKETS - 1 : b);
       start[bucket[i] + 1]++;
     }
@@ -80,25 +80,28 @@ void strands(const float *screen, const float *rgb, const float *alpha, int n, i
   for (int o = 0; o < total; o++) {
     int i = order[o], p = i / (points - 1) * points + i % (points - 1);
     const float *a = screen + 3 * p, *b = a + 3, *ca = rgb + 3 * p, *cb = ca + 3;
+    if (alpha[p] <= 0 && alpha[p + 1] <= 0) continue;
     float dx = b[0] - a[0], dy = b[1] - a[1], reach = fmaxf(fabsf(dx), fabsf(dy));
     if (reach > size || !(reach >= 0)) continue;
+    if ((a[0] < -1 && b[0] < -1) || (a[1] < -1 && b[1] < -1) || (a[0] > size && b[0] > size) || (a[1] > size && b[1] > size))
+      continue;
+    if (hidden(a, size, bias, depth) && hidden(b, size, bias, depth)) continue;
     int steps = (int)ceilf(reach), steep = fabsf(dy) > fabsf(dx);
     if (steps < 1) steps = 1;
-    float share = reach < 1 ? (reach < .25f ? .25f : reach) : 1.f;
+    float inv = 1.f / steps, share = reach < 1 ? (reach < .25f ? .25f : reach) : 1.f;
     for (int q = 0; q < steps; q++) {
-      float t = (q + .5f) / steps, x = a[0] + t * dx - .5f, y = a[1] + t * dy - .5f;
-      float z = a[2] + t * (b[2] - a[2]) - bias, op = (alpha[p] + t * (alpha[p + 1] - alpha[p])) * share, c[3];
-      for (int k = 0; k < 3; k++) c[k] = ca[k] + t * (cb[k] - ca[k]);
-      if (steep) {
-        int x0 = (int)floorf(x), y0 = (int)floorf(y + .5f);
-        float f = x - x0;
-        blend(x0, y0, size, op * (1 - f), z, c, depth, colour, cover);
-        blend(x0 + 1, y0, size, op * f, z, c, depth, colour, cover);
-      } else {
-        int x0 = (int)floorf(x + .5f), y0 = (int)floorf(y);
-        float f = y - y0;
-        blend(x0, y0, size, op * (1 - f), z, c, depth, colour, cover);
-        blend(x0, y0 + 1, size, op * f, z, c, depth, colour, cover);
+      float t = (q + .5f) * inv, x = a[0] + t * dx - .5f, y = a[1] + t * dy - .5f;
+      float z = a[2] + t * (b[2] - a[2]) - bias, op = (alpha[p] + t * (alpha[p + 1] - alpha[p])) * share;
+      int x0 = (int)floorf(steep ? x : x + .5f), y0 = (int)floorf(steep ? y + .5f : y);
+      float f = steep ? x - x0 : y - y0;
+      for (int side = 0; side < 2; side++) {
+        int u = x0 + side * steep, v = y0 + side * !steep;
+        if (u < 0 || v < 0 || u >= size || v >= size) continue;
+        int j = v * size + u;
+        float *h = hair + 4 * j, w = (1 - h[3]) * op * (side ? f : 1 - f);
+        if (z >= depth[j] || h[3] > FULL || w <= 0) continue;
+        for (int k = 0; k < 3; k++) h[k] += w * (ca[k] + t * (cb[k] - ca[k]));
+        h[3] += w;
       }
     }
   }

@@ -82,25 +82,23 @@ def strands(
     bias: float,
     span: tuple[float, float],
     depth: Float32,
-    colour: Float32,
-    cover: Float32,
+    hair: Float32,
 ) -> None:
-    """Blend strands (n, points, 3) over `colour` (size * size, 3) and `cover` (size * size,), both changed.
+    """Lay strands (n, points, 3) behind what `hair` (size * size, 4) holds: premultiplied light, coverage; changed.
 
-    `rgb` (n, points, 3) linear light, `alpha` (n, points). They are drawn from far to near where they are nearer than
-    `depth`; `bias` decimetres in their favour. `span`: least and greatest depth, the same for all groups.
+    `rgb` (n, points, 3) linear light, `alpha` (n, points). They are drawn from near to far where they are nearer than
+    `depth`; `bias` decimetres in their favour. `span`: their least and greatest depth. Groups of strands must come
+    from near to far as well: hair of the head first, brows last.
     """
     library = _library()
     if library is None:
         from training.people import raster_numpy
 
-        raster_numpy.strands(screen, rgb, alpha, size, bias, span, depth, colour, cover)
+        raster_numpy.strands(screen, rgb, alpha, size, bias, span, depth, hair)
         return
     n, points = screen.shape[:2]
     low, high, near = (ctypes.c_float(value) for value in (*span, bias))
-    library.strands(
-        _at(screen), _at(rgb), _at(alpha), n, points, size, near, low, high, _at(depth), _at(colour), _at(cover)
-    )
+    library.strands(_at(screen), _at(rgb), _at(alpha), n, points, size, near, low, high, _at(depth), _at(hair))
 
 
 def shade_strands(
@@ -117,17 +115,17 @@ def shade_strands(
     return out
 
 
-def shade(scene: Scene, ids: Int32, bary: Float32, veil: Float32, size: int) -> Float32:
-    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere, and where `veil` hides it."""
+def shade(scene: Scene, ids: Int32, bary: Float32, hair: Float32, size: int) -> Float32:
+    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere, and where `hair` hides it."""
     library = _library()
     if library is None:
         from training.people import shade_numpy
 
-        return shade_numpy.shade(scene, ids, bary, veil, size)
+        return shade_numpy.shade(scene, ids, bary, hair, size)
     colour = np.zeros((size * size, 3), np.float32)
     library.shade(
         _at(scene.faces), _at(scene.static), _at(scene.moving), _at(scene.materials), size, _at(ids), _at(bary),
-        _at(veil), _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame),
+        _at(hair), _at(scene.params), _at(volume()), _at(scene.shadow), scene.shadow.shape[0], _at(scene.frame),
         _at(colour),
     )  # fmt: skip
     return colour
@@ -137,14 +135,13 @@ def shade(scene: Scene, ids: Int32, bary: Float32, veil: Float32, size: int) -> 
 class Layers:
     """What a picture is put together from, for samples of `size` * `size`.
 
-    `colour` (n, 3) and `ids` (n,): the mesh. `hair` (n, 3) premultiplied light and `veil` (n,) coverage by hair.
+    `colour` (n, 3) and `ids` (n,): the mesh. `hair` (n, 4): premultiplied light of hair, and its coverage.
     `background` (side, side, 3) display values; `shown` (3,): cosine and sine of its turn, and the share that is seen.
     """
 
     colour: Float32
     ids: Int32
     hair: Float32
-    veil: Float32
     background: Float32
     shown: Float32
 
@@ -159,7 +156,7 @@ def develop(layers: Layers, size: int, gain: Float32) -> tuple[Float32, Float32]
     half, background = size // 2, np.ascontiguousarray(layers.background, np.float32)
     out, cover = np.empty((half * half, 3), np.float32), np.empty(half * half, np.float32)
     library.develop(
-        _at(layers.colour), _at(layers.ids), _at(layers.hair), _at(layers.veil), _at(background), len(background),
+        _at(layers.colour), _at(layers.ids), _at(layers.hair), _at(background), len(background),
         _at(layers.shown), size, _at(gain), _at(out), _at(cover),
     )  # fmt: skip
     return out, cover

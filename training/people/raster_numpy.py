@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 BUCKETS = 4096
+FULL = np.float32(0.985)
 
 
 def vertex_normals(vertices: Float32, faces: Int32) -> Float32:
@@ -98,15 +99,13 @@ def strands(
     bias: float,
     span: tuple[float, float],
     depth: Float32,
-    colour: Float32,
-    cover: Float32,
+    hair: Float32,
 ) -> None:
-    """Blend strands from far to near: all fragments at once, then layer by layer."""
+    """Blend strands from near to far: all fragments at once, then layer by layer."""
     a, b = screen[:, :-1].reshape(-1, 3), screen[:, 1:].reshape(-1, 3)
     scale = np.float32(BUCKETS / (span[1] - span[0] + 1e-6))
-    bucket = np.clip(
-        ((np.float32(span[1]) - np.float32(0.5) * (a[:, 2] + b[:, 2])) * scale).astype(int), 0, BUCKETS - 1
-    )
+    middle = np.float32(0.5) * (a[:, 2] + b[:, 2])
+    bucket = np.clip(((middle - np.float32(span[0])) * scale).astype(int), 0, BUCKETS - 1)
     order = np.argsort(bucket, kind="stable")
     a, b = a[order], b[order]
     ca, cb = (values.reshape(-1, 3)[order] for values in (rgb[:, :-1], rgb[:, 1:]))
@@ -115,10 +114,13 @@ def strands(
     reach = np.abs(d[:, :2]).max(1)
     steps = np.maximum(np.ceil(reach).astype(int), 1)
     steps[~(reach <= size)] = 0
+    outside = [(a[:, k] < -1) & (b[:, k] < -1) | (a[:, k] > size) & (b[:, k] > size) for k in (0, 1)]
+    steps[outside[0] | outside[1] | (_hidden(a, size, bias, depth) & _hidden(b, size, bias, depth))] = 0
     share = np.where(reach < 1, np.maximum(reach, 0.25), 1).astype(np.float32)
     line = np.repeat(np.arange(len(a)), steps)
     number = np.arange(len(line)) - np.repeat(np.cumsum(steps) - steps, steps)
-    t = ((number + np.float32(0.5)) / steps[line]).astype(np.float32)
+    inverse = (np.float32(1) / np.maximum(steps, 1)).astype(np.float32)
+    t = ((number + np.float32(0.5)) * inverse[line]).astype(np.float32)
     x, y = a[line, 0] + t * d[line, 0] - np.float32(0.5), a[line, 1] + t * d[line, 1] - np.float32(0.5)
     z = a[line, 2] + t * d[line, 2] - np.float32(bias)
     opacity = (oa[line] + t * (ob[line] - oa[line])) * share[line]
@@ -132,10 +134,15 @@ def strands(
     sample = sy[inside] * size + sx[inside]
     inside = inside[z[inside] < depth[sample]]
     line, t = line[inside], t[inside, None]
-    _blend(sy[inside] * size + sx[inside], amount[inside], ca[line] + t * (cb[line] - ca[line]), colour, cover)
+    _blend(sy[inside] * size + sx[inside], amount[inside], ca[line] + t * (cb[line] - ca[line]), hair)
 
 
-def _blend(sample: NDArray[np.int64], amount: Float32, light: Float32, colour: Float32, cover: Float32) -> None:
+def _hidden(points: Float32, size: int, bias: float, depth: Float32) -> NDArray[np.bool_]:
+    x, y = (np.clip(np.floor(points[:, k]).astype(int), 0, size - 1) for k in (0, 1))
+    return points[:, 2] - np.float32(bias) > depth[y * size + x] + np.float32(0.08)
+
+
+def _blend(sample: NDArray[np.int64], amount: Float32, light: Float32, hair: Float32) -> None:
     """Blend fragments that come in drawing order: first fragments of all samples, then second ones, ..."""
     if not len(sample):
         return
@@ -149,17 +156,19 @@ def _blend(sample: NDArray[np.int64], amount: Float32, light: Float32, colour: F
     bounds = np.cumsum(np.bincount(rank))
     for low, high in zip(np.r_[0, bounds[:-1]], bounds, strict=True):
         now = order[by_rank[low:high]]
-        at, a = sample[now], amount[now]
-        colour[at] += a[:, None] * (light[now] - colour[at])
-        cover[at] += a * (1 - cover[at])
+        now = now[hair[sample[now], 3] <= FULL]
+        at = sample[now]
+        w = ((1 - hair[at, 3]) * amount[now])[:, None]
+        hair[at, :3] += w * light[now]
+        hair[at, 3:] += w
 
 
 def develop(layers: Layers, size: int, gain: Float32) -> tuple[Float32, Float32]:
     """Hair over mesh, film curve, mean of four samples in linear display light, sRGB, background behind."""
-    half, hit, veil = size // 2, layers.ids >= 0, layers.veil
+    half, hit, veil = size // 2, layers.ids >= 0, layers.hair[:, 3]
     own = np.where(hit, 1, veil)
     own = np.where(own > 0.004, own, 0)[:, None].astype(np.float32)
-    light = layers.hair + (hit * (1 - veil))[:, None] * layers.colour
+    light = layers.hair[:, :3] + (hit * (1 - veil))[:, None] * layers.colour
     x = np.minimum(np.maximum(light * gain / np.maximum(own, 1e-6), 0), 1e6)
     x = x * (2.51 * x + 0.10) / (x * (2.30 * x + 0.72) + 0.20)
     shown = (own * np.minimum(x, 1)).reshape(half, 2, half, 2, 3).sum((1, 3)).reshape(-1, 3)

@@ -271,11 +271,11 @@ static int uniform(float st[4][N_STATIC], float mv[4][N_MOVING]) {
   return 1;
 }
 
-/* colour (big^2, 3): linear light of every sample that shows the mesh; `big` is even. veil (big^2): coverage by hair;
+/* colour (big^2, 3): linear light of every sample that shows the mesh; `big` is even. hair (big^2, 4): see raster.c;
    what it hides (HIDDEN and more) is not shaded. */
-#define HIDDEN .985f
+#define HIDDEN .98f
 void shade(const int *f, const float *attr, const float *moving, const int *material, int big, const int *ids,
-           const float *bary, const float *veil, const float *params, const unsigned char *vol, const float *shadow_map, int shadow_size,
+           const float *bary, const float *hair, const float *params, const unsigned char *vol, const float *shadow_map, int shadow_size,
            const float *frame, float *colour) {
   Scene scene = {params, vol, shadow_map, frame, shadow_size};
   int reach = big / 40 < 2 ? 2 : big / 40;
@@ -285,7 +285,7 @@ void shade(const int *f, const float *attr, const float *moving, const int *mate
     for (int s = 0; s < 4; s++) {
       int i = at[s] = (y0 + s / 2) * big + x0 + s % 2;
       if (ids[i] < 0) continue;
-      seen += veil[i] < HIDDEN;
+      seen += hair[4 * i + 3] < HIDDEN;
       gather(f, attr, moving, ids[i], bary + 2 * i, st[s], mv[s]);
       skins += material[ids[i]] == 0;
     }
@@ -327,18 +327,18 @@ void shade(const int *f, const float *attr, const float *moving, const int *mate
 /* Lays hair (premultiplied light and coverage) over the mesh, applies the film curve, takes the mean of four samples in
    linear display light, and puts the background behind. background (side, side, 3) display values, shown by turn (c, s)
    and share. out (size^2, 3) display values 0..1, cover (size^2); size = big / 2. */
-void develop(const float *colour, const int *ids, const float *hair, const float *veil, const float *background, int side,
+void develop(const float *colour, const int *ids, const float *hair, const float *background, int side,
              const float *shown, int big, const float *gain, float *out, float *cover) {
   int size = big / 2;
   for (int p = 0; p < size * size; p++) {
     float sum[3] = {0, 0, 0}, total = 0, back[3];
     for (int s = 0; s < 4; s++) {
       int i = (2 * (p / size) + s / 2) * big + 2 * (p % size) + s % 2;
-      float h = veil[i], c = ids[i] >= 0 ? 1 : h;
+      float h = hair[4 * i + 3], c = ids[i] >= 0 ? 1 : h;
       if (c <= .004f) continue;
       total += c;
       for (int k = 0; k < 3; k++) {
-        float x = (hair[3 * i + k] + (ids[i] >= 0 ? (1 - h) * colour[3 * i + k] : 0)) * gain[k] / c;
+        float x = (hair[4 * i + k] + (ids[i] >= 0 ? (1 - h) * colour[3 * i + k] : 0)) * gain[k] / c;
         x = x > 0 ? x : 0;
         x = x * (2.51f * x + .10f) / (x * (2.30f * x + .72f) + .20f);
         sum[k] += c * (x > 1 ? 1 : x);

@@ -19,7 +19,7 @@ Int32 = NDArray[np.int32]
 KEY, KEYC, RIM, RIMC, FILL, FILLC = (slice(k, k + 3) for k in (0, 3, 6, 9, 136, 139))
 CAM, IRIS, IRIS2, CLOTHC, FRAMEC, CLOTH2 = (slice(k, k + 3) for k in (30, 70, 73, 77, 80, 143))
 SOFT, SEED, PORES, FRECKLES, WRINKLE, BROWUP, OIL, SPEC, MELANIN = 33, 34, 37, 38, 39, 40, 41, 42, 43
-HIDDEN = np.float32(0.985)
+HIDDEN = np.float32(0.98)
 PUPIL, LIPGLOSS, REDEYE, IRISR, CLOTHP = 76, 133, 134, 135, 142
 LENS = np.array([0.010, 0.009, 0.009], np.float32)
 TEETH, TONGUE = np.array([0.66, 0.58, 0.47], np.float32), np.array([0.42, 0.15, 0.14], np.float32)
@@ -37,10 +37,10 @@ class Samples:
         return Samples(self.static[chosen], self.moving[chosen])
 
 
-def shade(scene: Scene, ids: Int32, bary: Float32, veil: Float32, size: int) -> Float32:
-    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere, and where `veil` hides it."""
+def shade(scene: Scene, ids: Int32, bary: Float32, hair: Float32, size: int) -> Float32:
+    """Linear light (size * size, 3) of the samples that show the mesh; 0 elsewhere, and where `hair` hides it."""
     colour = np.zeros((size * size, 3), np.float32)
-    seen = (veil.reshape(size // 2, 2, size // 2, 2) < HIDDEN) & (ids >= 0).reshape(size // 2, 2, size // 2, 2)
+    seen = (hair[:, 3].reshape(size // 2, 2, size // 2, 2) < HIDDEN) & (ids >= 0).reshape(size // 2, 2, size // 2, 2)
     seen = np.broadcast_to(seen.any((1, 3), keepdims=True), seen.shape).reshape(-1)
     hit = np.flatnonzero((ids >= 0) & seen)
     corners = scene.faces[ids[hit]]
