@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from training.people import raster
 from training.people.camera import View, exposure, finish, gain
 from training.people.columns import EXPRESSION_COLUMNS
-from training.people.hairlight import Lit, shade_strands
+from training.people.hairlight import Lit, dither, shade_strands
 from training.people.outfit import dress, outside_hat
 from training.people.person import Person, _axes
 from training.people.posing import Posed
@@ -128,7 +128,7 @@ class Drawing:
             ones = np.ones((n, k), np.float32)
             return ones, ones
         local = (flat - self.posed.pivot) @ self.posed.turn + self.posed.pivot
-        index = grid._index(local)
+        index = grid.index(local + np.repeat(dither(n), k, axis=0))
         key = self.key_grid.reshape(-1)[index].reshape(n, k)
         return key, self.person.hair_occlusion.reshape(-1)[index].reshape(n, k)
 

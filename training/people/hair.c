@@ -33,7 +33,7 @@ void shade_strands(const float *points, const float *colour, const float *soft, 
       float facing = face * key[i] * shine, sheen = .045f * shine * sqrtf(clampf(1 - tv * tv, 0, 1)), o = occlusion[i];
       for (int c = 0; c < 3; c++) {
         float amb = around[c] * o, r = rim * rc[c] * o, f = fill * fc[c] * o;
-        float x = col[c] * (1.15f * diffuse * kc[c] + amb + f + r) + .16f * first * facing * kc[c];
+        float x = col[c] * (1.15f * diffuse * kc[c] + amb + f + r) + .125f * first * facing * kc[c];
         out[3 * i + c] = x + .84f * second * facing * col[c] * root[c] * kc[c] + sheen * (amb + .8f * r);
       }
     }

@@ -63,7 +63,11 @@ def grow_hair(
     if look.style == "bald" or not (field > 0).any():
         return None
     more = 1 + 0.9 * ramp(0.22, 0.05, field)  # a believable hairline needs more hairs than the crown
-    roots = sample_roots(rng, vertices, normals, triangles, density(field) * more, COUNT[look.style])
+    count = COUNT[look.style]
+    if look.bangs > 0 and look.style in LONG:
+        more = more * (1 + 1.6 * ramp(0.35, 0.6, rest[:, 2]))
+        count += 1500
+    roots = sample_roots(rng, vertices, normals, triangles, density(field) * more, count)
     at, edge = roots.at(rest), roots.at(field)
     points = _STYLES[look.style](rng, look, roots, at, edge, skull)
     front = np.zeros(len(points), bool)
@@ -79,6 +83,7 @@ def grow_hair(
     if look.style == "buzz":
         alpha *= 0.62
     shine = 0.35 if look.style in ("afro", "buzz", "curly", "curly_long") else 1.0
+    alpha[front] = np.linspace(1, 0.65, k)
     alpha *= np.where(front[:, None], 1, _visible(points, look.style in LONG))
     return Strands(
         points, colour, alpha, unit(points.mean(1) - np.array([0, 7.3, 0.1])).astype(np.float32), None, shine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +29,14 @@ class HairGrid:
         for group in groups:
             points = group.points[:, 1:].reshape(-1, 3)
             length = np.linalg.norm(np.diff(group.points, axis=1), axis=2).ravel()
-            i = self._index(points)
+            i = self.index(points)
             np.add.at(grid.reshape(-1), i, length * group.alpha[:, 1:].ravel())
         self.depth = gaussian_filter(grid, 0.7) * strength
         self.empty = not groups
 
     @staticmethod
-    def _index(points: Float32) -> NDArray[np.int64]:
+    def index(points: Float32) -> NDArray[np.int64]:
+        """Cell (n,) of points (n, 3) in the skull's frame."""
         cell = np.clip(((points - LOW) / CELL).astype(np.int64), 0, np.array(SHAPE) - 1)
         return (cell[:, 0] * SHAPE[1] + cell[:, 1]) * SHAPE[2] + cell[:, 2]
 
@@ -50,10 +52,6 @@ class HairGrid:
         """Mean of `passing` over directions."""
         return 0.12 + 0.88 * np.mean([self.passing(d) for d in DIRECTIONS], axis=0)
 
-    def look_up(self, grid: Float32, points: Float32) -> Float32:
-        """Values (n,) of a grid at points (n, 3), nearest cell."""
-        return grid.reshape(-1)[self._index(points)]
-
     def look_up_smooth(self, grid: Float32, points: Float32) -> Float32:
         """Values (n,) of a grid at points (n, 3), linear between cells."""
         p = np.clip((points - LOW) / CELL - 0.5, 0, np.array(SHAPE) - 1.001)
@@ -66,6 +64,12 @@ class HairGrid:
                     weight = np.abs(1 - dx - f[:, 0]) * np.abs(1 - dy - f[:, 1]) * np.abs(1 - dz - f[:, 2])
                     out += weight * flat[((low[:, 0] + dx) * SHAPE[1] + low[:, 1] + dy) * SHAPE[2] + low[:, 2] + dz]
         return out
+
+
+@functools.lru_cache(maxsize=64)
+def dither(n: int) -> Float32:
+    """(n, 3) shifts of up to half a cell, one per strand, so that cells do not show as steps."""
+    return (np.random.default_rng(n).uniform(-0.5, 0.5, (n, 3)) * CELL).astype(np.float32)
 
 
 def _shifted(grid: Float32, shift: NDArray[np.integer]) -> Float32:
@@ -127,7 +131,7 @@ def _shade(group: Strands, lit: Lit, light: Light, view: Float32, half: Float32)
     out = colour * (1.15 * (diffuse * key)[..., None] * light.key_colour + around + fill + rim)
     facing = np.clip(0.25 + nl, 0, 1)[:, None] * key * group.shine
     glint = np.sqrt(colour)
-    out = out + (0.16 * first * facing)[..., None] * light.key_colour
+    out = out + (0.125 * first * facing)[..., None] * light.key_colour
     out = out + (0.84 * second * facing)[..., None] * colour * glint * light.key_colour
     sheen = 0.045 * group.shine * np.sqrt(np.clip(1 - (tangent @ view) ** 2, 0, 1))
     out = out + sheen[..., None] * (around + 0.8 * rim)
