@@ -9,6 +9,7 @@ read, and cached with what is computed from them in the user's cache folder); ev
     python -m training.people.sheet OUT.png --people 6 --kind moments   (faces, expressions, poses, groups, styles)
     python -m training.people.dataset FOLDER --people 6000 --per-person 8
     python -m training.people.bench
+    python -m training.people.presets models/starter/expression_presets.json
 
 What differs from the world of avatars it replaces (`training.avatars`):
 

@@ -28,8 +28,8 @@ N_CODES = 100
 UNIT_METRES = 0.1
 """The makers work in decimetres; the exported model is in metres, as FLAME is."""
 
-MATERIAL_SKIN, MATERIAL_EYE_LEFT, MATERIAL_EYE_RIGHT, MATERIAL_TEETH, MATERIAL_TONGUE, MATERIAL_CLOTH = range(6)
 MATERIAL_FRAME, MATERIAL_LENS = 6, 7
+"""The other materials follow from the assets' parts: 0 skin and cloth, 1 and 2 eyes, 3 teeth, 4 tongue."""
 GROUPS = ("african", "asian", "caucasian")
 RESERVED_SEED = 2**31
 """Seeds from here on are for nobody here; below, even seeds are for training and odd ones for evaluation."""

@@ -70,22 +70,30 @@ def pose_states(rng: np.random.Generator) -> list[State]:
     return states
 
 
+COLUMNS = 8
+
+
 def sheet(world: PeopleWorld, people: list[Person], states: list[list[State]], size: int) -> U8:
-    """RGB contact sheet: a row per person."""
-    rows = []
+    """RGB contact sheet: a row per person, broken after ten pictures into rows of eight."""
+    rows: list[U8] = []
     for person, own in zip(people, states, strict=True):
         pictures = [world.render(person, state, size, ("rgb",)).rgb_u8 for state in own]
-        rows.append(np.concatenate([p for p in pictures if p is not None], 1))
+        found = [picture for picture in pictures if picture is not None]
+        rows.append(_grid(found, len(found) if len(found) <= COLUMNS + 2 else COLUMNS))
     return np.concatenate(rows)
+
+
+def _grid(pictures: list[U8], columns: int) -> U8:
+    blank = np.full_like(pictures[0], 255)
+    pictures = pictures + [blank] * (-len(pictures) % columns)
+    return np.concatenate([np.concatenate(pictures[k : k + columns], 1) for k in range(0, len(pictures), columns)])
 
 
 def faces(world: PeopleWorld, people: list[Person], columns: int, size: int, seed: int) -> U8:
     """One calm picture of everybody."""
     rng = np.random.default_rng([seed, 3])
     pictures = [world.render(person, _calm(rng), size, ("rgb",)).rgb_u8 for person in people]
-    blank = np.full((size, size, 3), 255, np.uint8)
-    pictures += [blank] * (-len(pictures) % columns)
-    return np.concatenate([np.concatenate(pictures[k : k + columns], 1) for k in range(0, len(pictures), columns)])
+    return _grid([picture for picture in pictures if picture is not None], columns)
 
 
 def make(kind: str, count: int, seed: int, group: str | None, size: int) -> U8:
@@ -105,7 +113,7 @@ def make(kind: str, count: int, seed: int, group: str | None, size: int) -> U8:
         return sheet(world, people, [_turns(rng) for _ in people], size)
     people = [world.identity(seed + 2 * k, group) for k in range(count)]
     if kind == "faces":
-        return faces(world, people, 8, size, seed)
+        return faces(world, people, COLUMNS, size, seed)
     makers = {"moments": telling_moments, "expressions": expression_states, "poses": pose_states}
     return sheet(world, people, [makers[kind](rng) for _ in people], size)
 
