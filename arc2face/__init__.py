@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import arc2face.quiet  # noqa: F401 - first: other libraries read their switches at import
+import arc2face.quiet  # noqa: F401 # pyright: ignore[reportUnusedImport] - first: libraries read it at import
 
 if TYPE_CHECKING:
     from arc2face.compat import CLIPTextModelWrapper, ReferenceAdapter, project_face_embs

@@ -187,7 +187,7 @@ def main() -> None:
     """Start the server in a process of its own, take the storm, print the report."""
     import psutil
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Many clients at once against the real server.")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--models")

@@ -105,7 +105,7 @@ def test_flame_arrays_have_flames_layout(world: AvatarWorld) -> None:
     named = np.abs(arrays["shapedirs"]).max((0, 1)) > 0
     assert named[: len(IDENTITY_COLUMNS)].all() and named[300 : 300 + len(EXPRESSION_COLUMNS)].all()
     assert not named[len(IDENTITY_COLUMNS) : 300].any() and not named[300 + len(EXPRESSION_COLUMNS) :].any()
-    assert np.ptp(arrays["v_template"][:, 1]) > 1.5 * UNIT_METRES
+    assert float(np.ptp(arrays["v_template"][:, 1])) > 1.5 * UNIT_METRES
 
 
 def test_both_rasterisers_agree(world: AvatarWorld, monkeypatch: pytest.MonkeyPatch) -> None:

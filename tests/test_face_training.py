@@ -120,7 +120,7 @@ def test_detector_targets_lead_back_to_the_faces() -> None:
         picture = compose(rng, sprites, 192, 1, (wanted, wanted + 1))
         targets = detector.assign(picture, 192)
         cells = 192 // detector.CELL
-        centres = np.stack(np.mgrid[:cells, :cells][::-1], -1).reshape(-1, 2) * detector.CELL
+        centres = np.stack(list(np.mgrid[:cells, :cells][::-1]), -1).reshape(-1, 2) * detector.CELL
         centres = np.repeat(centres, detector.ANCHORS, 0)[targets.label == 1]
         box = targets.box[targets.label == 1] * detector.CELL
         assert len(box) > 0

@@ -389,7 +389,7 @@ def test_cuda_sessions_are_bounded_and_on_the_right_device() -> None:
     assert options["device_id"] == 1
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["arena_extend_strategy"] == "kSameAsRequested"
-    assert 0 < options["gpu_mem_limit"] <= 4 << 30
+    assert 0 < int(options["gpu_mem_limit"]) <= 4 << 30
     assert with_options(CPU, 1) == CPU
 
 

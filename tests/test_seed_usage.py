@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,12 +59,13 @@ def test_usage_and_lcm_examples(workplace: Path) -> None:
     id_emb = project_face_embs(pipeline, id_emb)
     assert id_emb.shape == (1, 77, 768)
 
-    images = pipeline(prompt_embeds=id_emb, num_inference_steps=2, guidance_scale=3.0, num_images_per_prompt=2).images
+    call: Any = pipeline
+    images = call(prompt_embeds=id_emb, num_inference_steps=2, guidance_scale=3.0, num_images_per_prompt=2).images
     assert len(images) == 2 and images[0].size == (128, 128)
 
     pipeline.load_lora_weights("lcm-lora-sdv1-5")
     pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
-    images = pipeline(prompt_embeds=id_emb, num_inference_steps=2, guidance_scale=1.0, num_images_per_prompt=1).images
+    images = call(prompt_embeds=id_emb, num_inference_steps=2, guidance_scale=1.0, num_images_per_prompt=1).images
     assert len(images) == 1
 
 

@@ -69,7 +69,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     from arc2face.faces import photo as photo_module
 
-    count(photo_module, "load_rgb_u8")
+    count(photo_module, "as_rgb_u8")
     for name in ("detect", "embed", "landmarks"):
         count(FaceAnalyser, name)
     return calls
@@ -82,7 +82,7 @@ def test_twelve_photos_are_read_once(engine: Engine, photo: Path, tmp_path: Path
     first = find_person(engine, photos)
     again = find_person(engine, photos, method="median")
     assert first.report is not None and again.report is not None
-    assert counted == {"load_rgb_u8": 12, "detect": 12, "embed": 12}
+    assert counted == {"as_rgb_u8": 12, "detect": 12, "embed": 12}
 
 
 def test_one_photo_gives_person_look_and_pasting_with_one_detection(
@@ -92,7 +92,7 @@ def test_one_photo_gives_person_look_and_pasting_with_one_detection(
     look = find_look(engine, LookSource(keep=True, paste="face"), person)
     assert look is not None
     paste_all(engine, person, [look.image], "face")
-    assert counted["load_rgb_u8"] == 2  # the file, and the drawn picture, which is an array
+    assert counted["as_rgb_u8"] == 2  # the file, and the drawn picture, which is an array
     assert counted["detect"] == 2  # the photo, and the drawn picture
     assert counted["landmarks"] == 2
 
@@ -105,7 +105,7 @@ def test_a_photo_that_forgot_its_pixels_keeps_what_was_found(
     one.forget_pixels()
     assert one.pixel_bytes == 0
     find_person(engine, [one])
-    assert counted == {"load_rgb_u8": 1, "detect": 1, "embed": 1}
+    assert counted == {"as_rgb_u8": 1, "detect": 1, "embed": 1}
 
 
 def test_a_saved_identity_decides_who_and_photos_lend_their_look(engine: Engine, photo: Path, tmp_path: Path) -> None:

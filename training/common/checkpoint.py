@@ -27,7 +27,8 @@ def save_torch(state: Mapping[str, Any], path: Path) -> None:
     """torch.save, whole or not at all. Raises StorageError when the disk is full or the folder cannot be written."""
     with replace_with(path) as part:
         try:
-            torch.save(dict(state), part)
+            with part.open("wb") as stream:  # given a name, torch derives one for inside, and refuses ours
+                torch.save(dict(state), stream)
         except RuntimeError as error:  # how torch reports a failed write
             code = errno.ENOSPC if shutil.disk_usage(path.parent).free < SLACK else errno.EIO
             raise OSError(code, os.strerror(code)) from error

@@ -81,6 +81,7 @@ def write_encoder(vae: AutoencoderKL, pictures_u8: NDArray[np.uint8], power: flo
     blocks = _blocks(pictures_u8.astype(np.float64) / 127.5 - 1)
     total = float(((blocks - blocks.mean((0, 1, 2))) ** 2).sum())
     bases: list[Float64] = []
+    rows, mean, basis, std = blocks, np.zeros(0), np.zeros((0, 0)), np.zeros(0)
     for keep in (*channels[1:-2], count):
         blocks = _blocks(blocks)
         rows = blocks.reshape(-1, blocks.shape[-1])

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from arc2face.weights.folder import BASE_MODEL as BASE
 from arc2face.weights.folder import ModelsFolder
 from arc2face.weights.store import replace_with
 from training.common.errors import TrainingError
 from training.diffusion.noise import SCHEDULER_CONFIG, Prediction
 from training.diffusion.text import make_encoder, write_tokenizer
 
+BASE = "stable-diffusion-v1-5"
 Model = TypeVar("Model", bound=nn.Module)
 
 
