@@ -24,7 +24,7 @@ from arc2face.diffusion.fitting import check_fit
 from arc2face.diffusion.generation import generate
 from arc2face.diffusion.lora import load_lora
 from arc2face.diffusion.registry import ModelRegistry
-from arc2face.errors import IncompatibleWeightsError, SettingsError
+from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, SettingsError
 from arc2face.types import (
     SCHEDULERS,
     Expression,
