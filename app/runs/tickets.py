@@ -21,7 +21,11 @@ class Cancellable(Protocol):
 class Ticket:
     """One run of one visitor, from the click to the last picture. Cancelling works before the job exists, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, lane: str = "") -> None:
+        """`lane`: the part of the page that it belongs to, such as a tab."""
+        self.lane = lane
+        self.replaced = False
+        """A newer run of the same lane has taken its place."""
         self._cancelled = threading.Event()
         self._jobs: list[Cancellable] = []
 
@@ -51,14 +55,20 @@ class JobBook:
         self._tickets: dict[str, list[Ticket]] = {}
 
     @contextmanager
-    def ticket(self, session: str) -> Generator[Ticket]:
+    def ticket(self, session: str, lane: str = "") -> Generator[Ticket]:
         """A ticket that is open during the block and cancelled when the block is left, in whatever way.
+
+        In a named lane it takes the place of the tickets that are open there.
 
         Gradio closes an event's generator when its browser tab goes away; that leaves this block too.
         """
-        ticket = Ticket()
+        ticket = Ticket(lane)
         with self._lock:
+            before = [other for other in self._tickets.get(session, ()) if lane and other.lane == lane]
             self._tickets.setdefault(session, []).append(ticket)
+        for other in before:
+            other.replaced = True
+            other.cancel()
         try:
             yield ticket
         finally:
@@ -68,10 +78,10 @@ class JobBook:
                 if not self._tickets[session]:
                     del self._tickets[session]
 
-    def cancel(self, session: str) -> int:
-        """Cancel every open ticket of one session; returns how many there were."""
+    def cancel(self, session: str, lane: str = "") -> int:
+        """Cancel the open tickets of one session, in one lane or in all of them; returns how many there were."""
         with self._lock:
-            tickets = tuple(self._tickets.get(session, ()))
+            tickets = tuple(one for one in self._tickets.get(session, ()) if lane in ("", one.lane))
         for ticket in tickets:
             ticket.cancel()
         return len(tickets)
