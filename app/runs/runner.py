@@ -57,6 +57,8 @@ def _run(shell: Shell, ticket: Ticket, prepare: Prepare) -> Iterator[Progress | 
     for number, request in enumerate(requests):
         ticket.check()
         for event in thinned(compute(engine, request, ticket)):
+            if ticket.replaced:  # not a word more: the newer run has the screen
+                ticket.check()
             if isinstance(event, Progress):
                 yield overall(event, number, len(requests))
             else:

@@ -110,7 +110,7 @@ def test_photo_to_pictures_history_and_zip(visit: Any, photos: dict[str, Path], 
 def test_no_face_is_said_and_nothing_is_lost(visit: Any, photos: dict[str, Path], tmp_path: Path) -> None:
     page = visit()
     add_photo(page, photos["nobody"])
-    expect(page.get_by_text("This photo: no face was found")).to_be_visible()
+    expect(shown(page.locator(".note.warn"))).to_contain_text("No face was found in the photo. The small models")
     run(page)
     expect(page.get_by_test_id("toast-body")).to_contain_text("No face was found")
     expect(page.locator(".failure")).to_contain_text("No face was found")

@@ -63,7 +63,7 @@ class PersonPicker(PhotoPicker):
     @property
     def inputs(self) -> set[Component]:
         """Photos, picks, identity file, method and leave-out switch."""
-        return {*super().inputs, self.identity_file, self.method, self.drop_outliers}
+        return {*self._own, self.identity_file, self.method, self.drop_outliers}
 
     @property
     def person_rules(self) -> Rules:

@@ -76,6 +76,10 @@ class PhotoPicker:
     @property
     def inputs(self) -> set[Component]:
         """Photos and picks."""
+        return self._own
+
+    @property
+    def _own(self) -> set[Component]:
         return {self.photos, self.picks}
 
     @property
@@ -102,7 +106,10 @@ class PhotoPicker:
         """The photos, with what was found in them at upload."""
         paths = self.paths(values)
         names = [self._name] if self._most == 1 or len(paths) == 1 else [f"photo {k + 1}" for k in range(len(paths))]
-        return [self._shell.photos.get(session, path, name) for path, name in zip(paths, names, strict=True)]
+        photos = [self._shell.photos.get(session, path) for path in paths]
+        for photo, name in zip(photos, names, strict=True):
+            photo.name = name
+        return photos
 
     def picked(self, values: Values) -> list[int | None]:
         """Which face of each photo counts, from 0; None where nothing was found yet."""
@@ -116,7 +123,7 @@ class PhotoPicker:
 
     def inspect_after(self, event: Any) -> None:
         """Look at the photos once `event` has put them there: a gallery tells only of a visitor's own changes."""
-        event.success(self._inspect, self.inputs, self._views, **LIGHT)
+        event.success(self._inspect, self._own, self._views, **LIGHT)
 
     def compare(self, engine: Engine, photos: Sequence[Photo], picks: Sequence[int | None]) -> Iterator[Line]:
         """Lines on how several photos fit together; a picker of unrelated photos has none."""
@@ -131,11 +138,11 @@ class PhotoPicker:
             raise SettingsError(f"At most {self._most} photos. Remove the least clear ones.")
 
     def _connect(self) -> None:
-        self.photos.change(self._inspect, self.inputs, self._views, **LIGHT)
+        self.photos.change(self._inspect, self._own, self._views, **LIGHT)
         if not self._faces:
             return
-        chooser = {*self.inputs, self.shown}
-        self.photos.select(self._show, self.inputs, {self.shown, self.chooser, self.boxes, self.face}, **LIGHT)
+        chooser = {*self._own, self.shown}
+        self.photos.select(self._show, self._own, {self.shown, self.chooser, self.boxes, self.face}, **LIGHT)
         self.face.input(self._pick, {*chooser, self.face}, {self.picks, self.boxes}, **LIGHT)
         self.boxes.select(self._click, chooser, {self.picks, self.boxes, self.face}, **LIGHT)
 
