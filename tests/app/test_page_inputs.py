@@ -214,7 +214,7 @@ def test_pictures_come_first_and_a_failing_extra_is_a_warning(
 
 def _bench(form: Form) -> workbench.Workbench:
     absent: Any = None
-    buttons = type("Buttons", (), {"free": staticmethod(dict)})()
+    buttons: Any = type("Buttons", (), {"free": staticmethod(dict)})()
     return workbench.Workbench(
         shell=form.shell, title="Toy", person=form.person, controls=form.controls, panel=form.panel,
         buttons=buttons, strip=absent, drop=form.drop,

@@ -33,7 +33,7 @@ def picture_strip(folder: str, picker: PhotoPicker) -> None:
     def choose(event: gr.SelectData) -> Updates:
         return {picker.photos: [paths[event.index if isinstance(event.index, int) else 0]]}
 
-    picker.inspect_after(_strip(paths).select(choose, None, {picker.photos}, **INSTANT))
+    picker.inspect_after(_strip(paths).select(choose, None, [picker.photos], **INSTANT))
 
 
 def _pictures(folder: str) -> list[str]:
@@ -81,7 +81,10 @@ class ExampleStrip:
             return {person.photos: [str(target)], person.identity_file: None}
 
         filled = {person.photos, person.identity_file}
-        taps = self.strip.select(chosen, None, filled, **INSTANT), self.surprise.click(rendered, None, filled, **LIGHT)
+        taps = (
+            self.strip.select(chosen, None, [*filled], **INSTANT),
+            self.surprise.click(rendered, None, [*filled], **LIGHT),
+        )
         for tap in taps:
             person.inspect_after(tap)
             # Not "once": a tap during a run counts, and its run takes the other's place.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,9 @@ class ExpressionControls:
                 save = gr.Button("Save the expression", size="sm")
                 self.load = gr.UploadButton("Load an expression", size="sm", file_types=[".json"])
             self.saved = gr.File(label="Expression", visible=False, interactive=False)
-        save.click(self._save, {self.edit}, {self.saved}, **LIGHT)
+        save.click(self._save, {self.edit}, [self.saved], **LIGHT)
         loaded = {*self._numbers, self.amount, self.share}
-        self.load.upload(self._load, {self.load, self.edit}, loaded, **LIGHT)
+        self.load.upload(self._load, {self.load, self.edit}, [*loaded], **LIGHT)
         self._connect()
 
     @property
@@ -158,24 +159,24 @@ class ExpressionControls:
         stored = recipe.part("expression")
         if not stored:
             return {}
-        shown = self._shown(Edit().to(check_expression(Expression(stored.get("values"))), "recipe"))
+        shown = self._shown(Edit().to(check_expression(_expression_in(stored)), "recipe"))
         strength = recipe.number("expression", "strength", 1.0, CONTROL_STRENGTH_RANGE)
         return {**shown, self.strength: strength, self.amount: 1, self.preset: None, self.second.photos: None}
 
     def _connect(self) -> None:
         mixed = {*self._numbers, self.amount, self.share}
-        self.photo.picks.change(self._read_base, {*self.photo.inputs, *self._mixing}, self._numbers, **LIGHT)
-        self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, self._numbers, **LIGHT)
-        self.preset.input(self._preset, {self.preset, *self._mixing}, self._numbers, **LIGHT)
-        self.neutral.click(self._to_neutral, {self.edit}, {*mixed, self.preset}, **INSTANT)
-        self.undo.click(self._back, {self.edit}, mixed, **INSTANT)
-        for slider in (self.amount, self.share):
-            slider.input(partial(self._mix, slider.label), self._mixing, self._numbers, **INSTANT)
+        self.photo.picks.change(self._read_base, {*self.photo.inputs, *self._mixing}, [*self._numbers], **LIGHT)
+        self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
+        self.preset.input(self._preset, {self.preset, *self._mixing}, [*self._numbers], **LIGHT)
+        self.neutral.click(self._to_neutral, {self.edit}, [*mixed, self.preset], **INSTANT)
+        self.undo.click(self._back, {self.edit}, [*mixed], **INSTANT)
+        for name, slider in (("amount", self.amount), ("share", self.share)):
+            slider.input(partial(self._mix, name), self._mixing, [*self._numbers], **INSTANT)
         for field, (slider, _) in self._fields.items():
             outputs = {self.edit, self.amount, self.share}
             slider.input(partial(self._shape, field, slider), {self.edit, slider}, outputs, **INSTANT)
-        self.components.input(self._table, {self.edit, self.components}, mixed, **LIGHT)
-        self.edit.change(self._draw, {self.edit}, self._drawn, trigger_mode="always_last", **LIGHT)
+        self.components.input(self._table, {self.edit, self.components}, [*mixed], **LIGHT)
+        self.edit.change(self._draw, {self.edit}, [*self._drawn], trigger_mode="always_last", **LIGHT)
 
     @shows_errors
     def _read_base(self, values: Values, request: gr.Request) -> Updates:
@@ -201,10 +202,12 @@ class ExpressionControls:
 
     @shows_errors
     def _presets(self) -> Updates:
+        return {self.preset: gr.update(choices=list(load_presets(self._root)))}
+
+    @property
+    def _root(self) -> Path | None:
         backend = self._shell.backend
-        return {
-            self.preset: gr.update(choices=list(load_presets(backend.engine().models.root if backend.ready else None)))
-        }
+        return backend.engine().models.root if backend.ready else None
 
     def _sourced(self, values: Values, base: Expression) -> Edit:
         return values[self.edit].from_source(base, values[self.amount], values[self.share])
@@ -263,6 +266,11 @@ class ExpressionControls:
             for slider, place in self._fields.values()
         }
         return {self.edit: edit, **sliders}
+
+
+def _expression_in(stored: Mapping[str, Any]) -> Expression:
+    values: Any = stored.get("values")
+    return Expression(values)
 
 
 def _slider(limits: tuple[float, float], label: str) -> gr.Slider:

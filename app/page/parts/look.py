@@ -45,7 +45,7 @@ class LookControls:
             self.paste = gr.Checkbox(True, label="Paste the result back into the full photo")
             masks: Any = [(words, name) for name, words in PASTE_MASKS.items()]
             self.mask = gr.Radio(masks, value="face", label="Paste")
-        self.mode.input(self._visible, {self.mode}, {self.kept}, **INSTANT)
+        self.mode.input(self._visible, {self.mode}, [self.kept], **INSTANT)
 
     @property
     def inputs(self) -> set[Component]:

@@ -53,12 +53,12 @@ class PersonPicker(PhotoPicker):
             self.drop_outliers = gr.Checkbox(False, label="Leave out photos that look like someone else")
             save = gr.Button("Save this identity to a file", size="sm")
             saved = gr.File(label="Saved identity (numbers only, no picture)", visible=False, interactive=False)
-        save.click(self._save, self.inputs, {saved}, **LIGHT)
+        save.click(self._save, self.inputs, [saved], **LIGHT)
         self._saved = saved
-        naming = {self.identity_file, self.photos}
-        self.identity_file.change(self._named, naming, {self.who}, **INSTANT)
-        self.photos.change(self._named, naming, {self.who}, **INSTANT)
-        self.photos.upload(self._replaced, {self.identity_file}, {self.identity_file}, **LIGHT)
+        naming: set[Component] = {self.identity_file, self.photos}
+        self.identity_file.change(self._named, naming, [self.who], **INSTANT)
+        self.photos.change(self._named, naming, [self.who], **INSTANT)
+        self.photos.upload(self._replaced, {self.identity_file}, [self.identity_file], **LIGHT)
 
     @property
     def inputs(self) -> set[Component]:

@@ -86,14 +86,14 @@ class PhotoPicker:
     def _views(self) -> set[Component]:
         return {self.photos, self.report, self.picks, self.shown, self.chooser, self.boxes, self.face}
 
-    def rules(self, missing: str = "", *, when: Any = None) -> Rules:
+    def rules(self, missing: str = "", *, when: tuple[Component, object] | None = None) -> Rules:
         """Rules for a validator. `missing`: what to say when there is no photo; empty where it is optional.
 
-        `when`: a function of the values that says whether the photo matters at all.
+        `when`: a component and the value that it must have for the photo to matter at all.
         """
 
         def rule(values: Values) -> None:
-            if when is None or when(values):
+            if when is None or values[when[0]] == when[1]:
                 self._check(values, missing)
 
         return {self.photos: rule}
@@ -138,13 +138,13 @@ class PhotoPicker:
             raise SettingsError(f"At most {self._most} photos. Remove the least clear ones.")
 
     def _connect(self) -> None:
-        self.photos.change(self._inspect, self._own, self._views, **LIGHT)
+        self.photos.change(self._inspect, self._own, [*self._views], **LIGHT)
         if not self._faces:
             return
-        chooser = {*self._own, self.shown}
-        self.photos.select(self._show, self._own, {self.shown, self.chooser, self.boxes, self.face}, **LIGHT)
-        self.face.input(self._pick, {*chooser, self.face}, {self.picks, self.boxes}, **LIGHT)
-        self.boxes.select(self._click, chooser, {self.picks, self.boxes, self.face}, **LIGHT)
+        chooser: set[Component] = {*self._own, self.shown}
+        self.photos.select(self._show, self._own, [self.shown, self.chooser, self.boxes, self.face], **LIGHT)
+        self.face.input(self._pick, {*chooser, self.face}, [self.picks, self.boxes], **LIGHT)
+        self.boxes.select(self._click, chooser, [self.picks, self.boxes, self.face], **LIGHT)
 
     def _inspect(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         """Say what was found in each photo, and open the chooser where one is needed."""

@@ -100,7 +100,7 @@ class PoseControls:
                 name="the normal map",
                 faces=False,
             )
-        self.mode.input(self._visible, {self.mode}, {self._sliders, self._photo, self._map}, **INSTANT)
+        self.mode.input(self._visible, {self.mode}, [self._sliders, self._photo, self._map], **INSTANT)
 
     def build_advanced(self) -> None:
         """The folded part: strength, start and end."""
@@ -123,8 +123,8 @@ class PoseControls:
     def rules(self) -> Rules:
         """Rules for a validator."""
         return {
-            **self.reference.rules(NO_POSE_PHOTO, when=lambda values: values[self.mode] == PHOTO),
-            **self.map.rules(NO_MAP, when=lambda values: values[self.mode] == MAP),
+            **self.reference.rules(NO_POSE_PHOTO, when=(self.mode, PHOTO)),
+            **self.map.rules(NO_MAP, when=(self.mode, MAP)),
             self.end: self._check_end,
         }
 
@@ -141,7 +141,7 @@ class PoseControls:
             return PoseSource(normal_map=self.map.one(values, session, NO_MAP)[0], **acting)
         return PoseSource(**acting)
 
-    def acting(self, values: Values) -> dict[str, float]:
+    def acting(self, values: Values) -> dict[str, Any]:
         """Strength, start and end."""
         return {"strength": values[self.strength], "start": values[self.start], "end": values[self.end]}
 

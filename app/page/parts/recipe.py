@@ -79,7 +79,7 @@ class RecipeDrop:
         """Restore on upload. The picture of the person is not part of a recipe and must be added again."""
         others: set[Component] = {component for part in self._parts for component in part.restorable}
         outputs = {*self._controls.restorable, *others, self.file}
-        restored = self.file.upload(self._restore, self.file, outputs, **LIGHT)
+        restored = self.file.upload(self._restore, self.file, [*outputs], **LIGHT)
         self._controls.follow_after(restored)
 
     def _restore(self, path: str) -> Iterator[Updates]:

@@ -82,8 +82,8 @@ class ResultsPanel:
                 ]
         self.packed = gr.DownloadButton(visible=False)
         self.made: gr.State = gr.State(Made())
-        self.order.input(self._reorder, {self.made, self.order}, {self.gallery}, **INSTANT)
-        packed = self.zip.click(self._pack, {self.made}, {self.packed}, **LIGHT)
+        self.order.input(self._reorder, {self.made, self.order}, [self.gallery], **INSTANT)
+        packed = self.zip.click(self._pack, {self.made}, [self.packed], **LIGHT)
         packed.success(None, [self.packed], None, js=FETCH, **QUIET)
 
     @property

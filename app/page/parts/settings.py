@@ -81,7 +81,7 @@ class GenerationControls:
                 buttons=[],
             )
         self.fast.input(None, [self.fast, *self._following], self._following, js=_follow(usual=True), **QUIET)
-        self.dice.click(self._roll, None, {self.seed, self.new_seed}, **INSTANT)
+        self.dice.click(self._roll, None, [self.seed, self.new_seed], **INSTANT)
 
     def _roll(self) -> Updates:
         return {self.seed: random.randrange(ROLLED_SEEDS), self.new_seed: False}

@@ -38,9 +38,9 @@ def build(shell: Shell) -> None:
             clear = gr.Button("Clear the history", interactive=False)
         packed = gr.File(label="All pictures", visible=False, interactive=False)
     view = _View(shell, empty, pictures, pack, clear, packed)
-    shell.history.change(view.show, {shell.history}, view.outputs, **INSTANT)
-    clear.click(view.clear, None, {shell.history}, **INSTANT)
-    pack.click(view.pack, {shell.history}, {packed}, **LIGHT)
+    shell.history.change(view.show, {shell.history}, [*view.outputs], **INSTANT)
+    clear.click(view.clear, None, [shell.history], **INSTANT)
+    pack.click(view.pack, {shell.history}, [packed], **LIGHT)
 
 
 @dataclass(frozen=True, slots=True)

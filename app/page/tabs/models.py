@@ -37,8 +37,8 @@ def build(shell: Shell, tab: gr.Tab) -> None:
         with errors_shown():
             yield {table: _report(shell.backend.engine())}
 
-    refresh.click(show, None, {table}, **LIGHT)
-    tab.select(show, None, {table}, **LIGHT)
+    refresh.click(show, None, [table], **LIGHT)
+    tab.select(show, None, [table], **LIGHT)
 
 
 def _report(engine: Engine) -> str:

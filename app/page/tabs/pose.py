@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -9,6 +12,7 @@ import gradio as gr
 from app.page import markup
 from app.page.messages import warn
 from app.page.parts.examples import ExampleStrip
+from app.page.parts.keyed import Updates
 from app.page.parts.notices import missing_notice
 from app.page.parts.person import PersonPicker
 from app.page.parts.pose import NO_POSE_PHOTO, SLIDERS, PoseControls
@@ -19,7 +23,7 @@ from app.page.parts.workbench import Asked, Work, Workbench
 from arc2face.errors import InputError
 from arc2face.series import turntable
 from arc2face.settings import YAW_LIMIT
-from arc2face.sources import find_pose
+from arc2face.sources import Posed, find_pose
 
 if TYPE_CHECKING:
     from app.runs.backend import Backend
@@ -61,9 +65,9 @@ def build(engine: Backend, shell: Shell) -> None:
             raise InputError(NO_POSE_PHOTO)
         for warning in posed.warnings:
             warn(warning)
-        shown = panel.with_aside(posed.aligned, posed.condition.normal_map)
+        extra = partial(_beside, panel, posed)
         request = asked.base.with_(pose=posed.condition)
-        return Work(requests=[request], extras=[lambda *_: (shown, ())], notes=pose.notes(asked.values))
+        return Work(requests=[request], extras=[extra], notes=pose.notes(asked.values))
 
     def turned(asked: Asked) -> Work:
         count, widest = asked.values[turns], asked.values[extent]
@@ -84,6 +88,11 @@ def build(engine: Backend, shell: Shell) -> None:
     )
     bench.connect(plan, pose.rules)
     bench.add_action(turn, turned)
+
+
+def _beside(panel: ResultsPanel, posed: Posed, *_: object) -> tuple[Updates, Sequence[Path]]:
+    """The pose as the models saw it, under the pictures."""
+    return panel.with_aside(posed.aligned, posed.condition.normal_map), ()
 
 
 def _turntable() -> tuple[gr.Slider, gr.Slider, gr.Button]:
