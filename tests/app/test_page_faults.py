@@ -199,8 +199,9 @@ def test_a_second_photo_replaces_the_first_where_one_counts(visit: Any, photos: 
     add_photo(page, photos["one"])
     found(page)
     shown(page.get_by_label("A normal map", exact=True)).check()
-    panel(page).locator(".photos").nth(2).locator("input[type=file]").first.set_input_files(str(photos["one"]))
-    expect(panel(page).locator(".photos").nth(2).locator("img")).to_be_visible()
+    maps = panel(page).locator(".photos").nth(1)
+    maps.locator("input[type=file]").first.set_input_files(str(photos["one"]))
+    expect(maps.locator("img")).to_be_visible()
     few_steps(page)
     run(page)
     expect(page.locator(".failure")).to_contain_text("not a normal map")
@@ -230,7 +231,7 @@ def test_the_seed_is_refused_by_its_name(visit: Any, photos: dict[str, Path]) ->
     seed.fill("-1")
     seed.blur()
     run(page)
-    expect(page.locator(".validation-error")).to_contain_text("The seed must be a whole number between 0 and")
+    expect(page.locator("div.validation-error")).to_contain_text("The seed must be a whole number between 0 and")
 
 
 def test_an_address_with_a_theme_wins_over_the_stored_choice(visit: Any, studio: Any) -> None:

@@ -18,6 +18,7 @@ from app.runs.files import SessionFiles, zip_files
 from app.runs.pictures import Picture, Run, remember
 from app.runs.runner import overall
 from app.runs.tickets import JobBook
+from arc2face import advice
 from arc2face.advice import command
 from arc2face.errors import CancelledError, ExpressionError, NoFaceError, StorageError
 from arc2face.expression.values import from_parts
@@ -176,6 +177,20 @@ def test_text_from_outside_is_escaped() -> None:
     assert "<script>" not in table
     assert command("download pose") in table
     assert "<img" not in markup.failure("<img src=x>")
+
+
+def test_commands_are_the_ones_that_work_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F7: a checkout has no program of that name until it is installed."""
+    text = "Run: arc2face download pose. The package arc2face stays arc2face."
+    monkeypatch.setenv("PATH", str(tmp_path))
+    advice.program.cache_clear()
+    assert advice.spoken(text) == "Run: ./run cli download pose. The package arc2face stays arc2face."
+    assert explain(NoFaceError(text)) == advice.spoken(text)
+    (tmp_path / "arc2face").write_text("#!/bin/sh\n")
+    (tmp_path / "arc2face").chmod(0o755)
+    advice.program.cache_clear()
+    assert advice.spoken(text) == text
+    advice.program.cache_clear()
 
 
 def test_a_zip_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class PersonPicker(PhotoPicker):
 
     def __init__(self, shell: Shell, *, number: int = 1, title: str = "Add a photo of someone") -> None:
         gr.HTML(markup.step(number, title))
-        self.who = gr.HTML("")
+        self.who = gr.HTML("", visible=False)
         text = "One photo is enough; several of the same person are better."
         super().__init__(shell, label="Photos of one person", text=text, most=MAX_PHOTOS, height=200)
 
@@ -107,9 +107,10 @@ class PersonPicker(PhotoPicker):
     def _named(self, values: Values) -> Updates:
         """The chip that says which of both counts, where that is not plain to see."""
         if not values[self.identity_file]:
-            return {self.who: ""}
+            return {self.who: gr.update(value="", visible=False)}
         lends = "; the photo lends its look and head shape" if values[self.photos] else ""
-        return {self.who: markup.chip(f"Person: {self.name(values)}{lends}")}
+        chip = markup.chip(f"Person: {self.name(values)}{lends}")
+        return {self.who: gr.update(value=chip, visible=True)}
 
     def _replaced(self, values: Values) -> Updates:
         if not values[self.identity_file]:

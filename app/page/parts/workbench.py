@@ -170,15 +170,16 @@ class Workbench:
 
 
 def _face(engine: Engine, person: Person) -> RgbU8:
-    """(96, 96, 3) uint8 RGB: the face that the pictures were made from, with some room around it."""
+    """The face that the pictures were made from, with some room around it; at most 96 pixels a side."""
     from PIL import Image
 
     photo = person.photo("Showing the face")
     x0, y0, x1, y1 = (float(value) for value in photo.face(engine.faces, person.pick).box)
-    side = max(x1 - x0, y1 - y0) * (0.5 + FACE_MARGIN)
-    x, y = (x0 + x1) / 2, (y0 + y1) / 2
-    box = (round(x - side), round(y - side), round(x + side), round(y + side))
-    face = Image.fromarray(photo.rgb_u8).crop(box).resize((FACE_SIZE, FACE_SIZE), Image.Resampling.LANCZOS)
+    room, (height, width) = FACE_MARGIN * max(x1 - x0, y1 - y0), photo.rgb_u8.shape[:2]
+    left, right = max(0, round(x0 - room)), min(width, round(x1 + room))
+    top, bottom = max(0, round(y0 - room)), min(height, round(y1 + room))
+    face = Image.fromarray(photo.rgb_u8[top:bottom, left:right])
+    face.thumbnail((FACE_SIZE, FACE_SIZE), Image.Resampling.LANCZOS)
     return np.asarray(face)
 
 
