@@ -199,6 +199,7 @@ def test_a_second_photo_replaces_the_first_where_one_counts(visit: Any, photos: 
     add_photo(page, photos["one"])
     found(page)
     shown(page.get_by_label("A normal map", exact=True)).check()
+    expect(shown(page.get_by_text("A normal map saved here earlier"))).to_be_visible()
     maps = panel(page).locator(".photos").nth(1)
     maps.locator("input[type=file]").first.set_input_files(str(photos["one"]))
     expect(maps.locator("img")).to_be_visible()

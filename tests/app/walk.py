@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PHONE = {"width": 390, "height": 844}
-PATIENCE = int(__import__("os").environ.get("DEV_PATIENCE", "60000"))
+PATIENCE = 60_000
 """Milliseconds a condition may take on a busy machine."""
 expect.set_options(timeout=PATIENCE)
 

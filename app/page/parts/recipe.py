@@ -1,18 +1,17 @@
 """Drop a picture that this app has made, and the settings that made it come back.
 
-A recipe comes from a file that anybody may have written. Nothing of it reaches a widget before it was checked here.
+A recipe comes from a file that anybody may have written. `read_recipe` checks what the library wrote; what the page
+adds is checked here, before anything of it reaches a widget.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import gradio as gr
-from PIL import Image
 
 from app.page import markup
 from app.page.messages import as_shown, tell, warn, words
@@ -20,11 +19,8 @@ from app.page.parts.keyed import Component, Updates
 from app.page.parts.settings import GenerationControls
 from app.runs.shell import LIGHT
 from arc2face import checks
-from arc2face.errors import Arc2FaceError, SettingsError
-from arc2face.pictures.loading import MAX_PIXELS
+from arc2face.errors import SettingsError
 
-logger = logging.getLogger("arc2face.app")
-DAMAGED = "The recipe in this picture is damaged; use a picture that was saved here."
 OWN_SIZE = "This picture was made at a size of its own; the page makes the models' usual size."
 
 
@@ -93,8 +89,10 @@ class RecipeDrop:
         yield {**updates, self.file: None}
 
     def updates(self, path: Path) -> Updates:
-        """What a picture's recipe changes on the page. Raises Arc2FaceError."""
-        recipe = read(path)
+        """What a picture's recipe changes on the page. Raises SettingsError or ImageError."""
+        from arc2face.pictures.recipes import read_recipe
+
+        recipe = Recipe(read_recipe(path))
         settings = recipe.part("settings")
         updates = self._controls.restored(settings, recipe.part("page"))
         for part in self._parts:
@@ -102,20 +100,3 @@ class RecipeDrop:
         if settings.get("height") or settings.get("width"):
             warn(OWN_SIZE)
         return updates
-
-
-def read(path: Path) -> Recipe:
-    """The recipe of a file, whatever that file is. Raises SettingsError or ImageError."""
-    from arc2face.pictures.recipes import read_recipe
-
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise SettingsError(f"This picture has {width} x {height} pixels; pictures made here are much smaller.")
-        return Recipe(read_recipe(path))
-    except Arc2FaceError:
-        raise
-    except Exception as error:  # files from anywhere: bombs, deep nesting, broken chunks
-        logger.info("a recipe could not be read", exc_info=error)
-        raise SettingsError(DAMAGED) from error
