@@ -109,6 +109,16 @@ def test_a_rule_stands_at_its_component() -> None:
     assert verdicts[two] == {"__type__": "validate", "is_valid": False, "message": "too much"}
 
 
+def test_too_many_photos_are_refused_before_any_is_decoded(form: Form, tmp_path: Path) -> None:
+    paths = [(str(tmp_path / f"{k}.png"), None) for k in range(13)]
+    values = {form.person.photos: paths, form.person.picks: {}, form.person.identity_file: None}
+    nobody: Any = None
+    with pytest.raises(SettingsError, match="At most 12 photos, not 13"):
+        form.person._found(nobody, values, "anna")  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(SettingsError, match="At most 12 photos"):
+        form.person.person_rules[form.person.photos](values)
+
+
 @pytest.mark.parametrize(
     "recipe",
     [

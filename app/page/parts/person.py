@@ -90,9 +90,6 @@ class PersonPicker(PhotoPicker):
 
     def compare(self, engine: Engine, photos: Sequence[Photo], picks: Sequence[int | None]) -> Iterator[Line]:
         """How well several photos agree on one person."""
-        if len(photos) > self._most:
-            yield f"At most {self._most} photos. Remove the least clear ones.", True
-            return
         try:
             report = sources.find_person(engine, photos, picks=picks).report
         except EmbeddingError as error:

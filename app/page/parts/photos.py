@@ -130,12 +130,12 @@ class PhotoPicker:
         del engine, photos, picks
         yield from ()
 
-    def _check(self, values: Values, missing: str) -> None:
+    def _check(self, values: Values, missing: str = "") -> None:
         paths = self.paths(values)
         if missing and not paths:
             raise InputError(missing)
         if len(paths) > self._most > 1:
-            raise SettingsError(f"At most {self._most} photos. Remove the least clear ones.")
+            raise SettingsError(f"At most {self._most} photos, not {len(paths)}. Remove the least clear ones.")
 
     def _connect(self) -> None:
         self.photos.change(self._inspect, self._own, [*self._views], **LIGHT)
@@ -163,6 +163,7 @@ class PhotoPicker:
             yield {self.report: markup.notes([(words(error), True)]), self.picks: {}, **self._closed()}
 
     def _found(self, engine: Engine, values: Values, session: str) -> Updates:
+        self._check(values)  # before any of too many is decoded
         photos = self.all(values, session)
         lines: list[Line] = []
         kept: dict[str, int] = {}
