@@ -216,6 +216,8 @@ def test_a_rejected_recipe_leaves_its_zone_and_shows_no_markup(visit: Any, tmp_p
     drop_recipe(page, picture_with(tmp_path / "hostile.png", hostile))
     toast = page.get_by_test_id("toast-body")
     expect(toast).to_contain_text("The scheduler must be")
+    title = page.locator(".toast-title")
+    assert title.evaluate("element => getComputedStyle(element, '::before').content") == '"That did not work"'
     expect(toast).to_contain_text("<img src=x id=pwned>")
     expect(page.locator("#pwned")).to_have_count(0)
     expect(panel(page).locator(".drop").last).not_to_contain_text("hostile.png")
