@@ -43,6 +43,7 @@ def follow(shell: Shell, session: str, prepare: Prepare, lane: str = "") -> Iter
             when a newer run of its lane took its place.
     """
     with shell.jobs.ticket(session, lane) as ticket:
+        ticket.await_turn()
         try:
             yield from _run(shell, ticket, prepare)
         except CancelledError as error:

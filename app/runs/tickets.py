@@ -26,6 +26,9 @@ class Ticket:
         self.lane = lane
         self.replaced = False
         """A newer run of the same lane has taken its place."""
+        self.before: tuple[Ticket, ...] = ()
+        """Tickets whose place it takes."""
+        self._closed = threading.Event()
         self._cancelled = threading.Event()
         self._jobs: list[Cancellable] = []
 
@@ -40,6 +43,15 @@ class Ticket:
         self._cancelled.set()
         for job in tuple(self._jobs):
             job.cancel()
+
+    def close(self) -> None:
+        """Its run has ended, and has said its last word."""
+        self._closed.set()
+
+    def await_turn(self, seconds: float = 10.0) -> None:
+        """Wait until the runs whose place it takes have ended, so that none of their words come after its own."""
+        for other in self.before:
+            other._closed.wait(seconds)
 
     def check(self) -> None:
         """Raise CancelledError when the ticket was cancelled."""
@@ -66,6 +78,7 @@ class JobBook:
         with self._lock:
             before = [other for other in self._tickets.get(session, ()) if lane and other.lane == lane]
             self._tickets.setdefault(session, []).append(ticket)
+        ticket.before = tuple(before)
         for other in before:
             other.replaced = True
             other.cancel()
@@ -73,6 +86,7 @@ class JobBook:
             yield ticket
         finally:
             ticket.cancel()
+            ticket.close()
             with self._lock:
                 self._tickets[session].remove(ticket)
                 if not self._tickets[session]:

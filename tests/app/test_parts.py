@@ -72,6 +72,7 @@ def test_a_visitor_stops_one_tab_and_a_newer_run_takes_its_place() -> None:
         with book.ticket("anna", "Pose") as newer:
             newer.attach(second)
             assert turning.replaced
+            assert newer.before == (turning,)
             assert (pose.stopped, second.stopped) == (1, 0)
 
 
