@@ -24,12 +24,12 @@ Counts = Counter[tuple[str, bytes]]
 def counted(studio: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, bytes]]]:
     """How often each photo (by its pixels) was decoded, searched for faces and embedded by the running app."""
     counts: Counter[tuple[str, bytes]] = Counter()
-    analyser, decode = studio.backend.engine().faces, photo_module.load_rgb_u8
+    analyser, decode = studio.backend.engine().faces, photo_module.as_rgb_u8
     detect, embed = analyser.detect, analyser.embed
 
-    def decoded(source: Any) -> Any:
-        rgb = decode(source)
-        counts["decode", rgb.tobytes()] += 1
+    def decoded(source: Any, *names: str) -> Any:
+        rgb = decode(source, *names)
+        counts["decode", rgb.tobytes()] += isinstance(source, str | Path)  # arrays are decoded already
         return rgb
 
     def detected(rgb: Any, *args: Any, **options: Any) -> Any:
@@ -40,7 +40,7 @@ def counted(studio: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tu
         counts["embed", rgb.tobytes()] += 1
         return embed(rgb, *args, **options)
 
-    monkeypatch.setattr(photo_module, "load_rgb_u8", decoded)
+    monkeypatch.setattr(photo_module, "as_rgb_u8", decoded)
     monkeypatch.setattr(analyser, "detect", detected)
     monkeypatch.setattr(analyser, "embed", embedded)
     yield counts
