@@ -11,19 +11,13 @@ from PIL import Image
 
 from app.page.theme import FAVICON
 from app.runs.words import progress_words
+from arc2face.advice import command
 from arc2face.types import Progress, RgbU8
 
 KINDS = {"full": "Full models", "starter": "Starter models", "tiny": "Test models"}
 BANNERS = {
-    "starter": (
-        "",
-        "Starter models: stylised avatars; <code>arc2face download identity</code> fetches the photorealistic ones.",
-    ),
-    "tiny": (
-        "warn",
-        "Random test models: every step runs, but the pictures are noise. "
-        "<code>arc2face download identity</code> fetches the real ones.",
-    ),
+    "starter": ("", "Starter models: stylised avatars; {} fetches the photorealistic ones."),
+    "tiny": ("warn", "Random test models: every step runs, but the pictures are noise. {} fetches the real ones."),
 }
 TOGGLE = (
     '<button id="scheme-toggle" type="button" aria-label="Switch between light and dark" title="Light or dark">'
@@ -47,7 +41,8 @@ def header(kind: str, *, ready: bool, problem: str = "") -> str:
     if problem:
         tone, words = "bad", "Models not available"
     banner_tone, text = BANNERS.get(kind, ("", ""))
-    below = f'<div class="banner {banner_tone}">{text}</div>' if text else ""
+    fetch = f"<code>{html.escape(command('download identity'))}</code>"
+    below = f'<div class="banner {banner_tone}">{text.format(fetch)}</div>' if text else ""
     if problem:
         below = failure(problem, "The models could not be opened")
     return (
@@ -75,6 +70,17 @@ def hint(text: str) -> str:
 def no_preview(reason: str) -> str:
     """What stands under an empty preview; the first sentence of the reason is enough there."""
     return f"No preview: {reason.split('. ')[0].rstrip('.')}."
+
+
+def chip(text: str) -> str:
+    """A short fact in a pill."""
+    return f'<p class="fact" role="status">{html.escape(text)}</p>'
+
+
+def source(face: RgbU8 | None, text: str) -> str:
+    """Whose pictures these are: the face they were made from, and where it came from."""
+    picture = "" if face is None else f'<img alt="The face these were made from" src="{data_uri(face)}">'
+    return f'<div class="source">{picture}<span>{html.escape(text)}</span></div>'
 
 
 def notes(lines: Sequence[tuple[str, bool]]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
+from arc2face.advice import spoken
 from arc2face.errors import Arc2FaceError, CancelledError
 
 P = ParamSpec("P")
@@ -27,7 +28,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOS
 def explain(error: BaseException) -> str:
     """One or two sentences for the user; unknown errors are logged first and named by their log id."""
     if isinstance(error, Arc2FaceError):
-        return str(error)
+        return spoken(str(error))
     if isinstance(error, gr.Error):
         return str(error.message)
     if isinstance(error, OSError) and error.errno in FULL:

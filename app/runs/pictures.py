@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.runs.files import zip_files
 from app.runs.runner import Results
@@ -66,6 +66,11 @@ def remember(history: Sequence[Run], run: Run) -> tuple[Run, ...]:
     return (*history, run)[-MAX_RUNS:]
 
 
+def noted(results: Results, notes: Mapping[str, Any]) -> Results:
+    """The results, with JSON-ready facts in their recipes under `page`, for whoever restores them there."""
+    return tuple(replace(result, recipe={**result.recipe, "page": dict(notes)}) for result in results)
+
+
 def save_pictures(
     shell: Shell, session: str, results: Results, prefix: str, names: Sequence[str] = ()
 ) -> list[Picture]:
@@ -86,6 +91,16 @@ def save_pictures(
             name = names[number] if number < len(names) else ""
             pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found, name))
     return pictures
+
+
+def rank(picture: Picture) -> float:
+    """What pictures are sorted by: similarity; those without a face, or not compared, come last."""
+    return -2.0 if picture.similarity is None else picture.similarity
+
+
+def best_of(pictures: Sequence[Picture]) -> Picture:
+    """The picture most similar to the person, the first of several."""
+    return max(pictures, key=rank)
 
 
 def pack(paths: Sequence[Path | str], name: str = "pictures.zip") -> Path:

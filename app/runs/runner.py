@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from app.runs import zerogpu
 from app.runs.shell import Shell
 from app.runs.tickets import Ticket
+from arc2face.errors import CancelledError
 from arc2face.types import GenerationRequest, GenerationResult, Progress
 
 if TYPE_CHECKING:
@@ -26,28 +27,46 @@ Prepare = Callable[["Engine"], Sequence[GenerationRequest]]
 Results = tuple[GenerationResult, ...]
 
 
-def follow(shell: Shell, session: str, prepare: Prepare) -> Iterator[Progress | Results]:
+class ReplacedError(CancelledError):
+    """A newer run of the same part of the page took this one's place; nobody waits for it any more."""
+
+
+def follow(shell: Shell, session: str, prepare: Prepare, lane: str = "") -> Iterator[Progress | Results]:
     """Run one request, or several one after the other; yields progress over all of them and, last, the results.
 
     Each request queues anew, so that other visitors get their turn in between. Everything is stopped when the
-    iterator is closed or the session's tickets are cancelled.
+    iterator is closed or the session's tickets are cancelled. `lane`: a run takes the place of the one before it in
+    the same lane, such as a tab.
 
     Raises:
-        Arc2FaceError: a request is invalid, or generation failed; CancelledError when it was stopped.
+        Arc2FaceError: a request is invalid, or generation failed; CancelledError when it was stopped, ReplacedError
+            when a newer run of its lane took its place.
     """
-    with shell.jobs.ticket(session) as ticket:
-        engine = yield from _opened(shell, ticket)
-        yield Progress("encoding")
-        requests = prepare(engine)
-        results: list[GenerationResult] = []
-        for number, request in enumerate(requests):
-            ticket.check()
-            for event in thinned(compute(engine, request, ticket)):
-                if isinstance(event, Progress):
-                    yield overall(event, number, len(requests))
-                else:
-                    results.append(event)
-        yield tuple(results)
+    with shell.jobs.ticket(session, lane) as ticket:
+        ticket.await_turn()
+        try:
+            yield from _run(shell, ticket, prepare)
+        except CancelledError as error:
+            raise ReplacedError(str(error)) if ticket.replaced else error from None
+
+
+def _run(shell: Shell, ticket: Ticket, prepare: Prepare) -> Iterator[Progress | Results]:
+    engine = yield from _opened(shell, ticket)
+    yield Progress("encoding")
+    requests = prepare(engine)
+    results: list[GenerationResult] = []
+    for number, request in enumerate(requests):
+        ticket.check()
+        for event in thinned(compute(engine, request, ticket)):
+            if ticket.replaced:  # not a word more: the newer run has the screen
+                ticket.check()
+            if isinstance(event, Progress):
+                yield overall(event, number, len(requests))
+            else:
+                results.append(event)
+    if ticket.replaced:
+        ticket.check()
+    yield tuple(results)
 
 
 def compute(engine: Engine, request: GenerationRequest, ticket: Ticket) -> Iterator[Progress | GenerationResult]:

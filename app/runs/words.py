@@ -18,7 +18,11 @@ STAGES = {
 def progress_words(event: Progress) -> str:
     """The sentence of a progress event, in plain text."""
     if event.stage == "queued" and event.queue_position > 0:
-        others = "1 request" if event.queue_position == 1 else f"{event.queue_position} requests"
-        return f"Waiting: {others} before yours"
-    words = event.message or STAGES.get(event.stage, event.stage.capitalize())
-    return f"{words}: step {event.step} of {event.total}" if event.stage == "denoising" and event.total else words
+        # The first in line may start at once, or wait for the one that runs; both are "next".
+        place = event.queue_position
+        return "Waiting: yours is next" if place == 1 else f"Waiting: place {place} in the line"
+    usual = STAGES.get(event.stage, event.stage.capitalize())
+    if event.stage != "denoising" or not event.total:
+        return event.message or usual
+    words = usual if event.message.startswith("Step ") else event.message or usual
+    return f"{words}: step {event.step} of {event.total}"

@@ -2,78 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradio_client import handle_file
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.app.walk import PHONE, add_photo, browser, few_steps, finished, run, shown, visit
+
+__all__ = ["browser", "visit"]  # fixtures
 pytestmark = [pytest.mark.server, pytest.mark.browser]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-PHONE = {"width": 390, "height": 844}
-PATIENCE = 60_000
-"""Milliseconds a condition may take on a busy machine."""
-expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str | None) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, studio: Any) -> Iterator[Any]:
-    """Opens the page; the test fails on script errors and on requests to other hosts."""
-    contexts: list[Any] = []
-    problems: list[str] = []
-
-    def open_page(**options: Any) -> Page:
-        wanted: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, **options}
-        context = browser.new_context(**wanted)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.extend(_foreign(request.url, studio.url)))
-        page.goto(studio.url)
-        expect(shown(page.get_by_role("button", name="Make pictures"))).to_be_visible()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not problems
-
-
-def _foreign(url: str, studio: str) -> list[str]:
-    return [] if url.startswith((studio, "data:", "blob:")) else [url]
-
-
-def shown(locator: Locator) -> Locator:
-    return locator.locator("visible=true").first
-
-
-def add_photo(page: Page, photo: Path) -> None:
-    shown(page.get_by_role("tabpanel")).locator("input[type=file]").first.set_input_files(str(photo))
-
-
-def few_steps(page: Page) -> None:
-    shown(page.get_by_label("Fast mode")).check()
-
-
-def run(page: Page) -> None:
-    shown(page.get_by_role("button", name="Make pictures")).click()
-
-
-def finished(page: Page) -> Locator:
-    summary = shown(page.locator(".summary"))
-    expect(summary).to_contain_text("pictures")
-    return summary
 
 
 def test_the_page_explains_itself(visit: Any) -> None:
@@ -110,7 +49,7 @@ def test_photo_to_pictures_history_and_zip(visit: Any, photos: dict[str, Path], 
 def test_no_face_is_said_and_nothing_is_lost(visit: Any, photos: dict[str, Path], tmp_path: Path) -> None:
     page = visit()
     add_photo(page, photos["nobody"])
-    expect(page.get_by_text("This photo: no face was found")).to_be_visible()
+    expect(shown(page.locator(".note.warn"))).to_contain_text("No face was found in the photo. The small models")
     run(page)
     expect(page.get_by_test_id("toast-body")).to_contain_text("No face was found")
     expect(page.locator(".failure")).to_contain_text("No face was found")
@@ -123,7 +62,7 @@ def test_no_face_is_said_and_nothing_is_lost(visit: Any, photos: dict[str, Path]
 def test_a_missing_photo_is_said_before_anything_is_queued(visit: Any) -> None:
     page = visit()
     run(page)
-    expect(page.locator(".validation-error")).to_contain_text("Add a photo of a person first.")
+    expect(page.locator(".validation-error")).to_contain_text("Add a photo of a person first, or a saved")
 
 
 def test_an_unreadable_file_is_said(visit: Any, photos: dict[str, Path]) -> None:

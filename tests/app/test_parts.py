@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 
 from app.page import markup
-from app.page.parts import sequences
-from app.page.parts.expression_edit import Edit, clay, expression_of, numbers
-from app.page.parts.settings import Settings
+from app.page.parts.expression_edit import Edit, clay, numbers
 from app.page.tabs.models import models_table
 from app.runs.errors import errors_shown, explain
 from app.runs.files import SessionFiles, zip_files
 from app.runs.pictures import Picture, Run, remember
 from app.runs.runner import overall
 from app.runs.tickets import JobBook
-from arc2face.errors import CancelledError, NoFaceError, StorageError
+from arc2face import advice
+from arc2face.advice import command
+from arc2face.errors import CancelledError, ExpressionError, NoFaceError, StorageError
 from arc2face.expression.values import from_parts
+from arc2face.sources import Mixed
 from arc2face.types import ComponentStatus, GenerationRequest, IdentityEmbedding, Progress
 
 REQUEST = GenerationRequest(identity=IdentityEmbedding(np.ones(512, np.float32)))
@@ -59,6 +60,22 @@ def test_a_visitor_stops_only_what_is_theirs() -> None:
     assert len(book) == 0
 
 
+def test_a_visitor_stops_one_tab_and_a_newer_run_takes_its_place() -> None:
+    """F9, F2: Stop ends the run of its tab; a second run in the same tab replaces the first."""
+    book, pose, first, second = JobBook(), Recorder(), Recorder(), Recorder()
+    with book.ticket("anna", "Pose") as turning, book.ticket("anna", "Identity") as ticket:
+        turning.attach(pose)
+        ticket.attach(first)
+        assert book.cancel("anna", "Identity") == 1
+        assert (pose.stopped, first.stopped) == (0, 1)
+        assert not ticket.replaced
+        with book.ticket("anna", "Pose") as newer:
+            newer.attach(second)
+            assert turning.replaced
+            assert newer.before == (turning,)
+            assert (pose.stopped, second.stopped) == (1, 0)
+
+
 def test_a_job_attached_to_a_stopped_ticket_stops_at_once() -> None:
     book, late = JobBook(), Recorder()
     with book.ticket("anna") as ticket:
@@ -67,21 +84,12 @@ def test_a_job_attached_to_a_stopped_ticket_stops_at_once() -> None:
         assert late.stopped == 1
 
 
-def test_settings_keep_whole_numbers_and_roll_a_seed() -> None:
-    settings = Settings.of(4.0, True, False, 12.0, 4, 1, "dpm++", 8)
-    assert settings.fields["seed"] == 12
-    assert settings.keep_best == 4
-    overtaken = Settings.of(4, True, False, 12, 25, 3.0, "dpm++", 0)
-    assert (overtaken.steps, overtaken.guidance_scale) == (4, 1.0)
-    assert Settings.of(1, False, True, None, 25, 3, "dpm++", 0).seed < 1_000_000
-
-
 def test_edits_step_back_one_control_at_a_time() -> None:
     edit = start = Edit().from_source(SMILE, 1.0, 0.5)
     for opening in (0.3, 0.4, 0.5):
-        edit = edit.with_lids_and_jaw(0.2, 0.4, opening, 0.0, 0.0, "opening")
-    assert edit.lids_and_jaw[2] == pytest.approx(0.5)
-    assert edit.back().now == start.now
+        edit = edit.shaped(Mixed(jaw_open=opening), "jaw_open")
+    assert edit.now[52] == pytest.approx(0.5)
+    assert edit.back().now == edit.back().base == start.now
     assert edit.back().back().now == Edit().now
     assert Edit().back() == Edit()
 
@@ -95,10 +103,31 @@ def test_amount_and_blend_start_from_the_sources() -> None:
     assert both.with_other(None, 1.0, 0.25).now == numbers(SMILE)
 
 
-def test_components_survive_their_table() -> None:
-    edit = Edit().from_source(SMILE, 1.0, 0.0)
-    flat = [value for row in edit.table for value in row]
-    assert np.allclose(expression_of(edit.with_components(flat).now).values, SMILE.values, atol=1e-3)
+def test_the_amount_multiplies_what_was_set_by_hand() -> None:
+    """F1: sliders, recipes and files become the base that the amount starts from."""
+    edit = Edit().shaped(Mixed(jaw_open=0.5), "jaw_open").shaped(Mixed(left_eyelid=0.7), "left_eyelid")
+    more = edit.mixed(1.2, 0.5, "amount")
+    assert more.now[50] == pytest.approx(0.84)
+    assert more.now[52] == pytest.approx(0.6)
+    assert more.mixed(1.0, 0.5, "amount").now == edit.now
+    loaded = Edit().to(SMILE, "file").mixed(0.5, 0.5, "amount")
+    assert np.allclose(loaded.now, SMILE.values / 2, atol=1e-6)
+
+
+def test_one_edit_leaves_every_other_number_alone() -> None:
+    """C9: moving one slider or editing one cell does not round the rest."""
+    exact = from_parts([k / 7 for k in range(-7, 7)], (0.12345, 0.98765), (0.123456, 0.01234, -0.04321))
+    edit = Edit().from_source(exact, 1.0, 0.5)
+    moved = edit.shaped(Mixed(jaw_open=0.3), "jaw_open")
+    assert moved.now[:52] == edit.now[:52]
+    assert moved.now[53:] == edit.now[53:]
+    rows = edit.table
+    rows[0][3] = 2.5
+    celled = edit.with_table(rows)
+    assert celled.now[3] == 2.5
+    assert celled.now[:3] + celled.now[4:] == edit.now[:3] + edit.now[4:]
+    with pytest.raises(ExpressionError, match="a number, not 'abc'"):
+        edit.with_table([["abc", *rows[0][1:]], *rows[1:]])
 
 
 def test_clay_is_lit_and_leaves_the_ground_transparent() -> None:
@@ -131,7 +160,12 @@ def test_progress_over_a_series() -> None:
 
 
 def test_progress_is_said_in_words() -> None:
-    assert markup.progress_words(Progress("queued", queue_position=2)) == "Waiting: 2 requests before yours"
+    """F8: nothing is said twice, and a lone visitor waits for nobody."""
+    assert markup.progress_words(Progress("queued", queue_position=1)) == "Waiting: yours is next"
+    assert markup.progress_words(Progress("queued", queue_position=2)) == "Waiting: place 2 in the line"
+    assert markup.progress_words(Progress("denoising", 8, 25, message="Step 8 of 25")) == "Drawing: step 8 of 25"
+    series = overall(Progress("denoising", 8, 25, message="Step 8 of 25"), 1, 7)
+    assert markup.progress_words(series) == "Picture 2 of 7: step 33 of 175"
     text = markup.progress(Progress("denoising", 3, 12, seconds_left=95.0))
     assert "step 3 of 12" in text
     assert 'aria-valuenow="25"' in text
@@ -142,15 +176,22 @@ def test_text_from_outside_is_escaped() -> None:
     row = ComponentStatus("a", "<script>", "missing", source="<b>", remedy="arc2face download pose")
     table = models_table([row])
     assert "<script>" not in table
-    assert "arc2face download pose" in table
+    assert command("download pose") in table
     assert "<img" not in markup.failure("<img src=x>")
 
 
-def test_contact_sheet() -> None:
-    frames = [np.full((16, 12, 3), 40 * k, np.uint8) for k in range(6)]
-    sheet = sequences.contact_sheet(frames, columns=4)
-    assert sheet.shape == (2 * 16 + sequences.GAP, 4 * 12 + 3 * sequences.GAP, 3)
-    assert (sheet[:16, :12] == 0).all()
+def test_commands_are_the_ones_that_work_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F7: a checkout has no program of that name until it is installed."""
+    text = "Run: arc2face download pose. The package arc2face stays arc2face."
+    monkeypatch.setenv("PATH", str(tmp_path))
+    advice.program.cache_clear()
+    assert advice.spoken(text) == "Run: ./run cli download pose. The package arc2face stays arc2face."
+    assert explain(NoFaceError(text)) == advice.spoken(text)
+    (tmp_path / "arc2face").write_text("#!/bin/sh\n")
+    (tmp_path / "arc2face").chmod(0o755)
+    advice.program.cache_clear()
+    assert advice.spoken(text) == text
+    advice.program.cache_clear()
 
 
 def test_a_zip_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from app.runs.backend import Backend
 from app.settings import ServerSettings
 from arc2face.engine import Engine
 from tests.app.conftest import free_port
-from tests.app.test_page import ARGUMENTS, PATIENCE, finished, shown
+from tests.app.walk import ARGUMENTS, PATIENCE, finished, shown
 from tests.conftest import PROJECT
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]

@@ -1,8 +1,10 @@
 () => {
-  // The visitor's own choice of light or dark wins over the system's, and survives a reload.
+  // The visitor's own choice of light or dark wins over the system's, and survives a reload. An address that names a
+  // theme wins over both.
+  const named = new URL(location.href).searchParams.has("__theme");
   let stored = null;
   try { stored = localStorage.getItem("studio-scheme"); } catch { /* private windows may refuse storage */ }
-  if (stored) document.body.classList.toggle("dark", stored === "dark");
+  if (stored && !named) document.body.classList.toggle("dark", stored === "dark");
   document.addEventListener("click", (event) => {
     if (!(event.target instanceof Element)) return;
     if (event.target.closest("#scheme-toggle")) {
@@ -10,4 +12,15 @@
       try { localStorage.setItem("studio-scheme", dark ? "dark" : "light"); } catch { /* see above */ }
     }
   });
+
+  // On a phone the results are below the form: bring them into view the moment a run starts, whatever started it.
+  const running = new WeakSet();
+  new MutationObserver(() => {
+    for (const stage of document.querySelectorAll(".stage")) {
+      const runs = stage.offsetParent !== null && stage.querySelector(".progress") !== null;
+      if (runs && !running.has(stage) && innerWidth < 760) stage.scrollIntoView();
+      if (runs) running.add(stage);
+      else if (stage.offsetParent !== null) running.delete(stage);
+    }
+  }).observe(document.body, { childList: true, subtree: true });
 }

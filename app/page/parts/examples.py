@@ -11,11 +11,12 @@ from typing import Any
 import gradio as gr
 
 from app.page import markup
+from app.page.messages import shows_errors
+from app.page.parts.keyed import Updates
 from app.page.parts.person import PersonPicker
 from app.page.parts.photos import PhotoPicker
 from app.page.theme import EXAMPLES
-from app.runs.errors import shows_errors
-from app.runs.shell import INSTANT, Shell, session_of
+from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face.errors import InputError
 
 SURPRISE_SIZE = 512
@@ -29,10 +30,10 @@ def picture_strip(folder: str, picker: PhotoPicker) -> None:
     if not paths:
         return
 
-    def choose(event: gr.SelectData) -> list[str]:
-        return [paths[event.index if isinstance(event.index, int) else 0]]
+    def choose(event: gr.SelectData) -> Updates:
+        return {picker.photos: [paths[event.index if isinstance(event.index, int) else 0]]}
 
-    picker.inspect_after(_strip(paths).select(choose, None, picker.photos, **INSTANT))
+    picker.inspect_after(_strip(paths).select(choose, None, [picker.photos], **INSTANT))
 
 
 def _pictures(folder: str) -> list[str]:
@@ -67,22 +68,27 @@ class ExampleStrip:
         self.surprise = gr.Button("Surprise me", size="sm")
 
     def connect(self, person: PersonPicker, generate: Callable[..., Any], event: dict[str, Any]) -> None:
-        """A click fills the picker and starts the run."""
-        chosen = self.strip.select(self._chosen, None, [person.photos, person.identity_file], **INSTANT)
-        rendered = self.surprise.click(self._rendered, None, [person.photos, person.identity_file], **INSTANT)
-        for before in (chosen, rendered):
-            person.inspect_after(before)
-            before.success(generate, **event)
+        """A tap fills the picker and starts the run, in place of one that is under way."""
 
-    def _chosen(self, event: gr.SelectData) -> tuple[list[str], None]:
-        index = event.index if isinstance(event.index, int) else 0
-        return [self.paths[index]], None
+        def chosen(event: gr.SelectData) -> Updates:
+            index = event.index if isinstance(event.index, int) else 0
+            return {person.photos: [self.paths[index]], person.identity_file: None}
 
-    @shows_errors
-    def _rendered(self, request: gr.Request) -> tuple[list[str], None]:
-        target = self._shell.files.new_run(session_of(request)) / "somebody-new.png"
-        render_avatar(random.randrange(*FRESH_SEEDS), target)
-        return [str(target)], None
+        @shows_errors
+        def rendered(request: gr.Request) -> Updates:
+            target = self._shell.files.new_run(session_of(request)) / "somebody-new.png"
+            render_avatar(random.randrange(*FRESH_SEEDS), target)
+            return {person.photos: [str(target)], person.identity_file: None}
+
+        filled = {person.photos, person.identity_file}
+        taps = (
+            self.strip.select(chosen, None, [*filled], **INSTANT),
+            self.surprise.click(rendered, None, [*filled], **LIGHT),
+        )
+        for tap in taps:
+            person.inspect_after(tap)
+            # Not "once": a tap during a run counts, and its run takes the other's place.
+            tap.success(generate, trigger_mode="multiple", **event)
 
 
 def render_avatar(seed: int, target: Path) -> None:
@@ -96,8 +102,9 @@ def render_avatar(seed: int, target: Path) -> None:
     except ImportError as error:
         raise InputError("This installation cannot render new people; pick one of the examples instead.") from error
     import numpy as np
-    from PIL import Image
+
+    from arc2face.pictures.saving import save_picture
 
     world = avatars.AvatarWorld()
     state = world.sample_state(np.random.default_rng(seed))
-    Image.fromarray(world.render(world.identity(seed), state, SURPRISE_SIZE, want=("rgb",)).rgb_u8).save(target)
+    save_picture(world.render(world.identity(seed), state, SURPRISE_SIZE, want=("rgb",)).rgb_u8, target)

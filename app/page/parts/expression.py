@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app.page import markup
+from app.page.messages import shows_errors, words
 from app.page.parts.examples import picture_strip
 from app.page.parts.expression_edit import Edit, clay, expression_of
-from app.page.parts.photos import PhotoPicker, Photos
-from app.runs.errors import explain, shows_errors
+from app.page.parts.keyed import Component, Updates, Values
+from app.page.parts.photos import PhotoPicker
+from app.page.parts.recipe import Recipe
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face.expression.presets import BUILT_IN, load_presets
 from arc2face.expression.values import (
@@ -20,9 +23,12 @@ from arc2face.expression.values import (
     EYELID_RANGE,
     JAW_OPEN_RANGE,
     JAW_TURN_RANGE,
+    check_expression,
     load_expression,
     save_expression,
 )
+from arc2face.settings import CONTROL_STRENGTH_RANGE
+from arc2face.sources import ExpressionSource, Mixed, find_expression, find_preset
 from arc2face.types import Expression
 
 PREVIEW_SIZE = 256
@@ -36,7 +42,10 @@ class ExpressionControls:
         self._shell = shell
         self.edit: gr.State = gr.State(Edit())
         self.photo = PhotoPicker(
-            shell, label="Photo with the expression", text="Anyone's photo: only the expression counts."
+            shell,
+            label="Photo with the expression",
+            text="Anyone's photo: only the expression counts.",
+            name="the expression photo",
         )
         picture_strip("expressions", self.photo)
         with gr.Row(equal_height=False):
@@ -72,8 +81,7 @@ class ExpressionControls:
         """The folded part: strength, blend, jaw rotations, the 50 components, files."""
         with gr.Accordion("Fine-tune the expression", open=False):
             self.strength = gr.Slider(
-                0,
-                1.5,
+                *CONTROL_STRENGTH_RANGE,
                 value=1,
                 step=0.05,
                 label="Strength",
@@ -83,7 +91,7 @@ class ExpressionControls:
             self.side = _slider(JAW_TURN_RANGE, "Jaw sideways")
             self.roll = _slider(JAW_TURN_RANGE, "Jaw tilt")
             gr.HTML(markup.hint("Blend with a second photo:"))
-            self.second = PhotoPicker(self._shell, label="Second photo", text="")
+            self.second = PhotoPicker(self._shell, label="Second photo", text="", name="the second photo")
             self.share = gr.Slider(0, 1, value=0.5, step=0.05, label="Share of the second photo", buttons=[])
             self.components = gr.Dataframe(
                 Edit().table,
@@ -97,137 +105,173 @@ class ExpressionControls:
             )
             with gr.Row():
                 save = gr.Button("Save the expression", size="sm")
-                load = gr.UploadButton("Load an expression", size="sm", file_types=[".json"])
-            saved = gr.File(label="Expression", visible=False, interactive=False)
-        save.click(self._save, self.edit, saved, **LIGHT)
-        load.upload(self._load, [load, self.edit], self._numbers, **INSTANT)
+                self.load = gr.UploadButton("Load an expression", size="sm", file_types=[".json"])
+            self.saved = gr.File(label="Expression", visible=False, interactive=False)
+        save.click(self._save, {self.edit}, [self.saved], **LIGHT)
+        loaded = {*self._numbers, self.amount, self.share}
+        self.load.upload(self._load, {self.load, self.edit}, [*loaded], **LIGHT)
         self._connect()
 
     @property
-    def inputs(self) -> list[Any]:
+    def inputs(self) -> set[Component]:
         """The edit, and the strength."""
-        return [self.edit, self.strength]
+        return {self.edit, self.strength}
+
+    def expression(self, values: Values) -> Expression:
+        """The expression as it stands."""
+        return expression_of(values[self.edit].now)
 
     @property
-    def _sliders(self) -> list[Any]:
-        return [self.left, self.right, self.opening, self.side, self.roll]
+    def _fields(self) -> dict[str, tuple[Component, int]]:
+        """Slider and place among the 55 numbers, by field of `Mixed`."""
+        return {
+            "left_eyelid": (self.left, 50),
+            "right_eyelid": (self.right, 51),
+            "jaw_open": (self.opening, 52),
+            "jaw_side": (self.side, 53),
+            "jaw_roll": (self.roll, 54),
+        }
 
     @property
-    def _numbers(self) -> list[Any]:
-        return [self.edit, *self._sliders]
+    def _mixing(self) -> set[Component]:
+        return {self.edit, self.amount, self.share}
+
+    @property
+    def _numbers(self) -> set[Component]:
+        return {self.edit, *(slider for slider, _ in self._fields.values())}
+
+    @property
+    def _drawn(self) -> set[Component]:
+        return {self.preview, self.note, self.components}
 
     def draw_when(self, trigger: Any) -> None:
         """Draw the preview, and offer the models' own presets, when `trigger` (an event) fires."""
-        trigger(self._draw, self.edit, [self.preview, self.note, self.components], **LIGHT)
-        trigger(self._presets, None, self.preset, **LIGHT)
-
-    def restored(self, recipe: Mapping[str, Any]) -> dict[Any, Any]:
-        """The expression and its strength from a recipe. Raises ExpressionError when its numbers are damaged."""
-        stored = recipe.get("expression")
-        if not stored:
-            return {}
-        shown = _shown(Edit().to(expression_of(stored["values"]), "recipe"))
-        return {**dict(zip(self._numbers, shown, strict=True)), self.strength: stored.get("strength", 1.0)}
+        trigger(self._draw, {self.edit}, self._drawn, **LIGHT)
+        trigger(self._presets, None, {self.preset}, **LIGHT)
 
     @property
-    def restorable(self) -> list[Any]:
+    def restorable(self) -> set[Component]:
         """Components that `restored` updates."""
-        return [*self._numbers, self.strength]
+        return {*self._numbers, *self._mixing, self.strength, self.preset, self.second.photos}
+
+    def restored(self, recipe: Recipe) -> Updates:
+        """The expression and its strength from a recipe. Raises InputError when its numbers are damaged."""
+        stored = recipe.part("expression")
+        if not stored:
+            return {}
+        shown = self._shown(Edit().to(check_expression(_expression_in(stored)), "recipe"))
+        strength = recipe.number("expression", "strength", 1.0, CONTROL_STRENGTH_RANGE)
+        return {**shown, self.strength: strength, self.amount: 1, self.preset: None, self.second.photos: None}
 
     def _connect(self) -> None:
-        mixing = [self.edit, self.amount, self.share]
-        self.photo.picks.change(self._read_base, [*self.photo.inputs, *mixing], self._numbers, **LIGHT)
-        self.second.picks.change(self._read_other, [*self.second.inputs, *mixing], self._numbers, **LIGHT)
-        self.preset.input(self._preset, [self.preset, *mixing], self._numbers, **LIGHT)
-        self.neutral.click(self._to_neutral, mixing, [*self._numbers, self.preset], **INSTANT)
-        self.undo.click(lambda edit: _shown(edit.back()), self.edit, self._numbers, **INSTANT)  # pyright: ignore[reportUnknownLambdaType]
+        mixed = {*self._numbers, self.amount, self.share}
+        self.photo.picks.change(self._read_base, {*self.photo.inputs, *self._mixing}, [*self._numbers], **LIGHT)
+        self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
+        self.preset.input(self._preset, {self.preset, *self._mixing}, [*self._numbers], **LIGHT)
+        self.neutral.click(self._to_neutral, {self.edit}, [*mixed, self.preset], **INSTANT)
+        self.undo.click(self._back, {self.edit}, [*mixed], **INSTANT)
         for name, slider in (("amount", self.amount), ("share", self.share)):
-            slider.input(_mixer(name), mixing, self._numbers, **INSTANT)
-        for name, slider in zip(("left", "right", "opening", "side", "roll"), self._sliders, strict=True):
-            slider.input(_shaper(name), [self.edit, *self._sliders], self.edit, **INSTANT)
-        self.components.input(self._table, [self.edit, self.components], self._numbers, **INSTANT)
-        drawn = [self.preview, self.note, self.components]
-        self.edit.change(self._draw, self.edit, drawn, trigger_mode="always_last", **LIGHT)
+            slider.input(partial(self._mix, name), self._mixing, [*self._numbers], **INSTANT)
+        for field, (slider, _) in self._fields.items():
+            outputs = {self.edit, self.amount, self.share}
+            slider.input(partial(self._shape, field, slider), {self.edit, slider}, outputs, **INSTANT)
+        self.components.input(self._table, {self.edit, self.components}, [*mixed], **LIGHT)
+        self.edit.change(self._draw, {self.edit}, [*self._drawn], trigger_mode="always_last", **LIGHT)
 
     @shows_errors
-    def _read_base(
-        self, photos: Photos | None, picks: Mapping[str, int], edit: Edit, amount: float, share: float
-    ) -> Any:
-        if not photos or not picks:
-            return _unchanged()
-        return _shown(edit.from_source(self._read(photos, picks), amount, share))
+    def _read_base(self, values: Values, request: gr.Request) -> Updates:
+        if not values[self.photo.photos] or not values[self.photo.picks]:
+            return {self.edit: gr.skip()}
+        return self._shown(self._sourced(values, self._read(self.photo, values, request)))
 
     @shows_errors
-    def _read_other(
-        self, photos: Photos | None, picks: Mapping[str, int], edit: Edit, amount: float, share: float
-    ) -> Any:
-        other = self._read(photos, picks) if photos and picks else None
-        return _shown(edit.with_other(other, amount, share))
+    def _read_other(self, values: Values, request: gr.Request) -> Updates:
+        there = values[self.second.photos] and values[self.second.picks]
+        other = self._read(self.second, values, request) if there else None
+        return self._shown(values[self.edit].with_other(other, values[self.amount], values[self.share]))
 
-    def _read(self, photos: Photos, picks: Mapping[str, int]) -> Expression:
-        chosen = self.photo.chosen(photos, picks)
-        return self._shell.backend.engine().read_expression(chosen.rgb_u8, chosen.pick)
+    def _read(self, picker: PhotoPicker, values: Values, request: gr.Request) -> Expression:
+        photo, face = picker.one(values, session_of(request), "Add a photo first.")
+        return find_expression(self._shell.backend.engine(), ExpressionSource(photo=photo, face=face))
 
     @shows_errors
-    def _preset(self, name: str | None, edit: Edit, amount: float, share: float) -> Any:
-        known = self._known()
-        return _shown(edit.from_source(known[name], amount, share)) if name in known else _unchanged()
+    def _preset(self, values: Values) -> Updates:
+        if not values[self.preset]:
+            return {self.edit: gr.skip()}
+        return self._shown(self._sourced(values, find_preset(values[self.preset], self._root)))
 
-    def _presets(self) -> Any:
-        return gr.update(choices=list(self._known()))
+    @shows_errors
+    def _presets(self) -> Updates:
+        return {self.preset: gr.update(choices=list(load_presets(self._root)))}
 
-    def _known(self) -> dict[str, Expression]:
+    @property
+    def _root(self) -> Path | None:
         backend = self._shell.backend
-        return load_presets(backend.engine().models.root if backend.ready else None)
+        return backend.engine().models.root if backend.ready else None
 
-    def _to_neutral(self, edit: Edit, amount: float, share: float) -> Any:
-        return *_shown(edit.from_source(Expression.neutral(), amount, share)), None
+    def _sourced(self, values: Values, base: Expression) -> Edit:
+        return values[self.edit].from_source(base, values[self.amount], values[self.share])
 
-    @shows_errors
-    def _table(self, edit: Edit, rows: Sequence[Sequence[Any]]) -> Any:
-        return _shown(edit.with_components([float(value or 0.0) for row in rows for value in row]))
+    def _to_neutral(self, values: Values) -> Updates:
+        return {**self._direct(values[self.edit].to(Expression.neutral(), "neutral")), self.preset: None}
 
-    def _draw(self, edit: Edit) -> tuple[Any, str, Any]:
-        """The preview needs FLAME's head; without it a sentence stands in its place."""
-        try:
-            map_ = self._shell.backend.engine().normal_map(
-                0, 0, 0, expression=expression_of(edit.now), size=PREVIEW_SIZE
-            )
-        except Exception as error:
-            return None, markup.hint(markup.no_preview(explain(error))), edit.table
-        return clay(map_), markup.hint(PREVIEW), edit.table
+    def _back(self, values: Values) -> Updates:
+        return self._direct(values[self.edit].back())
 
     @shows_errors
-    def _save(self, request: gr.Request, edit: Edit) -> Any:
+    def _mix(self, touched: str, values: Values) -> Updates:
+        return self._shown(values[self.edit].mixed(values[self.amount], values[self.share], touched))
+
+    @shows_errors
+    def _shape(self, field: str, slider: gr.Slider, values: Values) -> Updates:
+        edit: Edit = values[self.edit].shaped(Mixed(**{field: values[slider]}), field)
+        return {self.edit: edit, **self._unmixed(edit)}
+
+    @shows_errors
+    def _table(self, values: Values) -> Updates:
+        return self._direct(values[self.edit].with_table(values[self.components]))
+
+    @shows_errors
+    def _load(self, values: Values) -> Updates:
+        return self._direct(values[self.edit].to(load_expression(Path(values[self.load])), "file"))
+
+    @shows_errors
+    def _save(self, values: Values, request: gr.Request) -> Updates:
         target = self._shell.files.new_run(session_of(request)) / "expression.json"
-        return gr.update(value=str(save_expression(target, expression_of(edit.now))), visible=True)
+        saved = save_expression(target, self.expression(values))
+        return {self.saved: gr.update(value=str(saved), visible=True)}
 
-    @shows_errors
-    def _load(self, path: str, edit: Edit) -> Any:
-        return _shown(edit.to(load_expression(Path(path)), "file"))
+    def _draw(self, values: Values) -> Updates:
+        """The preview needs FLAME's head; without it a sentence stands in its place."""
+        table = {self.components: values[self.edit].table}
+        try:
+            engine = self._shell.backend.engine()
+            map_ = engine.normal_map(0, 0, 0, expression=self.expression(values), size=PREVIEW_SIZE)
+        except Exception as error:
+            return {**table, self.preview: None, self.note: markup.hint(markup.no_preview(words(error)))}
+        return {**table, self.preview: clay(map_), self.note: markup.hint(PREVIEW)}
+
+    def _direct(self, edit: Edit) -> Updates:
+        """After a change of the numbers themselves: they are the base now, at amount 1."""
+        return {**self._shown(edit), **self._unmixed(edit)}
+
+    def _unmixed(self, edit: Edit) -> Updates:
+        share = {self.share: 0} if edit.other is not None else {}
+        return {self.amount: 1, **share}
+
+    def _shown(self, edit: Edit) -> Updates:
+        """The edit and where its sliders stand; the edit keeps decimals and ranges that a slider cannot show."""
+        sliders = {
+            slider: round(min(max(edit.now[place], slider.minimum), slider.maximum), 3)
+            for slider, place in self._fields.values()
+        }
+        return {self.edit: edit, **sliders}
+
+
+def _expression_in(stored: Mapping[str, Any]) -> Expression:
+    values: Any = stored.get("values")
+    return Expression(values)
 
 
 def _slider(limits: tuple[float, float], label: str) -> gr.Slider:
     return gr.Slider(*limits, value=0, step=0.01, label=label, buttons=[])
-
-
-def _shown(edit: Edit) -> tuple[Any, ...]:
-    return edit, *(round(value, 3) for value in edit.lids_and_jaw)
-
-
-def _unchanged() -> tuple[Any, ...]:
-    return tuple(gr.skip() for _ in range(6))
-
-
-def _mixer(name: str) -> Any:
-    def mix(edit: Edit, amount: float, share: float) -> tuple[Any, ...]:
-        return _shown(edit.mixed(amount, share, name))
-
-    return mix
-
-
-def _shaper(name: str) -> Any:
-    def shape(edit: Edit, left: float, right: float, opening: float, side: float, roll: float) -> Edit:
-        return edit.with_lids_and_jaw(left, right, opening, side, roll, name)
-
-    return shape

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face.expression.values import amplify, blend, clamped, with_components, with_eyelids, with_jaw
+from arc2face import checks
+from arc2face.errors import ExpressionError
+from arc2face.expression.values import with_components
+from arc2face.sources import Mixed, edit_expression
 from arc2face.types import Expression, RgbU8
 
 Numbers = tuple[float, ...]
@@ -30,9 +34,11 @@ def expression_of(values: Sequence[float]) -> Expression:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """`base` and `other`: what photos or presets gave. `now`: what a run uses. `past`: earlier values of `now`.
+    """What is being edited: `now` is always `base`, blended with `other`, times the amount.
 
-    `touched`: the control that made `now`, so that dragging one slider is one step back.
+    `base` and `other`: what photos or presets gave. `now`: what a run uses. `past`: earlier values of `now`.
+    `touched`: the control that made `now`, so that dragging one slider is one step back. A number that is set by hand,
+    by a recipe or by a file becomes the new base, at amount 1 and with nothing blended in.
     """
 
     base: Numbers = ZERO
@@ -42,12 +48,12 @@ class Edit:
     touched: str = ""
 
     def to(self, now: Expression, touched: str) -> Edit:
-        """The edit after a change of `now`."""
-        values = numbers(now)
-        if values == self.now:
-            return self
-        past = self.past if touched == self.touched else (*self.past, self.now)[-MAX_PAST:]
-        return replace(self, now=values, past=past, touched=touched)
+        """The edit after a direct change; the base follows."""
+        return replace(self._changed(numbers(now), touched), base=numbers(now))
+
+    def shaped(self, edits: Mixed, touched: str) -> Edit:
+        """Eyelids or jaw from a slider; every other number stays exactly as it was."""
+        return self.to(edit_expression(expression_of(self.now), None, edits), touched)
 
     def from_source(self, base: Expression, amount: float, share: float) -> Edit:
         """A new photo or preset, at the slider's amount and blend."""
@@ -58,36 +64,46 @@ class Edit:
         return replace(self, other=None if other is None else numbers(other)).mixed(amount, share, "other")
 
     def mixed(self, amount: float, share: float, touched: str) -> Edit:
-        """`now` made again from the sources: the blend, then the amount."""
-        base = expression_of(self.base)
-        if self.other is not None:
-            base = blend(base, expression_of(self.other), share)
-        return self.to(clamped(amplify(base, amount)), touched)
+        """`now` made again from base and other."""
+        other = None if self.other is None else expression_of(self.other)
+        now = edit_expression(expression_of(self.base), other, Mixed(share=share, amount=amount))
+        return self._changed(numbers(now), touched)
 
-    def with_lids_and_jaw(
-        self, left: float, right: float, opening: float, side: float, roll: float, touched: str
-    ) -> Edit:
-        """Eyelids and jaw from their sliders."""
-        now = with_jaw(with_eyelids(expression_of(self.now), left, right), opening, side, roll)
-        return self.to(now, touched)
-
-    def with_components(self, values: Sequence[float]) -> Edit:
-        """The 50 components from their table."""
-        return self.to(with_components(expression_of(self.now), np.asarray(values, np.float32)), "components")
+    def with_table(self, rows: Sequence[Sequence[Any]]) -> Edit:
+        """The 50 components from their table; cells that still show what they showed keep every decimal."""
+        shown = [value for row in self.table for value in row]
+        given = [_cell(value) for row in rows for value in row]
+        if len(given) != len(shown):
+            raise ExpressionError(f"The table holds {len(shown)} components, not {len(given)}.")
+        kept = [old if new == seen else new for old, new, seen in zip(self.now, given, shown, strict=False)]
+        return self.to(with_components(expression_of(self.now), np.asarray(kept, np.float32)), "components")
 
     def back(self) -> Edit:
         """One step back; at the beginning nothing happens."""
-        return replace(self, now=self.past[-1], past=self.past[:-1], touched="") if self.past else self
+        if not self.past:
+            return self
+        return replace(self, base=self.past[-1], now=self.past[-1], past=self.past[:-1], touched="")
 
-    @property
-    def lids_and_jaw(self) -> tuple[float, ...]:
-        """Left lid, right lid, jaw opening, side, roll."""
-        return self.now[50:]
+    def _changed(self, now: Numbers, touched: str) -> Edit:
+        if now == self.now:
+            return self
+        past = self.past if touched == self.touched else (*self.past, self.now)[-MAX_PAST:]
+        return replace(self, now=now, past=past, touched=touched)
 
     @property
     def table(self) -> list[list[float]]:
         """The components as five rows of ten."""
         return [[round(value, 3) for value in self.now[row : row + 10]] for row in range(0, 50, 10)]
+
+
+def _cell(value: Any) -> float:
+    """A cell as people leave it: empty is 0. Raises ExpressionError."""
+    if value in (None, ""):
+        return 0.0
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ExpressionError(f"A component is a number, not {checks.shown(value)}.") from error
 
 
 def clay(normal_map: RgbU8) -> NDArray[np.uint8]:

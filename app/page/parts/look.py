@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 
 from app.page import markup
-from app.page.parts.photos import Photos
-from app.page.parts.results import Updates
+from app.page.parts.keyed import Component, Updates, Values
+from app.page.parts.recipe import Recipe
+from app.runs.pictures import Picture, best_of, save_pasted
 from app.runs.shell import INSTANT
-from arc2face.errors import InputError
-from arc2face.pictures.loading import load_rgb_u8
-from arc2face.types import ReferenceCondition, RgbU8
+from arc2face import checks
+from arc2face.settings import DEFAULT_LOOK_STRENGTH, LOOK_STRENGTH_RANGE, PASTE_MASKS, PasteMask
+from arc2face.sources import LookSource
 
 if TYPE_CHECKING:
     from app.runs import runner
-    from app.runs.pictures import Picture
     from arc2face.engine import Engine
+    from arc2face.sources import Person
 
 NEW, KEEP = "A new picture", "Keep the photo's look"
 LOOK = "Higher keeps more of hair, clothes and background; close to 1 the photo is copied, its expression included."
+NO_PASTE = "none"
+"""In recipes: the look was kept, but nothing pasted back."""
 
 
 class LookControls:
@@ -32,17 +34,51 @@ class LookControls:
     def __init__(self) -> None:
         self.mode = gr.Radio([NEW, KEEP], value=NEW, label="Make")
         with gr.Column(visible=False) as self.kept:
-            self.look = gr.Slider(0, 1, value=0.8, step=0.05, label="Keep how much", info=LOOK, buttons=[])
+            self.look = gr.Slider(
+                *LOOK_STRENGTH_RANGE,
+                value=DEFAULT_LOOK_STRENGTH,
+                step=0.05,
+                label="Keep how much",
+                info=LOOK,
+                buttons=[],
+            )
             self.paste = gr.Checkbox(True, label="Paste the result back into the full photo")
-            self.mask = gr.Radio([("Face only", "face"), ("Whole head", "head")], value="face", label="Paste")
-        self.mode.input(lambda mode: gr.update(visible=mode == KEEP), self.mode, self.kept, **INSTANT)  # pyright: ignore[reportUnknownLambdaType]
+            masks: Any = [(words, name) for name, words in PASTE_MASKS.items()]
+            self.mask = gr.Radio(masks, value="face", label="Paste")
+        self.mode.input(self._visible, {self.mode}, [self.kept], **INSTANT)
 
-    def restored(self, recipe: Mapping[str, Any]) -> dict[Any, Any]:
-        """Whether the look was kept, and how much, from a recipe."""
-        stored = recipe.get("reference")
-        if not stored:
-            return {self.mode: NEW, self.kept: gr.update(visible=False)}
-        return {self.mode: KEEP, self.kept: gr.update(visible=True), self.look: stored.get("strength", 0.8)}
+    @property
+    def inputs(self) -> set[Component]:
+        """Everything that `source` needs."""
+        return {self.mode, self.look, self.paste, self.mask}
+
+    def source(self, values: Values) -> LookSource:
+        """The look that the values describe."""
+        keep = values[self.mode] == KEEP
+        mask = cast("PasteMask", values[self.mask])
+        return LookSource(keep=keep, strength=values[self.look], paste=mask if keep and values[self.paste] else None)
+
+    def notes(self, values: Values) -> dict[str, Any]:
+        """What a recipe of the page says of the look besides what the library says: the mask, if any."""
+        source = self.source(values)
+        return {"paste": source.paste or NO_PASTE} if source.keep else {}
+
+    @property
+    def restorable(self) -> set[Component]:
+        """Components that `restored` updates."""
+        return {*self.inputs, self.kept}
+
+    def restored(self, recipe: Recipe) -> Updates:
+        """Whether the look was kept, how much, and how it was pasted back. Raises SettingsError."""
+        keep = recipe.has("reference")
+        updates: Updates = {self.mode: KEEP if keep else NEW, self.kept: gr.update(visible=keep)}
+        if keep:
+            updates[self.look] = recipe.number("reference", "strength", DEFAULT_LOOK_STRENGTH, LOOK_STRENGTH_RANGE)
+        paste = recipe.part("page").get("paste")
+        if paste is not None:
+            mask = checks.choice("The paste-back mask", paste, (*PASTE_MASKS, NO_PASTE))
+            updates |= {self.paste: mask != NO_PASTE, **({self.mask: mask} if mask != NO_PASTE else {})}
+        return updates
 
     def build_comparison(self) -> None:
         """The before and after views, placed by the tab among its results."""
@@ -58,87 +94,24 @@ class LookControls:
         self.caption = gr.HTML("")
 
     @property
-    def inputs(self) -> list[Any]:
-        """Mode, how much, paste-back switch, mask."""
-        return [self.mode, self.look, self.paste, self.mask]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What `pasted` updates."""
-        return [self.slider, self.caption]
-
-    @staticmethod
-    def condition(
-        engine: Engine, person: tuple[Photos | None, Any], values: Sequence[Any]
-    ) -> ReferenceCondition | None:
-        """The request's reference, None for a new picture.
-
-        Raises:
-            InputError: the look of a saved identity is asked for, which has none.
-        """
-        mode, look = values[:2]
-        if mode != KEEP:
-            return None
-        photo, pick = _photo(person)
-        return ReferenceCondition(engine.align(photo, pick), look)
+    def outputs(self) -> set[Component]:
+        """What `pasted` and `hidden` update."""
+        return {self.slider, self.caption}
 
     def hidden(self) -> Updates:
         """No comparison: nothing was pasted."""
         return {self.slider: gr.update(visible=False), self.caption: ""}
 
     def pasted(
-        self,
-        engine: Engine,
-        person: tuple[Photos | None, Any],
-        values: Sequence[Any],
-        results: runner.Results,
-        pictures: Sequence[Picture],
+        self, engine: Engine, person: Person, mask: PasteMask, results: runner.Results, pictures: Sequence[Picture]
     ) -> tuple[Updates, list[Path]]:
         """Blend every picture into the full photo; the best one is compared with it. Returns updates and new files."""
-        mode, _, paste, mask = values
-        if mode != KEEP or not paste:
-            return self.hidden(), []
-        files = paste_all(engine, person, mask, results, pictures)
-        best = max(range(len(pictures)), key=lambda k: pictures[k].similarity or -2.0)
-        photos = list(person[0] or [])
+        files = save_pasted(engine, person, mask, results, pictures)
+        best = pictures.index(best_of(pictures))
+        before = str(person.photo("Comparing with the photo").path)
         caption = markup.hint(f"Your photo, and picture {best + 1} pasted into it. All of them are in the zip.")
-        return {
-            self.slider: gr.update(value=(photos[0][0], str(files[best])), visible=True),
-            self.caption: caption,
-        }, files
+        shown = gr.update(value=(before, str(files[best])), visible=True)
+        return {self.slider: shown, self.caption: caption}, files
 
-
-def paste_all(
-    engine: Engine, person: tuple[Photos | None, Any], mask: str, results: runner.Results, pictures: Sequence[Picture]
-) -> list[Path]:
-    """One full-size PNG per picture, beside it, with the picture's recipe."""
-    from arc2face.faces.pasteback import paste_back
-    from arc2face.pictures.recipes import save_png
-
-    photo, pick = _photo(person)
-    faces = engine.faces
-    landmarks = faces.landmarks(photo, faces.detect(photo)[pick])
-    files: list[Path] = []
-    images = [(image, result) for result in results for image in result.images]
-    for (image, result), picture in zip(images, pictures, strict=True):
-        found = faces.detect(image.rgb_u8)
-        drawn = faces.landmarks(image.rgb_u8, found[0]) if found else None
-        whole = paste_back(
-            photo,
-            image.rgb_u8,
-            landmarks,
-            "head" if mask == "head" else "face",
-            generated_landmarks=drawn,
-            aligned_size=engine.native_size,
-        )
-        target = Path(picture.path).with_name(f"full-{Path(picture.path).name}")
-        files.append(save_png(replace(image, rgb_u8=whole), result, target))
-    return files
-
-
-def _photo(person: tuple[Photos | None, Any]) -> tuple[RgbU8, int]:
-    photos, picks = person
-    if not photos:
-        raise InputError("Keeping the photo's look needs a photo of the person; a saved identity has none.")
-    path = photos[0][0]
-    return load_rgb_u8(path), (picks or {}).get(path, 0)
+    def _visible(self, values: Values) -> Updates:
+        return {self.kept: gr.update(visible=values[self.mode] == KEEP)}

@@ -8,6 +8,7 @@ import gradio as gr
 
 from app.page import markup
 from app.runs.shell import LIGHT, Shell
+from arc2face.advice import command
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -39,7 +40,7 @@ def missing_lines(shell: Shell, *features: str) -> list[str]:
         plain = [path for path in missing if path not in licensed]
         if plain:
             files = ", ".join(plain[:3]) + (" and more" if len(plain) > 3 else "")
-            lines.append(f"Not on this machine yet: {files}. Fetch with: arc2face download {feature}")
+            lines.append(f"Not on this machine yet: {files}. Fetch with: {command(f'download {feature}')}")
         if licensed:
             lines.append(_without_head(engine))
     return [line for line in lines if line]
@@ -50,6 +51,7 @@ def _without_head(engine: Engine) -> str:
     photos, angles = engine.perception.pose_reader.available()
     if photos:
         return ""
+    where = command("doctor")
     if angles:
-        return "Poses from photos need EMOCA, which wants a registration (arc2face doctor says where). Sliders work."
-    return "Poses need EMOCA and FLAME, which want a registration (arc2face doctor says where). Normal maps work."
+        return f"Poses from photos need EMOCA, which wants a registration ({where} says where). Sliders work."
+    return f"Poses need EMOCA and FLAME, which want a registration ({where} says where). Normal maps work."

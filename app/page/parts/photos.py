@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.page import markup
-from app.runs.shell import LIGHT, Shell
-from arc2face.errors import Arc2FaceError, InputError
-from arc2face.pictures.loading import load_rgb_u8
-from arc2face.types import RgbU8
+from app.page.messages import shows_errors, words
+from app.page.parts.keyed import Component, Rules, Updates, Values
+from app.runs.shell import LIGHT, Shell, session_of
+from arc2face.errors import Arc2FaceError, InputError, SettingsError
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
+    from arc2face.faces.photo import Photo
 
-Photos = Sequence[tuple[str, str | None]]
-"""Value of a Gallery with type="filepath": (path, caption) per picture."""
 Line = tuple[str, bool]
 """A sentence and whether it is a warning."""
-SEVERAL = "Several people here. The largest face is chosen; tap another one to change that."
-
-
-class Chosen(NamedTuple):
-    """One photo and which of its faces counts (0 is the largest)."""
-
-    rgb_u8: RgbU8
-    pick: int
+SEVERAL = "Several people here. The clearest face is chosen; tap another one to change that."
+LOOKING = "Looking for a face…"
+LOADING = "Looking for a face as soon as the models are loaded."
 
 
 class PhotoPicker:
-    """One photo, or up to `most` of them. `inputs` are two components: the photos, and the picks by path.
+    """One photo, or up to `most` of them. `inputs` are the photos, and which face counts in each, by path.
 
     The picks hold every photo that shows a face, so their change event tells that there is something new to look at.
+    A picker for one photo keeps the newest.
 
-    `text`: what stands under the empty drop zone. `faces`: False for pictures in which no face is looked for.
+    `text`: what stands under the empty drop zone. `name`: how messages call the photo. `faces`: False for pictures in
+    which no face is looked for.
     """
 
     def __init__(
-        self, shell: Shell, *, label: str, text: str, most: int = 1, faces: bool = True, height: int = 150
+        self,
+        shell: Shell,
+        *,
+        label: str,
+        text: str,
+        name: str = "the photo",
+        most: int = 1,
+        faces: bool = True,
+        height: int = 150,
     ) -> None:
         self._shell = shell
         self._text = text
+        self._name = name
         self._most = most
+        self._faces = faces
         # A Gallery hands over the file as it was uploaded; gr.Image would decode it first, and fail without a message.
         self.photos = gr.Gallery(
             label=label,
@@ -65,129 +71,179 @@ class PhotoPicker:
                 label="Several people are in this photo", show_label=False, interactive=False, buttons=[], height=240
             )
             self.face = gr.Radio([], label="Which face?")
-        if faces:
-            self._connect_chooser()
+        self._connect()
 
     @property
-    def inputs(self) -> list[Any]:
+    def inputs(self) -> set[Component]:
         """Photos and picks."""
         return self._own
 
     @property
-    def _own(self) -> list[Any]:
-        return [self.photos, self.picks]
+    def _own(self) -> set[Component]:
+        return {self.photos, self.picks}
 
     @property
-    def _views(self) -> list[Any]:
-        return [self.report, self.picks, self.shown, self.chooser, self.boxes, self.face]
+    def _views(self) -> set[Component]:
+        return {self.photos, self.report, self.picks, self.shown, self.chooser, self.boxes, self.face}
 
-    def verdict(self, photos: Photos | None, *, missing: str = "Add a photo first.") -> dict[str, Any]:
-        """A validator's verdict on the drop zone; an empty `missing` means the photo is optional."""
-        if missing and not photos:
-            return gr.validate(False, missing)
-        if len(photos or ()) > self._most:
-            return gr.validate(False, "One photo only, please." if self._most == 1 else f"At most {self._most} photos.")
-        return gr.validate(True, "")
+    def rules(self, missing: str = "", *, when: tuple[Component, object] | None = None) -> Rules:
+        """Rules for a validator. `missing`: what to say when there is no photo; empty where it is optional.
+
+        `when`: a component and the value that it must have for the photo to matter at all.
+        """
+
+        def rule(values: Values) -> None:
+            if when is None or values[when[0]] == when[1]:
+                self._check(values, missing)
+
+        return {self.photos: rule}
+
+    def paths(self, values: Values) -> list[str]:
+        """The files, in their order."""
+        return [path for path, _ in values[self.photos] or ()]
+
+    def all(self, values: Values, session: str) -> list[Photo]:
+        """The photos, with what was found in them at upload."""
+        paths = self.paths(values)
+        names = [self._name] if self._most == 1 or len(paths) == 1 else [f"photo {k + 1}" for k in range(len(paths))]
+        photos = [self._shell.photos.get(session, path) for path in paths]
+        for photo, name in zip(photos, names, strict=True):
+            photo.name = name
+        return photos
+
+    def picked(self, values: Values) -> list[int | None]:
+        """Which face of each photo counts, from 0; None where nothing was found yet."""
+        return [(values[self.picks] or {}).get(path) for path in self.paths(values)]
+
+    def one(self, values: Values, session: str, missing: str) -> tuple[Photo, int | None]:
+        """The one photo and its face. Raises InputError with `missing` when there is none."""
+        if not self.paths(values):
+            raise InputError(missing)
+        return self.all(values, session)[0], self.picked(values)[0]
 
     def inspect_after(self, event: Any) -> None:
         """Look at the photos once `event` has put them there: a gallery tells only of a visitor's own changes."""
         event.success(self._inspect, self._own, self._views, **LIGHT)
 
-    def chosen(self, photos: Photos, picks: Mapping[str, int] | None) -> Chosen:
-        """The first photo, decoded, and its pick. Raises ImageError."""
-        path = photos[0][0]
-        return Chosen(load_rgb_u8(path), (picks or {}).get(path, 0))
+    def compare(self, engine: Engine, photos: Sequence[Photo], picks: Sequence[int | None]) -> Iterator[Line]:
+        """Lines on how several photos fit together; a picker of unrelated photos has none."""
+        del engine, photos, picks
+        yield from ()
 
-    def _connect_chooser(self) -> None:
-        shown = [self.photos, self.picks, self.shown]
-        self.photos.change(self._inspect, self._own, self._views, **LIGHT)
-        self.photos.select(self._show, self._own, self._views[2:], **LIGHT)
-        self.face.input(self._pick, [*shown, self.face], [self.picks, self.boxes], **LIGHT)
-        self.boxes.select(self._click, shown, [self.picks, self.boxes, self.face], **LIGHT)
+    def _check(self, values: Values, missing: str = "") -> None:
+        paths = self.paths(values)
+        if missing and not paths:
+            raise InputError(missing)
+        if len(paths) > self._most > 1:
+            raise SettingsError(f"At most {self._most} photos, not {len(paths)}. Remove the least clear ones.")
 
-    def _inspect(self, photos: Photos | None, picks: Mapping[str, int]) -> Iterator[tuple[Any, ...]]:
-        """Say what was found in each photo, and open the chooser where one is needed."""
-        if not photos:
-            hint = markup.hint(self._text) if self._text else ""
-            yield hint, {}, "", gr.update(visible=False), None, gr.update(choices=[])
+    def _connect(self) -> None:
+        self.photos.change(self._inspect, self._own, [*self._views], **LIGHT)
+        if not self._faces:
             return
-        if not self._shell.backend.ready:
-            waiting = markup.notes([("Looking for a face as soon as the models are loaded.", False)])
-            yield waiting, *(gr.skip() for _ in range(5))
-        lines: list[Line] = []
-        kept: dict[str, int] = {}
-        crowded = ""
+        chooser: set[Component] = {*self._own, self.shown}
+        self.photos.select(self._show, self._own, [self.shown, self.chooser, self.boxes, self.face], **LIGHT)
+        self.face.input(self._pick, {*chooser, self.face}, [self.picks, self.boxes], **LIGHT)
+        self.boxes.select(self._click, chooser, [self.picks, self.boxes, self.face], **LIGHT)
+
+    def _inspect(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        """Say what was found in each photo, and open the chooser where one is needed."""
+        given = list(values[self.photos] or ())
+        if len(given) > 1 and self._most == 1:
+            yield {self.photos: given[-1:]}  # the newest replaces the old one; its change event looks at it
+            return
+        if not given or not self._faces:
+            report = markup.hint(self._text) if self._text and not given else ""
+            yield {self.report: report, self.picks: {}, self.shown: "", **self._closed()}
+            return
+        yield {self.report: markup.notes([(LOOKING if self._shell.backend.ready else LOADING, False)])}
         try:
-            lines, kept, crowded = self._look(self._shell.backend.engine(), photos, picks)
+            yield self._found(self._shell.backend.engine(), values, session_of(request))
         except Arc2FaceError as error:
-            lines = [(str(error), True)]
-        good = "1 face found." if len(photos) == 1 else f"{len(photos)} photos, a face in each."
-        yield markup.notes(lines) or markup.hint(good), kept, crowded, *self._chooser_views(crowded, kept)
+            yield {self.report: markup.notes([(words(error), True)]), self.picks: {}, **self._closed()}
 
-    def _look(self, engine: Engine, photos: Photos, picks: Mapping[str, int]) -> tuple[list[Line], dict[str, int], str]:
-        """What to say, the pick of every photo with a face, and the first photo that needs a choice."""
+    def _found(self, engine: Engine, values: Values, session: str) -> Updates:
+        self._check(values)  # before any of too many is decoded
+        photos = self.all(values, session)
         lines: list[Line] = []
         kept: dict[str, int] = {}
-        crowded = ""
-        for number, (path, _) in enumerate(photos, 1):
-            found = faces_of(engine, path, f"Photo {number}" if len(photos) > 1 else "This photo", lines)
-            if found:
-                kept[path] = min(picks.get(path, 0), found - 1)
-            if found > 1:
-                crowded = crowded or path
+        crowded: Photo | None = None
+        for photo, pick in zip(photos, self.picked(values), strict=True):
+            faces = self._look(engine, photo, lines)
+            if faces:
+                kept[str(photo.path)] = min(pick or 0, faces - 1)
+            if faces > 1:
+                crowded = crowded or photo
         if len(photos) > 1 and not lines:
-            lines.extend(self.compare(engine, photos, kept))
-        if crowded and not lines:
+            lines.extend(self.compare(engine, photos, [kept.get(str(photo.path)) for photo in photos]))
+        if crowded is not None and not lines:
             lines.append((SEVERAL, False))
-        return lines, kept, crowded
+        good = "1 face found." if len(photos) == 1 else f"{len(photos)} photos, a face in each."
+        updates = {self.report: markup.notes(lines) or markup.hint(good), self.picks: kept}
+        opened = self._closed() if crowded is None else self._opened(engine, crowded, kept)
+        return {**updates, self.shown: "" if crowded is None else str(crowded.path), **opened}
 
-    def compare(self, engine: Engine, photos: Photos, picks: Mapping[str, int]) -> Iterator[Line]:
-        """Lines on how several photos fit together; a picker for one photo has none."""
-        del engine, picks
-        if len(photos) > self._most:
-            yield self.verdict(photos)["message"], True
+    @staticmethod
+    def _look(engine: Engine, photo: Photo, lines: list[Line]) -> int:
+        """How many faces a photo holds; what is wrong with it is added to `lines`, as the run would say it."""
+        try:
+            engine.perception.face(photo)
+            return len(photo.faces(engine.faces))
+        except InputError as error:
+            lines.append((words(error), True))
+            return 0
 
-    def _show(self, photos: Photos | None, picks: Mapping[str, int], event: gr.SelectData) -> tuple[Any, ...]:
+    @shows_errors
+    def _show(self, values: Values, request: gr.Request, event: gr.SelectData) -> Updates:
         """Open the chooser for the photo that was clicked, if it holds several faces."""
         index = event.index if isinstance(event.index, int) else 0
-        path = photos[index][0] if photos and index < len(photos) else ""
-        if path not in picks or len(self._boxed(path, picks)[1]) < 2:
-            return tuple(gr.skip() for _ in range(4))
-        return path, *self._chooser_views(path, picks)
+        photos = self.all(values, session_of(request))
+        engine, picks = self._shell.backend.engine(), values[self.picks]
+        if index >= len(photos) or str(photos[index].path) not in picks:
+            return {self.shown: gr.skip()}
+        if len(photos[index].faces(engine.faces)) < 2:
+            return {self.shown: gr.skip()}
+        return {self.shown: str(photos[index].path), **self._opened(engine, photos[index], picks)}
 
-    def _pick(self, photos: Photos, picks: Mapping[str, int], shown: str, face: str) -> tuple[Any, ...]:
-        changed = {**picks, shown: int(face) - 1}
-        return changed, self._boxed(shown, changed)[0]
+    @shows_errors
+    def _pick(self, values: Values, request: gr.Request) -> Updates:
+        changed = {**values[self.picks], values[self.shown]: int(values[self.face]) - 1}
+        return {self.picks: changed, self.boxes: self._boxed(values, request, changed)}
 
-    def _click(self, photos: Photos, picks: Mapping[str, int], shown: str, event: gr.SelectData) -> tuple[Any, ...]:
+    @shows_errors
+    def _click(self, values: Values, request: gr.Request, event: gr.SelectData) -> Updates:
         x, y = event.index
-        boxes = [face.box for face in self._boxed(shown, picks)[1]]
-        inside = [k for k, box in enumerate(boxes) if box[0] <= x <= box[2] and box[1] <= y <= box[3]]
-        changed = {**picks, shown: inside[0]} if inside else dict(picks)
-        return changed, self._boxed(shown, changed)[0], str(changed[shown] + 1)
+        shown, engine = values[self.shown], self._shell.backend.engine()
+        faces = self._shell.photos.get(session_of(request), shown).faces(engine.faces)
+        inside = [
+            k for k, face in enumerate(faces) if face.box[0] <= x <= face.box[2] and face.box[1] <= y <= face.box[3]
+        ]
+        changed = {**values[self.picks], **({shown: inside[0]} if inside else {})}
+        return {
+            self.picks: changed,
+            self.boxes: self._boxed(values, request, changed),
+            self.face: str(changed[shown] + 1),
+        }
 
-    def _chooser_views(self, path: str, picks: Mapping[str, int]) -> tuple[Any, Any, Any]:
-        if not path:
-            return gr.update(visible=False), None, gr.update(choices=[], value=None)
-        picture, faces = self._boxed(path, picks)
-        names = [str(k + 1) for k in range(len(faces))]
-        return gr.update(visible=True), picture, gr.update(choices=names, value=names[picks[path]])
+    def _closed(self) -> Updates:
+        return {self.chooser: gr.update(visible=False), self.boxes: None, self.face: gr.update(choices=[], value=None)}
 
-    def _boxed(self, path: str, picks: Mapping[str, int]) -> tuple[RgbU8, Sequence[Any]]:
-        from arc2face.faces.boxes import draw_boxes
+    def _opened(self, engine: Engine, photo: Photo, picks: Mapping[str, int]) -> Updates:
+        names = [str(k + 1) for k in range(len(photo.faces(engine.faces)))]
+        chosen = picks[str(photo.path)]
+        return {
+            self.chooser: gr.update(visible=True),
+            self.boxes: _boxes(engine, photo, chosen),
+            self.face: gr.update(choices=names, value=names[chosen]),
+        }
 
-        rgb = load_rgb_u8(path)
-        faces = self._shell.backend.engine().faces.detect(rgb)
-        return draw_boxes(rgb, faces, picks.get(path, 0)), faces
+    def _boxed(self, values: Values, request: gr.Request, picks: Mapping[str, int]) -> Any:
+        shown = values[self.shown]
+        photo = self._shell.photos.get(session_of(request), shown)
+        return _boxes(self._shell.backend.engine(), photo, picks.get(shown, 0))
 
 
-def faces_of(engine: Engine, path: str, name: str, lines: list[Line]) -> int:
-    """How many faces a photo holds; problems are added to `lines`."""
-    try:
-        found = len(engine.faces.detect(load_rgb_u8(path)))
-    except InputError as error:
-        lines.append((f"{name}: {error}", True))
-        return 0
-    if not found:
-        lines.append((f"{name}: no face was found. Use a picture in which one face is clearly visible.", True))
-    return found
+def _boxes(engine: Engine, photo: Photo, pick: int) -> Any:
+    from arc2face.faces.boxes import draw_boxes
+
+    return draw_boxes(photo.rgb_u8, photo.faces(engine.faces), pick)

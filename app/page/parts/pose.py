@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from app.page import markup
+from app.page.messages import words
 from app.page.parts.examples import picture_strip
-from app.page.parts.photos import PhotoPicker, Photos
-from app.runs.errors import explain
+from app.page.parts.keyed import Component, Rules, Updates, Values, joined
+from app.page.parts.photos import PhotoPicker
+from app.page.parts.recipe import Recipe
 from app.runs.shell import INSTANT, LIGHT, Shell
-from arc2face.errors import InputError
-from arc2face.pictures.loading import load_rgb_u8, resize_square
-from arc2face.pose.values import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
-from arc2face.types import PoseCondition, RgbU8
-
-if TYPE_CHECKING:
-    from arc2face.engine import Engine
+from arc2face import checks
+from arc2face.errors import SettingsError
+from arc2face.settings import CONTROL_STRENGTH_RANGE, PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
+from arc2face.sources import PoseSource
+from arc2face.sources.pose import check_angles
 
 OFF, SLIDERS, PHOTO, MAP = "No change", "Sliders", "A photo", "A normal map"
 PREVIEW_SIZE = 256
 PREVIEW = "What the model sees of the pose: a map of surface directions."
 NO_POSE_PHOTO = "Add a photo that shows the pose."
-
-
-@dataclass(frozen=True, slots=True)
-class Posed:
-    """A pose ready for a request. `aligned`: the aligned reference photo, None without one."""
-
-    normal_map: RgbU8
-    aligned: RgbU8 | None = None
-    warnings: tuple[str, ...] = ()
+NO_MAP = "Add a normal map."
+LATEST_START, EARLIEST_END = 0.95, 0.05
 
 
 class AngleSliders:
-    """Yaw, pitch and roll with a live normal map. `on_demand`: draw the preview only once a slider has moved."""
+    """Yaw, pitch and roll in degrees with a live normal map."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -59,23 +50,28 @@ class AngleSliders:
                 )
                 self.note = gr.HTML(markup.hint(PREVIEW))
         for slider in self.inputs:
-            slider.change(self._draw, self.inputs, [self.preview, self.note], trigger_mode="always_last", **LIGHT)
+            self.draw_when(slider.change, trigger_mode="always_last")
 
     @property
-    def inputs(self) -> list[Any]:
-        """Yaw, pitch, roll in degrees."""
-        return [self.yaw, self.pitch, self.roll]
+    def inputs(self) -> set[Component]:
+        """Yaw, pitch and roll."""
+        return {self.yaw, self.pitch, self.roll}
 
-    def draw_when(self, trigger: Any) -> None:
+    def angles(self, values: Values) -> tuple[float, float, float]:
+        """Yaw, pitch and roll in degrees."""
+        return values[self.yaw], values[self.pitch], values[self.roll]
+
+    def draw_when(self, trigger: Any, **options: Any) -> None:
         """Draw the preview when `trigger` (an event) fires."""
-        trigger(self._draw, self.inputs, [self.preview, self.note], **LIGHT)
+        trigger(self._draw, self.inputs, {self.preview, self.note}, **options, **LIGHT)
 
-    def _draw(self, yaw: float, pitch: float, roll: float) -> tuple[RgbU8 | None, str]:
+    def _draw(self, values: Values) -> Updates:
         """The preview needs FLAME's head; without it a sentence stands in its place."""
         try:
-            return self._shell.backend.engine().normal_map(yaw, pitch, roll, size=PREVIEW_SIZE), markup.hint(PREVIEW)
+            map_ = self._shell.backend.engine().normal_map(*self.angles(values), size=PREVIEW_SIZE)
         except Exception as error:
-            return None, markup.hint(markup.no_preview(explain(error)))
+            return {self.preview: None, self.note: markup.hint(markup.no_preview(words(error)))}
+        return {self.preview: map_, self.note: markup.hint(PREVIEW)}
 
 
 class PoseControls:
@@ -83,105 +79,123 @@ class PoseControls:
 
     def __init__(self, shell: Shell, *, optional: bool = False) -> None:
         self._shell = shell
+        self._optional = optional
         modes = [OFF, SLIDERS, PHOTO, MAP] if optional else [SLIDERS, PHOTO, MAP]
         self.mode = gr.Radio(modes, value=modes[0], label="Take the pose from")
         with gr.Column(visible=not optional) as self._sliders:
             self.angles = AngleSliders(shell)
         with gr.Column(visible=False) as self._photo:
             self.reference = PhotoPicker(
-                shell, label="Photo with the pose", text="Anyone's photo: only the pose counts."
+                shell,
+                label="Photo with the pose",
+                text="Anyone's photo: only the pose counts.",
+                name="the pose photo",
             )
             picture_strip("poses", self.reference)
         with gr.Column(visible=False) as self._map:
-            self.map = PhotoPicker(shell, label="Normal map", text="A normal map saved here earlier.", faces=False)
-        self.mode.input(_visible, self.mode, [self._sliders, self._photo, self._map], **INSTANT)
+            self.map = PhotoPicker(
+                shell,
+                label="Normal map",
+                text="A normal map saved here earlier.",
+                name="the normal map",
+                faces=False,
+            )
+        self.mode.input(self._visible, {self.mode}, [self._sliders, self._photo, self._map], **INSTANT)
 
     def build_advanced(self) -> None:
         """The folded part: strength, start and end."""
         with gr.Accordion("How strongly the pose acts", open=False):
-            self.strength = gr.Slider(0, 2, value=1, step=0.05, label="Strength", info="1 is as trained.", buttons=[])
-            self.start = gr.Slider(0, 0.95, value=0, step=0.05, label="From this share of the steps", buttons=[])
-            self.end = gr.Slider(0.05, 1, value=1, step=0.05, label="To this share of the steps", buttons=[])
+            self.strength = gr.Slider(
+                *CONTROL_STRENGTH_RANGE, value=1, step=0.05, label="Strength", info="1 is as trained.", buttons=[]
+            )
+            self.start = gr.Slider(
+                0, LATEST_START, value=0, step=0.05, label="From this share of the steps", buttons=[]
+            )
+            self.end = gr.Slider(EARLIEST_END, 1, value=1, step=0.05, label="To this share of the steps", buttons=[])
 
     @property
-    def inputs(self) -> list[Any]:
-        """Mode, three angles, reference photo and picks, normal map, strength, start, end."""
-        source = [self.mode, *self.angles.inputs, *self.reference.inputs, self.map.photos]
-        return [*source, self.strength, self.start, self.end]
+    def inputs(self) -> set[Component]:
+        """Everything that `source` needs."""
+        source = joined(self.angles.inputs, self.reference.inputs, self.map.inputs)
+        return {self.mode, *source, self.strength, self.start, self.end}
 
-    def restored(self, recipe: Mapping[str, Any]) -> dict[Any, Any]:
-        """Strength, start and end of a recipe; the pose itself needs its photo or map again."""
-        stored = recipe.get("pose") or {}
-        widgets = {"strength": self.strength, "start": self.start, "end": self.end}
-        return {widget: stored[name] for name, widget in widgets.items() if name in stored}
+    @property
+    def rules(self) -> Rules:
+        """Rules for a validator."""
+        return {
+            **self.reference.rules(NO_POSE_PHOTO, when=(self.mode, PHOTO)),
+            **self.map.rules(NO_MAP, when=(self.mode, MAP)),
+            self.end: self._check_end,
+        }
 
-    def verdicts(self, *values: Any) -> list[dict[str, Any]]:
-        """One verdict per entry of `inputs`."""
-        fine = [gr.validate(True, "") for _ in values]
-        if values[0] == PHOTO:
-            fine[4] = self.reference.verdict(values[4], missing=NO_POSE_PHOTO)
-        if values[0] == MAP:
-            fine[6] = self.map.verdict(values[6], missing="Add a normal map.")
-        if not values[8] < values[9]:
-            fine[9] = gr.validate(False, "The end must come after the start.")
-        return fine
+    def source(self, values: Values, session: str) -> PoseSource:
+        """The pose that the values describe, with what was found in its photo at upload. Raises InputError."""
+        acting = self.acting(values)
+        if values[self.mode] == SLIDERS:
+            yaw, pitch, roll = self.angles.angles(values)
+            return PoseSource(yaw=yaw, pitch=pitch, roll=roll, **acting)
+        if values[self.mode] == PHOTO:
+            photo, face = self.reference.one(values, session, NO_POSE_PHOTO)
+            return PoseSource(photo=photo, face=face, **acting)
+        if values[self.mode] == MAP:
+            return PoseSource(normal_map=self.map.one(values, session, NO_MAP)[0], **acting)
+        return PoseSource(**acting)
 
-    def pose(self, engine: Engine, person: tuple[Photos | None, Any], values: Sequence[Any]) -> Posed:
-        """The pose that `inputs` describe, with the face shape of `person` (photos, picks) where there is one."""
-        mode, yaw, pitch, roll, reference, picks, normal_map = values[:7]
-        if mode == MAP:
-            return Posed(square_map(load_rgb_u8(_first(normal_map, "Add a normal map.")), engine.native_size))
-        if mode == SLIDERS:
-            return Posed(engine.normal_map(yaw, pitch, roll))
-        _first(reference, NO_POSE_PHOTO)
-        target = self.reference.chosen(reference, picks)
-        return read_pose(engine, person, target.rgb_u8, target.pick)
+    def acting(self, values: Values) -> dict[str, Any]:
+        """Strength, start and end."""
+        return {"strength": values[self.strength], "start": values[self.start], "end": values[self.end]}
 
-    @staticmethod
-    def condition(posed: Posed, values: Sequence[Any]) -> PoseCondition:
-        """The request's pose. Raises SettingsError."""
-        strength, start, end = values[7:10]
-        return PoseCondition(posed.normal_map, strength, start, end)
+    def notes(self, values: Values) -> dict[str, Any]:
+        """What a recipe of the page says of the pose besides what the library says: whence it came, and its angles."""
+        if values[self.mode] == OFF:
+            return {}
+        angles = {}
+        if values[self.mode] == SLIDERS:
+            angles = dict(zip(("yaw", "pitch", "roll"), self.angles.angles(values), strict=True))
+        return {"pose_from": values[self.mode], **angles}
 
+    @property
+    def restorable(self) -> set[Component]:
+        """Components that `restored` updates."""
+        columns = {self._sliders, self._photo, self._map}
+        return {self.mode, *columns, *self.angles.inputs, self.strength, self.start, self.end}
 
-def read_pose(engine: Engine, person: tuple[Photos | None, Any], reference: RgbU8, pick: int) -> Posed:
-    """Shape of the person, pose of the reference. A saved identity has no shape: the reference's own is used then."""
-    photos, picks = person
-    source, source_pick, notes = (
-        reference,
-        pick,
-        ("Without a photo of the person, the pose photo's head shape is used.",),
-    )
-    if photos:
-        path = photos[0][0]
-        source, source_pick, notes = load_rgb_u8(path), (picks or {}).get(path, 0), ()
-    reading = engine.read_pose(source, reference, source_pick, pick)
-    return Posed(
-        resize_square(reading.normal_map, engine.native_size), reading.aligned_rgb_u8, (*notes, *reading.warnings)
-    )
+    def restored(self, recipe: Recipe) -> Updates:
+        """The pose of a recipe; one from a photo or a map needs that picture again. Raises SettingsError."""
+        if not recipe.has("pose"):
+            return self._mode(OFF) if self._optional else {}
+        share = (0.0, 1.0)
+        start, end = (recipe.number("pose", name, usual, share) for name, usual in (("start", 0.0), ("end", 1.0)))
+        strength = recipe.number("pose", "strength", 1.0, CONTROL_STRENGTH_RANGE)
+        updates = {self.strength: strength, self.start: min(start, LATEST_START), self.end: max(end, EARLIEST_END)}
+        angles = self._stored_angles(recipe)
+        if angles is not None:
+            updates |= dict(zip((self.angles.yaw, self.angles.pitch, self.angles.roll), angles, strict=True))
+        modes = (SLIDERS, PHOTO, MAP)
+        usual = PHOTO if angles is None else SLIDERS
+        return updates | self._mode(checks.choice("The pose", recipe.part("page").get("pose_from", usual), modes))
 
+    def _stored_angles(self, recipe: Recipe) -> tuple[float, float, float] | None:
+        page, names = recipe.part("page"), ("yaw", "pitch", "roll")
+        if all(name in page for name in names):
+            return check_angles(*(page[name] for name in names))
+        found = recipe.part("pose").get("angles")
+        if not isinstance(found, list) or len(found) != len(names):
+            return None
+        return check_angles(*found)
 
-def square_map(rgb_u8: RgbU8, size: int) -> RgbU8:
-    """An uploaded normal map at the models' size.
+    def _mode(self, mode: str) -> Updates:
+        columns = {SLIDERS: self._sliders, PHOTO: self._photo, MAP: self._map}
+        return {self.mode: mode, **{column: gr.update(visible=mode == name) for name, column in columns.items()}}
 
-    Raises:
-        InputError: it is not square.
-    """
-    height, width = rgb_u8.shape[:2]
-    if abs(height - width) > 0.02 * max(height, width):
-        raise InputError(f"A normal map is square; this one is {width} x {height}. Use one that was saved here.")
-    return resize_square(rgb_u8, size)
+    def _visible(self, values: Values) -> Updates:
+        shown = self._mode(values[self.mode])
+        return {component: update for component, update in shown.items() if component is not self.mode}
 
-
-def _visible(mode: str) -> list[Any]:
-    return [gr.update(visible=mode == name) for name in (SLIDERS, PHOTO, MAP)]
+    def _check_end(self, values: Values) -> None:
+        if not values[self.start] < values[self.end]:
+            raise SettingsError("The end must come after the start.")
 
 
 def _angle(label: str, limit: float, info: str) -> gr.Slider:
     return gr.Slider(-limit, limit, value=0, step=1, label=label, info=info, buttons=["reset"])
-
-
-def _first(photos: Photos | None, missing: str) -> str:
-    if not photos:
-        raise InputError(missing)
-    return photos[0][0]

@@ -5,77 +5,37 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.runs.shell import INSTANT, QUIET
+from arc2face import checks
 from arc2face.settings import (
     CHOOSABLE_SCHEDULERS,
+    DEFAULT_IMAGES,
     DEFAULT_SCHEDULER,
     FAST,
+    FAST_SCHEDULER,
     FULL,
     MAX_IMAGES,
     MAX_SEED,
     SCHEDULERS,
     Mode,
 )
+from arc2face.sources import check_settings
 
 ROLLED_SEEDS = 1_000_000
 """Seeds that the page draws itself stay short enough to read out."""
 MIN_FAST_STEPS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Values of `GenerationControls.inputs`, in their order."""
-
-    num_images: int
-    fast: bool
-    new_seed: bool
-    seed: int
-    steps: int
-    guidance_scale: float
-    scheduler: str
-    keep_best: int
-
-    @classmethod
-    def of(cls, *values: Any) -> Settings:
-        """Take the raw component values; numbers that arrive as floats become whole ones.
-
-        Steps and guidance of the other mode, from a click that overtook the switch, become the mode's usual ones.
-        """
-        num_images, fast, new_seed, seed, steps, guidance, scheduler, keep = values
-        chosen = random.randrange(ROLLED_SEEDS) if new_seed or seed is None else int(seed)
-        keep_best = min(int(keep), int(num_images))
-        if fast and steps > FAST.steps_range[1]:
-            steps = FAST.steps
-        if fast and guidance > FAST.usual_guidance[1]:
-            guidance = FAST.guidance_scale
-        return cls(
-            int(num_images), bool(fast), bool(new_seed), chosen, int(steps), float(guidance), str(scheduler), keep_best
-        )
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Keyword arguments for `GenerationRequest`."""
-        return {
-            "num_images": self.num_images,
-            "seed": self.seed,
-            "steps": self.steps,
-            "guidance_scale": self.guidance_scale,
-            "fast": self.fast,
-            "scheduler": self.scheduler,
-            "keep_best": self.keep_best,
-        }
-
-
 class GenerationControls:
     """Number of pictures and fast mode in the open; seed, steps, guidance, scheduler and keep-best folded away."""
 
     def __init__(self) -> None:
-        self.num_images = gr.Slider(1, MAX_IMAGES, value=4, step=1, label="Pictures", buttons=[])
+        self.num_images = gr.Slider(1, MAX_IMAGES, value=DEFAULT_IMAGES, step=1, label="Pictures", buttons=[])
         self.fast = gr.Checkbox(
             False, label="Fast mode", info="A few steps instead of 25: quicker, a little less faithful."
         )
@@ -87,7 +47,8 @@ class GenerationControls:
                 True, label="A new seed every time", info="Off: the same settings give the same pictures."
             )
             with gr.Row(elem_classes=["seed-row"]):
-                self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, scale=3)
+                # No limits here: Gradio's own message would not say which field it means.
+                self.seed = gr.Number(0, label="Seed", scale=3)
                 self.dice = gr.Button("Roll", size="sm", scale=1, min_width=72)
             self.steps = gr.Slider(
                 *FULL.steps_range,
@@ -120,21 +81,70 @@ class GenerationControls:
                 buttons=[],
             )
         self.fast.input(None, [self.fast, *self._following], self._following, js=_follow(usual=True), **QUIET)
-        self.dice.click(lambda: (random.randrange(ROLLED_SEEDS), False), None, [self.seed, self.new_seed], **INSTANT)
+        self.dice.click(self._roll, None, [self.seed, self.new_seed], **INSTANT)
+
+    def _roll(self) -> Updates:
+        return {self.seed: random.randrange(ROLLED_SEEDS), self.new_seed: False}
 
     @property
-    def inputs(self) -> list[Any]:
-        """Components in the order of `Settings`."""
-        return [
-            self.num_images,
-            self.fast,
-            self.new_seed,
-            self.seed,
-            self.steps,
-            self.guidance,
-            self.scheduler,
-            self.keep_best,
-        ]
+    def inputs(self) -> set[Component]:
+        """All of them."""
+        fields = set(self._fields.values())
+        return {*fields, self.new_seed}
+
+    @property
+    def _fields(self) -> dict[str, Component]:
+        """Component by field of GenerationRequest."""
+        return {
+            "num_images": self.num_images,
+            "seed": self.seed,
+            "steps": self.steps,
+            "guidance_scale": self.guidance,
+            "fast": self.fast,
+            "scheduler": self.scheduler,
+            "keep_best": self.keep_best,
+        }
+
+    @property
+    def rules(self) -> Rules:
+        """Rules for a validator. The sliders keep their own ranges."""
+        return {self.seed: self._check_seed}
+
+    def _check_seed(self, values: Values) -> None:
+        if not values[self.new_seed]:
+            checks.whole("The seed", values[self.seed], (0, MAX_SEED))
+
+    def fields(self, values: Values) -> dict[str, Any]:
+        """Keyword arguments for GenerationRequest; a new seed is drawn where one is wanted. Raises SettingsError.
+
+        Steps and guidance of the other mode, from a click that overtook the switch, become the mode's usual ones.
+        """
+        found = {name: values[component] for name, component in self._fields.items()}
+        if values[self.new_seed]:
+            found["seed"] = random.randrange(ROLLED_SEEDS)
+        found["keep_best"] = min(found["keep_best"], found["num_images"])
+        if found["fast"] and found["steps"] > FAST.steps_range[1]:
+            found["steps"] = None
+        if found["fast"] and found["guidance_scale"] > FAST.usual_guidance[1]:
+            found["guidance_scale"] = None
+        return check_settings(**found)
+
+    @property
+    def restorable(self) -> set[Component]:
+        """Components that `restored` updates."""
+        return self.inputs
+
+    def restored(self, settings: Mapping[str, Any], run: Mapping[str, Any]) -> Updates:
+        """Updates that put the settings of a recipe back; what a recipe lacks keeps its value. Raises SettingsError.
+
+        Args:
+            settings: what makes the one picture again.
+            run: number of pictures, first seed and keep-best of the run that it came from; empty when unknown.
+        """
+        known = {name: settings[name] for name in self._fields if settings.get(name) not in (None, FAST_SCHEDULER)}
+        known |= {name: run[name] for name in ("num_images", "seed", "keep_best") if name in run}
+        checked = check_settings(**{**known, "fast": settings.get("fast", False)})
+        return {**{self._fields[name]: value for name, value in checked.items()}, self.new_seed: False}
 
     @property
     def _following(self) -> list[Any]:
@@ -143,22 +153,6 @@ class GenerationControls:
     def follow_after(self, event: Any) -> None:
         """Fit the ranges to the mode once `event` has set values, which stay."""
         event.success(None, [self.fast, *self._following], self._following, js=_follow(usual=False), **QUIET)
-
-    def restored(self, settings: Mapping[str, Any]) -> dict[Any, Any]:
-        """Updates that put the settings of a recipe back; fields a recipe lacks keep their value."""
-        fast = bool(settings.get("fast", False))
-        widgets = {
-            "num_images": self.num_images,
-            "seed": self.seed,
-            "steps": self.steps,
-            "guidance_scale": self.guidance,
-            "scheduler": self.scheduler,
-        }
-        updates = {
-            widget: settings[name] for name, widget in widgets.items() if settings.get(name) not in (None, "lcm")
-        }
-        updates |= {self.fast: fast, self.new_seed: False}
-        return updates
 
 
 def _follow(*, usual: bool) -> str:

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
+from app.page import markup
+from app.page.messages import as_shown, tell, warn, words
 from app.page.parts.examples import ExampleStrip
+from app.page.parts.keyed import Component, Rules, Updates, Values, joined, validator
 from app.page.parts.person import PersonPicker
 from app.page.parts.recipe import RecipeDrop
-from app.page.parts.results import ResultsPanel, RunButtons, Updates
-from app.page.parts.settings import GenerationControls, Settings
+from app.page.parts.results import ResultsPanel, RunButtons
+from app.page.parts.settings import GenerationControls
 from app.runs import runner
-from app.runs.errors import as_gradio_error
-from app.runs.pictures import Picture, Run, remember, save_pictures
+from app.runs.pictures import Picture, Run, noted, remember, save_pictures
 from app.runs.shell import HEAVY, Shell, session_of
-from arc2face.errors import CancelledError
-from arc2face.types import Progress
+from arc2face.errors import CancelledError, InputError
+from arc2face.series import Frame
+from arc2face.sources import Person
+from arc2face.types import GenerationRequest, Progress, RgbU8
 
-Verdicts = Sequence[dict[str, Any]]
+if TYPE_CHECKING:
+    from arc2face.engine import Engine
+
+Extra = Callable[[runner.Results, Sequence[Picture]], "tuple[Updates, Sequence[Path]]"]
+"""What comes after the pictures: more updates, and more files of the run. When it fails, that is only a warning."""
+FACE_SIZE, FACE_MARGIN = 96, 0.35
 
 
-def _nothing(results: runner.Results, pictures: Sequence[Picture]) -> Updates:
-    del results, pictures
-    return {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One run as it was asked for. `base`: person and settings, to which a tab adds what is its own."""
+
+    engine: Engine
+    session: str
+    values: Values
+    person: Person
+    base: GenerationRequest
 
 
-@dataclass(slots=True, kw_only=True)
-class Plan:
-    """What one run does. `names`: captions of the pictures; `extras`: more updates once the pictures are there."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one run makes. `names`: captions of the pictures. `notes`: what its recipes say for the page."""
 
-    prepare: runner.Prepare
+    requests: Sequence[GenerationRequest]
     names: Sequence[str] = ()
-    extras: Callable[[runner.Results, Sequence[Picture]], Updates] = _nothing
+    extras: Sequence[Extra] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def of_series(cls, frames: Iterable[Frame], panel: ResultsPanel) -> Work:
+        """One picture per frame, then a contact sheet and an animation."""
+        listed = list(frames)
+        requests, names = [frame.request for frame in listed], [frame.name for frame in listed]
+        return cls(requests=requests, names=names, extras=[_series_of(panel)])
 
 
-Planner = Callable[[Sequence[Any], Settings, Sequence[Any]], Plan]
-"""(values of the person picker, settings, values of `Workbench.more`) -> Plan."""
+Planner = Callable[[Asked], Work]
 
 
 @dataclass(slots=True, kw_only=True)
 class Workbench:
-    """`more`: components of this tab alone that its plans need; `outputs`: components that its extras update."""
+    """`more`: components of this tab alone that its plans read; `outputs`: components that its extras update.
+
+    `cleared`: what a new run does to `outputs`.
+    """
 
     shell: Shell
     title: str
@@ -53,60 +80,118 @@ class Workbench:
     buttons: RunButtons
     strip: ExampleStrip
     drop: RecipeDrop
-    more: Sequence[Any] = ()
-    outputs: Sequence[Any] = field(default_factory=tuple)
+    more: set[Component] = field(default_factory=set[Component])
+    outputs: set[Component] = field(default_factory=set[Component])
+    cleared: Callable[[], Updates] = dict
 
-    def connect(self, plan: Planner, verdicts: Callable[..., Verdicts] | None = None) -> None:
+    def connect(self, plan: Planner, rules: Rules | None = None) -> None:
         """Wire the primary action, the examples, Stop and the recipe drop zone."""
-        self.add_action(self.buttons.run, plan, verdicts)
+        self.add_action(self.buttons.run, plan, rules)
         self.strip.connect(self.person, self._generator(plan), self._event())
-        self.buttons.connect_cancel(self.shell)
+        self.buttons.connect_cancel(self.shell, self.title)
         self.drop.connect()
 
-    def add_action(self, button: gr.Button, plan: Planner, verdicts: Callable[..., Verdicts] | None = None) -> None:
-        """Let another button start a run with a plan of its own. `verdicts` judges the values of `more`."""
+    def add_action(self, button: gr.Button, plan: Planner, rules: Rules | None = None) -> None:
+        """Let another button start a run with a plan of its own. `rules`: what is asked of the tab's own components."""
+        asked = {**self.person.person_rules, **self.controls.rules, **(rules or {})}
+        button.click(self._generator(plan), validator=validator(self._inputs, asked), **self._event())
 
-        def validate(*values: Any) -> list[dict[str, Any]]:
-            who = self.person.verdicts(values[0], values[2])
-            own = list(verdicts(*self._split(values)[2])) if verdicts else [gr.validate(True, "") for _ in self.more]
-            rest = len(values) - len(who) - len(own)
-            return [*who, *(gr.validate(True, "") for _ in range(rest - 1)), *own, gr.validate(True, "")]
-
-        button.click(self._generator(plan), validator=validate, **self._event())
+    @property
+    def _inputs(self) -> set[Component]:
+        return {*joined(self.person.inputs, self.controls.inputs, self.more), self.panel.made, self.shell.history}
 
     def _event(self) -> dict[str, Any]:
-        inputs = [*self.person.inputs, *self.controls.inputs, *self.more, self.shell.history]
-        own = [self.buttons.run, self.buttons.cancel, self.controls.seed, self.shell.history, *self.outputs]
-        return {"inputs": inputs, "outputs": [*self.panel.outputs, *own], **HEAVY}
-
-    def _split(self, values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any], Any]:
-        who, settings = len(self.person.inputs), len(self.controls.inputs)
-        *fields, history = values
-        return fields[:who], fields[who : who + settings], fields[who + settings :], history
+        own = {self.buttons.run, self.buttons.cancel, self.controls.seed, self.shell.history}
+        return {"inputs": self._inputs, "outputs": {*self.panel.outputs, *own, *self.outputs}, **HEAVY}
 
     def _generator(self, plan: Planner) -> Callable[..., Iterator[Updates]]:
-        def generate(request: gr.Request, *values: Any) -> Iterator[Updates]:
-            who, raw, more, history = self._split(values)
-            settings = Settings.of(*raw)
-            yield {**self.panel.started(), **self.buttons.busy(), self.controls.seed: settings.seed}
+        def generate(values: Values, request: gr.Request) -> Iterator[Updates]:
+            before = values[self.panel.made]
             try:
-                yield from self._run(plan(who, settings, more), history, session_of(request))
+                fields = self.controls.fields(values)
+                yield {**self.panel.started(), **self.buttons.busy(), self.controls.seed: fields["seed"]}
+                yield from self._run(plan, fields, values, session_of(request))
+            except runner.ReplacedError:
+                return  # the newer run has the panel
             except CancelledError:
-                yield {**self.panel.stopped(), **self.buttons.free()}
-                gr.Info("Stopped. Your inputs are untouched.", duration=4)
+                yield {**self.panel.stopped(before), **self.buttons.free()}
+                tell("Stopped. Your inputs are untouched.", seconds=4)
             except Exception as error:
-                shown = as_gradio_error(error)
-                yield {**self.panel.failed(str(shown.message)), **self.buttons.free()}
-                raise shown from None
+                said = words(error)
+                yield {**self.panel.failed(said, before), **self.buttons.free()}
+                raise as_shown(said) from None
 
         return generate
 
-    def _run(self, plan: Plan, history: Sequence[Run], session: str) -> Iterator[Updates]:
-        for event in runner.follow(self.shell, session, plan.prepare):
+    def _run(self, plan: Planner, fields: dict[str, Any], values: Values, session: str) -> Iterator[Updates]:
+        asked: list[Asked] = []
+        works: list[Work] = []
+
+        def prepare(engine: Engine) -> Sequence[GenerationRequest]:
+            person = self.person.person(engine, values, session)
+            for warning in person.warnings:
+                warn(warning)
+            base = GenerationRequest(identity=person.identity, **fields)
+            asked.append(Asked(engine=engine, session=session, values=values, person=person, base=base))
+            works.append(plan(asked[0]))
+            return works[0].requests
+
+        for event in runner.follow(self.shell, session, prepare, self.title):
             if isinstance(event, Progress):
                 yield self.panel.progress(event)
                 continue
-            pictures = save_pictures(self.shell, session, event, self.title.lower(), plan.names)
-            kept = remember(history, Run.now(self.title, pictures))
-            done = {**self.panel.finished(pictures, event), **self.buttons.free(), self.shell.history: kept}
-            yield {**done, **plan.extras(event, pictures)}
+            yield from self._shown(asked[0], works[0], event)
+
+    def _shown(self, asked: Asked, work: Work, results: runner.Results) -> Iterator[Updates]:
+        """The pictures first; what may still fail comes second."""
+        run = {name: getattr(asked.base, name) for name in ("num_images", "seed", "keep_best")}
+        results = noted(results, {**(run if len(work.requests) == 1 else {}), **work.notes})
+        pictures = save_pictures(self.shell, asked.session, results, self.title.lower(), work.names)
+        kept = remember(asked.values[self.shell.history], Run.now(self.title, pictures))
+        source = self._source(asked)
+        done = {**self.panel.finished(source, pictures, results), **self.buttons.free(), self.shell.history: kept}
+        yield {**done, **self.cleared()}
+        for extra in work.extras:
+            try:
+                updates, files = extra(results, pictures)
+            except Exception as error:  # the pictures are there, whatever else is not
+                warn(words(error))
+                continue
+            yield {**updates, **(self.panel.with_files(pictures, files) if files else {})}
+
+    def _source(self, asked: Asked) -> str:
+        text = f"Made from {self.person.name(asked.values)}"
+        if asked.person.report is None:
+            return markup.source(None, text)
+        try:
+            return markup.source(_face(asked.engine, asked.person), text)
+        except InputError:
+            return markup.source(None, text)
+
+
+def _face(engine: Engine, person: Person) -> RgbU8:
+    """The face that the pictures were made from, with some room around it; at most 96 pixels a side."""
+    from PIL import Image
+
+    photo = person.photo("Showing the face")
+    x0, y0, x1, y1 = (float(value) for value in photo.face(engine.faces, person.pick).box)
+    room, (height, width) = FACE_MARGIN * max(x1 - x0, y1 - y0), photo.rgb_u8.shape[:2]
+    left, right = max(0, round(x0 - room)), min(width, round(x1 + room))
+    top, bottom = max(0, round(y0 - room)), min(height, round(y1 + room))
+    face = Image.fromarray(photo.rgb_u8[top:bottom, left:right])
+    face.thumbnail((FACE_SIZE, FACE_SIZE), Image.Resampling.LANCZOS)
+    return np.asarray(face)
+
+
+def _series_of(panel: ResultsPanel) -> Extra:
+    """The contact sheet and the animation of a series."""
+
+    def extra(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, Sequence[Path]]:
+        from arc2face.series import save_series
+
+        folder = Path(pictures[0].path).parent
+        frames = [image.rgb_u8 for result in results for image in result.images]
+        sheet, motion = save_series(frames, folder / "contact-sheet.png", folder / "animation.webp")
+        return panel.with_motion(motion), [sheet, motion]
+
+    return extra

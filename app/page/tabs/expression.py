@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
-import numpy as np
 
 from app.page import markup
-from app.page.parts import sequences
+from app.page.messages import warn
 from app.page.parts.examples import ExampleStrip
 from app.page.parts.expression import ExpressionControls
-from app.page.parts.expression_edit import expression_of
+from app.page.parts.keyed import Updates
 from app.page.parts.look import LookControls
 from app.page.parts.notices import missing_notice
 from app.page.parts.person import PersonPicker
-from app.page.parts.photos import PhotoPicker, Photos
-from app.page.parts.pose import OFF, PoseControls
+from app.page.parts.photos import PhotoPicker
+from app.page.parts.pose import PoseControls
 from app.page.parts.recipe import RecipeDrop
-from app.page.parts.results import ResultsPanel, RunButtons, Updates
-from app.page.parts.settings import GenerationControls, Settings
-from app.page.parts.workbench import Plan, Workbench
+from app.page.parts.results import ResultsPanel, RunButtons
+from app.page.parts.settings import GenerationControls
+from app.page.parts.workbench import Asked, Extra, Work, Workbench
 from app.runs import runner
-from app.runs.pictures import Picture, pack
-from arc2face.pictures.loading import load_rgb_u8
-from arc2face.types import Expression, ExpressionCondition, GenerationRequest
+from app.runs.pictures import Picture
+from arc2face.series import expression_gallery, expression_strip
+from arc2face.settings import PasteMask
+from arc2face.sources import ExpressionSource, find_expression, find_look, find_pose
+from arc2face.types import ExpressionCondition, GenerationRequest
 
 if TYPE_CHECKING:
     from app.runs.backend import Backend
     from app.runs.shell import Shell
-    from arc2face.engine import Engine
 
 TITLE = "Expression"
 LEAD = "Add a photo of someone, then an expression: from another photo, from a preset, or with the sliders."
@@ -59,16 +60,13 @@ def build(engine: Backend, shell: Shell) -> None:
             count, targets, series = _series(shell)
             controls.build_advanced()
             person.build_more()
-            drop = RecipeDrop(
-                controls,
-                also=lambda recipe: {**editor.restored(recipe), **look.restored(recipe)},
-                outputs=[*editor.restorable, look.mode, look.kept, look.look],
-            )
+            drop = RecipeDrop(controls, editor, look, pose)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
-            look.build_comparison()
-            panel = ResultsPanel(invitation="Add a photo, choose an expression, and press Make pictures.")
+            panel = ResultsPanel(
+                invitation="Add a photo, choose an expression, and press Make pictures.", above=look.build_comparison
+            )
     editor.draw_when(shell.here.select)
-    tab = _Tab(person, editor, look, pose, panel)
+    tab = _Tab(editor, look, pose, panel, count, targets)
     bench = Workbench(
         shell=shell,
         title=TITLE,
@@ -78,85 +76,67 @@ def build(engine: Backend, shell: Shell) -> None:
         buttons=buttons,
         strip=strip,
         drop=drop,
-        more=[*editor.inputs, *look.inputs, *pose.inputs, count, *targets.inputs],
+        more={*editor.inputs, *look.inputs, *pose.inputs, count, *targets.inputs},
         outputs=look.outputs,
+        cleared=look.hidden,
     )
-    bench.connect(tab.plan, tab.verdicts)
-    bench.add_action(series, tab.strip)
+    bench.connect(tab.plan, pose.rules)
+    bench.add_action(series, tab.strip, {**pose.rules, **targets.rules()})
 
 
 class _Tab:
-    """Turns the values of the tab's widgets into plans."""
+    """Turns what was asked for into work."""
 
     def __init__(
         self,
-        person: PersonPicker,
         editor: ExpressionControls,
         look: LookControls,
         pose: PoseControls,
         panel: ResultsPanel,
+        count: gr.Slider,
+        targets: PhotoPicker,
     ) -> None:
-        self.person, self.editor, self.look, self.pose, self.panel = person, editor, look, pose, panel
+        self.editor, self.look, self.pose, self.panel = editor, look, pose, panel
+        self.count, self.targets = count, targets
 
-    def verdicts(self, *more: Any) -> list[dict[str, Any]]:
-        """One verdict per value of `more`."""
-        rest = [gr.validate(True, "") for _ in more[16:]]
-        return [*(gr.validate(True, "") for _ in more[:6]), *self.pose.verdicts(*more[6:16]), *rest]
-
-    def plan(self, who: Sequence[Any], settings: Settings, more: Sequence[Any]) -> Plan:
+    def plan(self, asked: Asked) -> Work:
         """One request with the edited expression."""
-        engines: list[Engine] = []
-        whom = (who[0], who[1])
+        condition = ExpressionCondition(self.editor.expression(asked.values), asked.values[self.editor.strength])
+        request = self._base(asked).with_(expression=condition)
+        mask = self.look.source(asked.values).paste
+        extras = [self._pasted(asked, mask)] if mask is not None else []
+        notes = {**self.look.notes(asked.values), **self.pose.notes(asked.values)}
+        return Work(requests=[request], extras=extras, notes=notes)
 
-        def prepare(opened: Engine) -> list[GenerationRequest]:
-            engines.append(opened)
-            base = self._base(opened, who, settings, more)
-            return [base.with_(expression=ExpressionCondition(expression_of(more[0].now), more[1]))]
-
-        def extras(results: runner.Results, pictures: Sequence[Picture]) -> Updates:
-            updates, files = self.look.pasted(engines[0], whom, more[2:6], results, pictures)
-            if files:
-                archive = pack([*(picture.path for picture in pictures), *files])
-                updates[self.panel.zip] = gr.update(value=str(archive))
-            return updates
-
-        return Plan(prepare=prepare, extras=extras)
-
-    def strip(self, who: Sequence[Any], settings: Settings, more: Sequence[Any]) -> Plan:
+    def strip(self, asked: Asked) -> Work:
         """The same picture with rising amounts, or once per target photo."""
-        count, photos, picks = more[16:19]
-        shares = np.linspace(0.0, 1.0, int(count))
-        one = {"num_images": 1, "keep_best": 0}
+        base, strength = self._base(asked), asked.values[self.editor.strength]
+        photos = self.targets.all(asked.values, asked.session)
+        if not photos:
+            expression = self.editor.expression(asked.values)
+            return Work.of_series(
+                expression_strip(base, expression, asked.values[self.count], strength=strength), self.panel
+            )
+        found = [
+            find_expression(asked.engine, ExpressionSource(photo=photo, face=face))
+            for photo, face in zip(photos, self.targets.picked(asked.values), strict=True)
+        ]
+        names = [f"Photo {k + 1}" for k in range(len(found))]
+        return Work.of_series(expression_gallery(base, found, names, strength=strength), self.panel)
 
-        def prepare(opened: Engine) -> list[GenerationRequest]:
-            base = self._base(opened, who, settings, more).with_(**one)
-            targets = _targets(opened, photos, picks) or [
-                Expression(expression_of(more[0].now).values * s) for s in shares
-            ]
-            return [base.with_(expression=ExpressionCondition(target, more[1])) for target in targets]
+    def _base(self, asked: Asked) -> GenerationRequest:
+        """Person, settings, look and pose."""
+        reference = find_look(asked.engine, self.look.source(asked.values), asked.person)
+        posed = find_pose(asked.engine, self.pose.source(asked.values, asked.session), asked.person)
+        for warning in posed.warnings if posed is not None else ():
+            warn(warning)
+        return asked.base.with_(reference=reference, pose=None if posed is None else posed.condition)
 
-        def extras(_: runner.Results, pictures: Sequence[Picture]) -> Updates:
-            return {**self.look.hidden(), **sequences.updates(self.panel, pictures)}
+    def _pasted(self, asked: Asked, mask: PasteMask) -> Extra:
+        def extra(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, Sequence[Path]]:
+            return self.look.pasted(asked.engine, asked.person, mask, results, pictures)
 
-        names = [f"Photo {k + 1}" for k in range(len(photos))] if photos else [f"{share:.0%}" for share in shares]
-        return Plan(prepare=prepare, names=names, extras=extras)
-
-    def _base(self, engine: Engine, who: Sequence[Any], settings: Settings, more: Sequence[Any]) -> GenerationRequest:
-        whom = (who[0], who[1])
-        identity = self.person.identity(*who).identity
-        reference = self.look.condition(engine, whom, more[2:6])
-        condition = None
-        if more[6] != OFF:
-            posed = self.pose.pose(engine, whom, more[6:16])
-            for warning in posed.warnings:
-                gr.Warning(warning)
-            condition = self.pose.condition(posed, more[6:16])
-        return GenerationRequest(identity=identity, reference=reference, pose=condition, **settings.fields)
-
-
-def _targets(engine: Engine, photos: Photos | None, picks: Any) -> list[Expression]:
-    chosen = [(path, (picks or {}).get(path, 0)) for path, _ in photos or ()]
-    return [engine.read_expression(load_rgb_u8(path), pick) for path, pick in chosen]
+        return extra
 
 
 def _series(shell: Shell) -> tuple[gr.Slider, PhotoPicker, gr.Button]:

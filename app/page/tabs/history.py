@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from app.page import markup
-from app.runs.errors import shows_errors
+from app.page.messages import shows_errors
+from app.page.parts.keyed import Component, Updates, Values
 from app.runs.files import zip_files
 from app.runs.pictures import Run
-from app.runs.shell import INSTANT, QUIET, Shell, session_of
+from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face.errors import InputError
 
 TEXT = "Everything you made since you opened the page. It goes away when you close it: download what you want to keep."
@@ -36,33 +37,53 @@ def build(shell: Shell) -> None:
             pack = gr.Button("Pack everything as a zip", interactive=False)
             clear = gr.Button("Clear the history", interactive=False)
         packed = gr.File(label="All pictures", visible=False, interactive=False)
-    views = [empty, pictures, pack, clear, packed]
-    shell.history.change(_views, shell.history, views, **INSTANT)
-    clear.click(lambda: (), None, shell.history, **INSTANT)
+    view = _View(shell, empty, pictures, pack, clear, packed)
+    shell.history.change(view.show, {shell.history}, [*view.outputs], **INSTANT)
+    clear.click(view.clear, None, [shell.history], **INSTANT)
+    pack.click(view.pack, {shell.history}, [packed], **LIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    shell: Shell
+    empty: gr.HTML
+    pictures: gr.Gallery
+    pack_button: gr.Button
+    clear_button: gr.Button
+    packed: gr.File
+
+    @property
+    def outputs(self) -> set[Component]:
+        """Everything that follows the history."""
+        return {self.empty, self.pictures, self.pack_button, self.clear_button, self.packed}
+
+    def show(self, values: Values) -> Updates:
+        """All pictures, the newest run first."""
+        items = [
+            (picture.path, f"{run.tab} {run.when} · {picture.short}")
+            for run in reversed(values[self.shell.history])
+            for picture in run.pictures
+        ]
+        some = bool(items)
+        return {
+            self.empty: gr.update(visible=not some),
+            self.pictures: gr.update(value=items, visible=some),
+            self.pack_button: gr.update(interactive=some),
+            self.clear_button: gr.update(interactive=some),
+            self.packed: gr.update(visible=False, value=None),
+        }
+
+    def clear(self) -> Updates:
+        """Forget all runs."""
+        return {self.shell.history: ()}
 
     @shows_errors
-    def pack_all(history: Sequence[Run], request: gr.Request) -> Any:
+    def pack(self, values: Values, request: gr.Request) -> Updates:
+        """All pictures as one zip."""
+        history: Sequence[Run] = values[self.shell.history]
         if not history:
             raise InputError("There is nothing to pack yet.")
-        folder = shell.files.new_run(session_of(request))
+        folder = self.shell.files.new_run(session_of(request))
         paths = [Path(picture.path) for run in history for picture in run.pictures]
-        return gr.update(value=str(zip_files(paths, folder / "arc2face-session.zip")), visible=True)
-
-    pack.click(pack_all, shell.history, packed, **QUIET)
-
-
-def _views(history: Sequence[Run]) -> tuple[Any, ...]:
-    items = [
-        (picture.path, f"{run.tab} {run.when} · {picture.short}")
-        for run in reversed(history)
-        for picture in run.pictures
-    ]
-    some = bool(items)
-    buttons = gr.update(interactive=some)
-    return (
-        gr.update(visible=not some),
-        gr.update(value=items, visible=some),
-        buttons,
-        buttons,
-        gr.update(visible=False, value=None),
-    )
+        archive = zip_files(paths, folder / "arc2face-session.zip")
+        return {self.packed: gr.update(value=str(archive), visible=True)}

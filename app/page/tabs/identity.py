@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -12,14 +11,12 @@ from app.page.parts.examples import ExampleStrip
 from app.page.parts.person import PersonPicker
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons
-from app.page.parts.settings import GenerationControls, Settings
-from app.page.parts.workbench import Plan, Workbench
-from arc2face.types import GenerationRequest
+from app.page.parts.settings import GenerationControls
+from app.page.parts.workbench import Asked, Work, Workbench
 
 if TYPE_CHECKING:
     from app.runs.backend import Backend
     from app.runs.shell import Shell
-    from arc2face.engine import Engine
 
 TITLE = "Identity"
 HEADLINE = "New pictures of the same person"
@@ -43,13 +40,8 @@ def build(engine: Backend, shell: Shell) -> None:
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             panel = ResultsPanel(invitation="Add a photo, or pick an example, and press Make pictures.")
 
-    def plan(who: Sequence[Any], settings: Settings, more: Sequence[Any]) -> Plan:
-        del more
-
-        def prepare(_: Engine) -> list[GenerationRequest]:
-            return [GenerationRequest(identity=person.identity(*who).identity, **settings.fields)]
-
-        return Plan(prepare=prepare)
+    def plan(asked: Asked) -> Work:
+        return Work(requests=[asked.base])
 
     Workbench(
         shell=shell,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from app.page import markup
-from app.runs.errors import errors_shown
+from app.page.messages import errors_shown
+from app.page.parts.keyed import Updates
 from app.runs.shell import LIGHT, Shell
+from arc2face.advice import spoken
 from arc2face.types import ComponentStatus
 from arc2face.weights.licences import LICENCES
 
@@ -29,14 +31,14 @@ def build(shell: Shell, tab: gr.Tab) -> None:
             refresh = gr.Button("Refresh", size="sm", scale=0, min_width=110)
         table = gr.HTML(markup.hint("Press Refresh to see the models."))
 
-    def show() -> Iterator[str]:
+    def show() -> Iterator[Updates]:
         if not shell.backend.wait(0):
-            yield markup.hint("The models are still loading.")
+            yield {table: markup.hint("The models are still loading.")}
         with errors_shown():
-            yield _report(shell.backend.engine())
+            yield {table: _report(shell.backend.engine())}
 
-    refresh.click(show, None, table, **LIGHT)
-    tab.select(show, None, table, **LIGHT)
+    refresh.click(show, None, [table], **LIGHT)
+    tab.select(show, None, [table], **LIGHT)
 
 
 def _report(engine: Engine) -> str:
@@ -63,7 +65,7 @@ def _row(row: ComponentStatus, places: Sequence[Path]) -> str:
     tone = {"missing": "off", "on disk": ""}.get(row.state, "on")
     details = " · ".join(part for part in (_relative(row.source, places), row.dtype, row.sha256[:12]) if part)
     licence = LICENCES[row.licence].title if row.licence in LICENCES else row.licence
-    remedy = f"<small>Fetch it: <code>{html.escape(row.remedy)}</code></small>" if row.remedy else ""
+    remedy = f"<small>Fetch it: <code>{html.escape(spoken(row.remedy))}</code></small>" if row.remedy else ""
     return (
         f"<tr><td>{html.escape(row.title)}<small>{html.escape(details)}</small>{remedy}</td>"
         f'<td><span class="tag {tone}">{html.escape(row.state)}</span></td>'

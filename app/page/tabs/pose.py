@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from app.page import markup
-from app.page.parts import sequences
+from app.page.messages import warn
 from app.page.parts.examples import ExampleStrip
+from app.page.parts.keyed import Updates
 from app.page.parts.notices import missing_notice
 from app.page.parts.person import PersonPicker
-from app.page.parts.pose import PoseControls, Posed
+from app.page.parts.pose import NO_POSE_PHOTO, SLIDERS, PoseControls
 from app.page.parts.recipe import RecipeDrop
-from app.page.parts.results import ResultsPanel, RunButtons, Updates
-from app.page.parts.settings import GenerationControls, Settings
-from app.page.parts.workbench import Plan, Workbench
-from app.runs import runner
-from app.runs.pictures import Picture
-from arc2face.pose.values import YAW_LIMIT, turntable_angles
-from arc2face.types import GenerationRequest, PoseCondition
+from app.page.parts.results import ResultsPanel, RunButtons
+from app.page.parts.settings import GenerationControls
+from app.page.parts.workbench import Asked, Work, Workbench
+from arc2face.errors import InputError
+from arc2face.series import turntable
+from arc2face.settings import YAW_LIMIT
+from arc2face.sources import Posed, find_pose
 
 if TYPE_CHECKING:
     from app.runs.backend import Backend
     from app.runs.shell import Shell
-    from arc2face.engine import Engine
 
 TITLE = "Pose"
 LEAD = "Add a photo of someone and say where they should look. The models know heads seen from the front half."
@@ -50,42 +52,28 @@ def build(engine: Backend, shell: Shell) -> None:
             turns, extent, turn = _turntable()
             controls.build_advanced()
             person.build_more()
-            drop = RecipeDrop(controls, also=pose.restored, outputs=[pose.strength, pose.start, pose.end])
+            drop = RecipeDrop(controls, pose)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             panel = ResultsPanel(
                 invitation="Add a photo, choose a pose, and press Make pictures.",
                 aside=("Pose photo, aligned", "Normal map"),
             )
 
-    def plan(who: Sequence[Any], settings: Settings, more: Sequence[Any]) -> Plan:
-        seen: list[Posed] = []
+    def plan(asked: Asked) -> Work:
+        posed = find_pose(asked.engine, pose.source(asked.values, asked.session), asked.person)
+        if posed is None:
+            raise InputError(NO_POSE_PHOTO)
+        for warning in posed.warnings:
+            warn(warning)
+        extra = partial(_beside, panel, posed)
+        request = asked.base.with_(pose=posed.condition)
+        return Work(requests=[request], extras=[extra], notes=pose.notes(asked.values))
 
-        def prepare(opened: Engine) -> list[GenerationRequest]:
-            identity = person.identity(*who).identity
-            seen.append(pose.pose(opened, (who[0], who[1]), more))
-            for warning in seen[0].warnings:
-                gr.Warning(warning)
-            condition = pose.condition(seen[0], more)
-            return [GenerationRequest(identity=identity, pose=condition, **settings.fields)]
-
-        def extras(results: runner.Results, pictures: Sequence[Picture]) -> Updates:
-            del results, pictures
-            return panel.with_aside(seen[0].aligned, seen[0].normal_map)
-
-        return Plan(prepare=prepare, extras=extras)
-
-    def turntable(who: Sequence[Any], settings: Settings, more: Sequence[Any]) -> Plan:
-        strength, start, end, count, widest = more[7:12]
-        angles = turntable_angles(int(count), float(widest), float(more[2]) if more[0] == "Sliders" else 0.0)
-
-        def prepare(opened: Engine) -> list[GenerationRequest]:
-            identity = person.identity(*who).identity
-            fields: dict[str, Any] = {**settings.fields, "num_images": 1, "keep_best": 0}
-            poses = [PoseCondition(opened.normal_map(*angle), strength, start, end) for angle in angles]
-            return [GenerationRequest(identity=identity, pose=each, **fields) for each in poses]
-
-        names = [f"{round(yaw)}°" for yaw, _, _ in angles]
-        return Plan(prepare=prepare, names=names, extras=lambda _, pictures: sequences.updates(panel, pictures))
+    def turned(asked: Asked) -> Work:
+        count, widest = asked.values[turns], asked.values[extent]
+        nod = asked.values[pose.angles.pitch] if asked.values[pose.mode] == SLIDERS else 0.0
+        frames = turntable(asked.engine, asked.base, count, widest, nod, **pose.acting(asked.values))
+        return Work.of_series(frames, panel)
 
     bench = Workbench(
         shell=shell,
@@ -96,10 +84,15 @@ def build(engine: Backend, shell: Shell) -> None:
         buttons=buttons,
         strip=strip,
         drop=drop,
-        more=[*pose.inputs, turns, extent],
+        more={*pose.inputs, turns, extent},
     )
-    bench.connect(plan, lambda *values: [*pose.verdicts(*values[:10]), *(gr.validate(True, "") for _ in values[10:])])
-    bench.add_action(turn, turntable)
+    bench.connect(plan, pose.rules)
+    bench.add_action(turn, turned)
+
+
+def _beside(panel: ResultsPanel, posed: Posed, *_: object) -> tuple[Updates, Sequence[Path]]:
+    """The pose as the models saw it, under the pictures."""
+    return panel.with_aside(posed.aligned, posed.condition.normal_map), ()
 
 
 def _turntable() -> tuple[gr.Slider, gr.Slider, gr.Button]:

@@ -1,0 +1,42 @@
+"""Inputs as sets: an event hands its function a mapping from component to value, so that no place has to be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from arc2face.errors import InputError
+
+Component = Any
+Values = Mapping[Component, Any]
+"""What an event function receives when its inputs are a set of components."""
+Updates = dict[Component, Any]
+"""What an event function gives back: components that change, and nothing about the others."""
+Rule = Callable[[Values], object]
+"""Raises InputError with the sentence that then stands at its component; what it returns does not matter."""
+Rules = Mapping[Component, Rule]
+
+
+def joined(*inputs: Iterable[Component]) -> set[Component]:
+    """One set of the inputs of several parts."""
+    return {component for part in inputs for component in part}
+
+
+def validator(inputs: set[Component], rules: Rules) -> Callable[[Values], Updates]:
+    """A Gradio validator of an event with these inputs: every rule is asked, everything else passes."""
+
+    def validate(values: Values) -> Updates:
+        return {component: _verdict(rules.get(component), values) for component in inputs}
+
+    return validate
+
+
+def _verdict(rule: Rule | None, values: Values) -> dict[str, Any]:
+    try:
+        if rule is not None:
+            rule(values)
+    except InputError as error:
+        return gr.validate(False, str(error))
+    return gr.validate(True, "")

@@ -1,0 +1,74 @@
+"""Walking through the page in Chromium: fixtures and words for tests. Waits for conditions, never for time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PHONE = {"width": 390, "height": 844}
+PATIENCE = 60_000
+"""Milliseconds a condition may take on a busy machine."""
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str | None) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, studio: Any) -> Iterator[Any]:
+    """Opens the page; the test fails on script errors and on requests to other hosts."""
+    contexts: list[Any] = []
+    problems: list[str] = []
+
+    def open_page(**options: Any) -> Page:
+        wanted: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, **options}
+        context = browser.new_context(**wanted)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.extend(_foreign(request.url, studio.url)))
+        page.goto(studio.url)
+        expect(shown(page.get_by_role("button", name="Make pictures"))).to_be_visible()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def _foreign(url: str, studio: str) -> list[str]:
+    return [] if url.startswith((studio, "data:", "blob:")) else [url]
+
+
+def shown(locator: Locator) -> Locator:
+    return locator.locator("visible=true").first
+
+
+def add_photo(page: Page, photo: Path) -> None:
+    shown(page.get_by_role("tabpanel")).locator("input[type=file]").first.set_input_files(str(photo))
+
+
+def few_steps(page: Page) -> None:
+    shown(page.get_by_label("Fast mode")).check()
+
+
+def run(page: Page) -> None:
+    shown(page.get_by_role("button", name="Make pictures")).click()
+
+
+def finished(page: Page) -> Locator:
+    summary = shown(page.locator(".summary"))
+    expect(summary).to_contain_text("pictures")
+    return summary
