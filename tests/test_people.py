@@ -13,7 +13,7 @@ if importlib.util.find_spec("anny") is None:
 
 import torch
 
-from arc2face.ffhq import alignment_quad
+from arc2face.faces.ffhq import alignment_quad
 from emoca.flame import FlameGeometry, FlameLayer
 from training.common.errors import TrainingError
 from training.people import PeopleWorld, State, assets, raster

@@ -18,6 +18,7 @@ from arc2face.types import GenerationRequest, GenerationResult, Progress
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
+    from arc2face.jobs import Job
 
 MIN_INTERVAL = 0.1
 """Seconds between two progress updates of the same stage; a browser needs no more."""
@@ -25,6 +26,7 @@ MIN_INTERVAL = 0.1
 Prepare = Callable[["Engine"], Sequence[GenerationRequest]]
 """Makes the requests of one run; called once the engine is open, and allowed to raise Arc2FaceError."""
 Results = tuple[GenerationResult, ...]
+Events = Iterator[Progress | GenerationResult]
 
 
 class ReplacedError(CancelledError):
@@ -34,7 +36,7 @@ class ReplacedError(CancelledError):
 def follow(shell: Shell, session: str, prepare: Prepare, lane: str = "") -> Iterator[Progress | Results]:
     """Run one request, or several one after the other; yields progress over all of them and, last, the results.
 
-    Each request queues anew, so that other visitors get their turn in between. Everything is stopped when the
+    A series queues once: its requests stand in the queue one behind the other. Everything is stopped when the
     iterator is closed or the session's tickets are cancelled. `lane`: a run takes the place of the one before it in
     the same lane, such as a tab.
 
@@ -55,9 +57,9 @@ def _run(shell: Shell, ticket: Ticket, prepare: Prepare) -> Iterator[Progress | 
     yield Progress("encoding")
     requests = prepare(engine)
     results: list[GenerationResult] = []
-    for number, request in enumerate(requests):
+    for number, events in enumerate(computed(engine, requests, ticket)):
         ticket.check()
-        for event in thinned(compute(engine, request, ticket)):
+        for event in thinned(events):
             if ticket.replaced:  # not a word more: the newer run has the screen
                 ticket.check()
             if isinstance(event, Progress):
@@ -69,14 +71,22 @@ def _run(shell: Shell, ticket: Ticket, prepare: Prepare) -> Iterator[Progress | 
     yield tuple(results)
 
 
-def compute(engine: Engine, request: GenerationRequest, ticket: Ticket) -> Iterator[Progress | GenerationResult]:
-    """Submit one request and follow it to its result."""
+def computed(engine: Engine, requests: Sequence[GenerationRequest], ticket: Ticket) -> list[Events]:
+    """Submit all requests at once; per request what is to be seen of it, the result last."""
     if zerogpu.available():
-        yield from zerogpu.run(engine, request, ticket)
-        return
-    job = engine.submit(request)
-    ticket.attach(job)
-    yield from job.events()
+        return [zerogpu.run(engine, request, ticket) for request in requests]
+    jobs: list[Job] = []
+    for request in requests:
+        jobs.append(engine.submit(request))
+        ticket.attach(jobs[-1])
+    return [_followed(job, waits=number == 0) for number, job in enumerate(jobs)]
+
+
+def _followed(job: Job, waits: bool) -> Events:
+    """`waits`: places in the queue are worth telling; a later picture of a series stands behind its own series."""
+    for event in job.events():
+        if waits or event.stage != "queued":
+            yield event
     yield job.result()
 
 

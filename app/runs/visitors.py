@@ -43,12 +43,12 @@ class Streams(OrderedDict[str, Any]):
 
     def __setitem__(self, session: str, messages: Any) -> None:
         super().__setitem__(session, messages)
-        if len(self) > MAX_STREAMS:
-            for other in list(self)[:-1]:
-                if not self.busy(other):
-                    del self[other]
-                    self._queue.pending_event_ids_session.pop(other, None)
-                    return
+        for other in list(self)[:-1]:
+            if len(self) <= MAX_STREAMS:
+                return
+            if not self.busy(other):
+                del self[other]
+                self._queue.pending_event_ids_session.pop(other, None)
 
     def busy(self, session: str) -> bool:
         """Whether a request of this session waits or runs."""

@@ -11,11 +11,12 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import onnxruntime
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, MissingWeightsError
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ def usable_providers(wanted: Sequence[str] | None) -> list[str]:
 
     None means CUDA where onnxruntime has it. A wanted provider that this onnxruntime lacks is logged and left out.
     """
+    import onnxruntime  # here, not above: building the page must not wait for it
+
     available = onnxruntime.get_available_providers()
     names = list(wanted) if wanted is not None else ["CUDAExecutionProvider"]
     chosen = [name for name in names if name in available and name != CPU]
@@ -174,6 +177,8 @@ def _insightface(module: str) -> Any:
 
 
 def _session(path: Path, providers: Sequence[Provider]) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: the models' unused initialisers fill the terminal otherwise
     return onnxruntime.InferenceSession(str(path), sess_options=options, providers=list(providers))
@@ -181,6 +186,8 @@ def _session(path: Path, providers: Sequence[Provider]) -> onnxruntime.Inference
 
 def _preload_cuda() -> None:
     """Let onnxruntime find CUDA and cuDNN inside the Python environment, where it can."""
+    import onnxruntime
+
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is None:
         return

@@ -41,7 +41,9 @@ def many_steps(page: Page) -> None:
 def set_number(page: Page, label: str, value: str) -> None:
     field = shown(page.get_by_label(f"number input for {label}"))
     field.fill(value)
-    field.blur()
+    field.press("Tab")
+    # The slider beside it follows once the page has taken the number.
+    expect(shown(page.get_by_label(f"range slider for {label}"))).to_have_value(value)
 
 
 def drop_recipe(page: Page, path: Path | str) -> None:
