@@ -121,6 +121,9 @@ def test_no_models_at_all(tmp_path: Path) -> None:
 def test_software_and_machine_of_this_computer() -> None:
     checks = {check.name: check for check in check_software(True)}
     assert checks["torch"].status == "ok" and checks["Python"].status in ("ok", "warning")
+    mediapipe = checks["mediapipe"]
+    assert mediapipe.status == "note" and "report usage" in mediapipe.detail
+    assert ("uninstall" in mediapipe.remedy) == ("mediapipe" in installed_versions())
     names = {check.name for check in check_machine(None, True)}
     assert {"memory", "disk for models", "disk for the cache"} <= names
     assert "typer" in installed_versions()

@@ -142,9 +142,9 @@ def test_example_imports_exist(page: Path) -> None:
             assert name.strip() in arc2face.__all__
 
 
-CORE = ["dependencies", "heif", "mediapipe"]
+CORE = ["dependencies", "heif"]
 LISTS = {"requirements.txt": CORE, "requirements-dev.txt": [*CORE, "training", "original", "dev"]}
-LISTS["constraints.txt"] = [*LISTS["requirements-dev.txt"], "cuda"]
+LISTS["constraints.txt"] = [*LISTS["requirements-dev.txt"], "cuda", "mediapipe"]
 TABLES = {"dependencies": "project", "dev": "dependency-groups"}
 
 
@@ -180,6 +180,15 @@ def test_the_core_list_spares_what_only_training_and_the_original_need() -> None
     core = pins("requirements.txt", "3.12")
     assert not {"accelerate", "peft", "pytest"} & set(core)
     assert {"accelerate", "peft", "pytest"} <= set(pins("requirements-dev.txt", "3.12"))
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_mediapipe_is_installed_only_on_request(python: str) -> None:
+    """Its native library can report usage to its maker, so no list brings it unasked (docs/privacy.md)."""
+    assert "mediapipe" in pins("constraints.txt", python)
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        assert "mediapipe" not in pins(name, python)
+    assert "mediapipe" not in {wanted.name for wanted in ranges("project", "dependencies")}
 
 
 @pytest.mark.parametrize("python", PYTHONS)

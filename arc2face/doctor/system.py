@@ -30,9 +30,10 @@ NEEDED: dict[str, str] = {
 }
 OPTIONAL: dict[str, tuple[str, str]] = {
     "mediapipe": (
-        "reads expressions from the same landmarks as the original; without it 68 points are used",
+        "reads expressions from the same landmarks as the original; without it 68 points are used. Its native library "
+        "can report usage to its maker (docs/privacy.md)",
         # Plain pip would bring a second OpenCV over the first.
-        "./run install",
+        "ARC2FACE_MEDIAPIPE=1 ./run install",
     ),
     "pillow-heif": ("opens HEIC photos", "pip install pillow-heif"),
 }
@@ -65,10 +66,17 @@ def check_software(quick: bool) -> Iterator[Check]:
     for name, least in NEEDED.items():
         yield _package(name, least, versions.get(name))
     for name, (purpose, remedy) in OPTIONAL.items():
-        have = versions.get(name)
-        status: Status = "ok" if have else "note"
-        yield Check("software", name, status, have or f"not installed; it {purpose}", "" if have else remedy)
+        yield _optional(name, purpose, remedy, versions.get(name))
     yield from clashes(versions)
+
+
+def _optional(name: str, purpose: str, remedy: str, have: str | None) -> Check:
+    if have is None:
+        return Check("software", name, "note", f"not installed; it {purpose}", remedy)
+    if name == "mediapipe":
+        detail = f"{have}; its native library can report usage to its maker (docs/privacy.md)"
+        return Check("software", name, "note", detail, "pip uninstall mediapipe")
+    return Check("software", name, "ok", have)
 
 
 def _package(name: str, least: str, have: str | None) -> Check:

@@ -1,7 +1,7 @@
 """MediaPipe's face mesh, where the optional package and its model file are present.
 
-SMIRK was trained on crops around this mesh. Package: mediapipe (optional, see docs on its OpenCV requirement); model:
-`face_landmarker.task`, which the package does not ship.
+SMIRK was trained on crops around this mesh. Package: mediapipe, never installed unasked, because its native library can
+report usage to its maker (docs/privacy.md); model: `face_landmarker.task`, which the package does not ship.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from arc2face.faces.ffhq import Float64Array
 from arc2face.types import RgbU8
 
 logger = logging.getLogger(__name__)
+
+INSTALL = "ARC2FACE_MEDIAPIPE=1 ./run install"
+"""How to add the package; docs/install.md has the way without `./run`."""
 
 _CONFIDENCE = 0.1  # the original application's thresholds
 _NEIGHBOURHOOD = 2.2  # side of the second look around a face, in box sides
@@ -102,7 +105,7 @@ def _import_mediapipe() -> tuple[Any, Any, Any]:
             importlib.import_module("mediapipe.tasks.python"),
         )
     except (ImportError, OSError) as error:  # OSError: a system library such as libGL is missing
-        raise MissingWeightsError(f"MediaPipe cannot be used here ({error}). Install it with: ./run install") from error
+        raise MissingWeightsError(f"MediaPipe cannot be used here ({error}). Install it with: {INSTALL}") from error
 
 
 def _belongs(points: Float64Array, face: Face) -> bool:
