@@ -4,7 +4,8 @@
 
 - `requirements.txt`: what the app, the command line and the library need, HEIC pictures included;
 - `requirements-dev.txt`: the same, and what tests, checks and training need;
-- `constraints.txt`: every extra as well (MediaPipe is in this one alone), for packages that are added later (`pip install ... -c constraints.txt`).
+- `constraints.txt`: every extra as well, for packages that are added later (`pip install ... -c constraints.txt`);
+  MediaPipe is in this one alone.
 
 Plain pip reads all three. torch's own CUDA packages are left out: torch pins those, and its CPU build has none.
 """

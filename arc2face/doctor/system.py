@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from arc2face.doctor.report import Check, Status
+from arc2face.doctor.report import Check
 from arc2face.weights.store import cache_folder
 
 __all__ = ["check_machine", "check_software", "clashes", "installed_versions"]
