@@ -97,17 +97,18 @@ def test_the_nets_catch_what_they_are_for(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(why_no_strace()), reason=why_no_strace() or "it works")
 def test_native_code_is_seen_too(tmp_path: Path) -> None:
-    """A connection that no audit hook hears of: made by the C library itself."""
+    """What no audit hook hears of: connections by the C library itself, also to a name server on loopback."""
     script = (
         "import ctypes, socket, struct\n"
         "libc = ctypes.CDLL(None)\n"
-        f"address = struct.pack('=HH4s8x', socket.AF_INET, socket.htons(9), socket.inet_aton('{ELSEWHERE}'))\n"
-        "libc.connect(libc.socket(socket.AF_INET, socket.SOCK_DGRAM, 0), address, len(address))\n"
+        f"for host, port in (('{ELSEWHERE}', 9), ('127.0.0.1', 9), ('127.0.0.53', 53)):\n"
+        "    address = struct.pack('=HH4s8x', socket.AF_INET, socket.htons(port), socket.inet_aton(host))\n"
+        "    libc.connect(libc.socket(socket.AF_INET, socket.SOCK_DGRAM, 0), address, len(address))\n"
     )
     with Watch(tmp_path) as watch:
         watch.run(python(script))
         assert watch.python_contacts() == []
-        assert watch.native_contacts() == [f"connect {ELSEWHERE}"]
+        assert watch.native_contacts() == [f"connect {ELSEWHERE}", "connect 127.0.0.53"]
 
 
 def test_a_library_script_speaks_to_nobody(tmp_path: Path, models: Path, photo: Path) -> None:

@@ -58,6 +58,7 @@ def _watch():
 _watch()
 """
 _ADDRESS = re.compile(r'^(?:\d+ +)?(\w+)\(.*?(?:inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)")')
+_NAME_SERVER = "_port=htons(53)"
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "ONEDNN_MAX_CPU_ISA", "SYSTEMROOT")
 
 
@@ -156,15 +157,21 @@ class Watch:
         for trace in sorted(self._nets.glob("*.strace")):
             for line in trace.read_text(encoding="utf-8", errors="replace").splitlines():
                 match = _ADDRESS.search(line)
-                if match and not is_local(match[2] or match[3]):
+                # A name server is asked for somebody else's name, even where it listens on this machine.
+                if match and (_NAME_SERVER in line or not is_local(match[2] or match[3])):
                     found.append(f"{match[1]} {match[2] or match[3]}")
         return found
 
     def appeared(self) -> list[str]:
         """All files and links below the private folders, and folders with nothing in them, as `home/.cache/...`."""
-        found = [path for path in self.world.rglob("*") if not path.is_dir() or not any(path.iterdir())]
-        own = {self.world / name for name in ("home", "tmp", "work")}
-        return sorted(path.relative_to(self.world).as_posix() for path in found if path not in own)
+        found: list[Path] = []
+        for name, folders, files in os.walk(self.world):  # what goes away meanwhile is passed over
+            folder = Path(name)
+            links = [each for each in folders if (folder / each).is_symlink()]
+            found += [folder / each for each in (*files, *links)]
+            if not folders and not files and folder.parent != self.world:
+                found.append(folder)
+        return sorted(path.relative_to(self.world).as_posix() for path in found)
 
     def _environment(self, xdg: bool) -> dict[str, str]:
         proxy = f"http://127.0.0.1:{self._proxy.server_address[1]}"
