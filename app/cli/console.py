@@ -5,6 +5,9 @@ With `--json` standard output holds exactly one JSON object, also when a command
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
 import logging
 import os
@@ -17,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from arc2face.errors import Arc2FaceError, CancelledError
+from arc2face.errors import Arc2FaceError, CancelledError, StorageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-__all__ = ["BUG", "INTERRUPTED", "answer", "bars", "failed", "note", "say", "set_up", "warn"]
+__all__ = ["BUG", "INTERRUPTED", "answer", "bars", "failed", "note", "notes_of", "say", "set_up", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
@@ -39,6 +42,10 @@ _state = _State()
 def set_up(words: Iterable[str], *, debug: bool) -> None:
     """Remembers whether errors have to be JSON, and quiets the libraries unless `debug`."""
     _state.as_json = "--json" in list(words)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that cannot show every file name shows it escaped, instead of ending a finished run.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
     for name in ("PIL", "matplotlib", "urllib3", "httpx", "httpcore", "filelock", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -51,9 +58,18 @@ def _errors() -> Console:
 
 
 def say(text: str) -> None:
-    """A line of the result. Flushed, because whoever started the server reads its address from a pipe."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """A line of the result. Flushed, because whoever started the server reads its address from a pipe.
+
+    Raises StorageError when standard output takes no more; BrokenPipeError when nobody reads it any longer.
+    """
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        reason = error.strerror or error
+        raise StorageError(f"The answer could not be written to standard output ({reason}); files are saved.") from error
 
 
 def note(text: str) -> None:
@@ -70,7 +86,11 @@ def warn(text: str) -> None:
 
 def answer(data: Mapping[str, Any]) -> None:
     """The one JSON object of a command that was given `--json`."""
-    say(json.dumps(data, indent=2, default=_plain, ensure_ascii=False))
+    say(json.dumps(data, indent=2, default=_plain, ensure_ascii=not _takes_everything(sys.stdout.encoding)))
+
+
+def _takes_everything(encoding: str | None) -> bool:
+    return (encoding or "").lower().replace("_", "-").startswith("utf")
 
 
 def _plain(value: object) -> object:
@@ -92,11 +112,18 @@ def failed(error: BaseException) -> int:
         reason = " ".join(str(error).split()) or type(error).__name__
         code = BUG
         text = f"Something went wrong that should not have ({type(error).__name__}: {reason}). Add --debug for details."
+    text = " ".join([text, *notes_of(error)])
     if _state.as_json:
-        answer({"error": {"type": type(error).__name__, "message": text}})
+        with contextlib.suppress(OSError, StorageError):  # told on standard error all the same
+            answer({"error": {"type": type(error).__name__, "message": text}})
     label = "" if code == INTERRUPTED else "[bold red]Error:[/bold red] "
     _errors().print(f"{label}{escape(text)}")
     return code
+
+
+def notes_of(error: BaseException) -> tuple[str, ...]:
+    """What was added to an error on its way up, such as which pictures are kept."""
+    return tuple(getattr(error, "__notes__", ()))
 
 
 def bars(*, of_bytes: bool = False) -> Bars:

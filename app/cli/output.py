@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from app.cli import console
 from arc2face.errors import SettingsError, StorageError
 
 if TYPE_CHECKING:
-    from arc2face.types import GenerationResult
+    from arc2face.types import GenerationResult, RgbU8
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 
@@ -58,6 +60,35 @@ def save(result: GenerationResult, folder: Path, name: str, embedding: bool = Fa
             {"path": str(path), "seed": image.seed, "similarity": image.similarity, "face_found": image.face_found}
         )
     return rows
+
+
+@dataclass
+class Series:
+    """The pictures of a series in `folder`, each on the disk as soon as it is finished.
+
+    `rows`: facts of the saved ones. `pictures`: (H, W, 3) uint8 RGB, the first of each result.
+    """
+
+    folder: Path
+    prefix: str
+    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    pictures: list[RgbU8] = field(default_factory=list["RgbU8"])
+
+    def add(self, result: GenerationResult, facts: Mapping[str, Any]) -> None:
+        """Saves the next result. Raises StorageError."""
+        rows = save(result, self.folder, f"{self.prefix}-{len(self.pictures) + 1:02d}")
+        self.rows += [row | dict(facts) for row in rows]
+        self.pictures.append(result.images[0].rgb_u8)
+
+    @contextmanager
+    def kept(self, wanted: int) -> Generator[None]:
+        """Whatever ends the body early gets a note that says what was kept."""
+        try:
+            yield
+        except BaseException as error:
+            finished = f"{len(self.pictures)} of {wanted} pictures were finished"
+            error.add_note(f"{finished} and are kept in {self.folder}." if self.pictures else f"{finished}.")
+            raise
 
 
 def unused(path: Path) -> Path:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from app.cli import console
 from app.cli.options import parse_size
-from app.cli.output import save, unused
+from app.cli.output import Series, unused
 from arc2face import checks
 from arc2face.errors import CancelledError, SettingsError
 from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER, MAX_SEED, VRAM_POLICIES, VramPolicy
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
+    from arc2face.jobs import Job
     from arc2face.series import Frame
     from arc2face.sources import Person
     from arc2face.types import GenerationRequest, GenerationResult
@@ -74,7 +75,10 @@ class Settings:
 
 @contextmanager
 def open_engine(choice: ModelChoice) -> Generator[Engine]:
-    """An engine that is closed afterwards; says so when the models are not the real ones."""
+    """An engine that is closed afterwards; says so when the models are not the real ones.
+
+    Raises CancelledError, with the notes of what was kept, where Ctrl-C ends the body.
+    """
     from arc2face.engine import Engine
 
     vram = cast("VramPolicy", checks.choice("The VRAM policy", choice.vram, VRAM_POLICIES))
@@ -85,6 +89,11 @@ def open_engine(choice: ModelChoice) -> Generator[Engine]:
         console.warn("These are the small starter models, trained on synthetic faces. Full ones: arc2face download")
     try:
         yield engine
+    except KeyboardInterrupt as interrupt:
+        stopped = CancelledError("Stopped as you asked.")
+        for text in console.notes_of(interrupt):
+            stopped.add_note(text)
+        raise stopped from None
     finally:
         engine.close()
 
@@ -125,25 +134,31 @@ def zero_based(picks: Sequence[int] | None, photos: int) -> list[int | None] | N
 
 def generate(engine: Engine, request: GenerationRequest, title: str = "") -> GenerationResult:
     """Runs one request with a progress bar. Ctrl-C cancels it within one step."""
-    return _follow([engine.submit(request)], [title])[0]
+    return next(_follow([engine.submit(request)], [title]))
 
 
 def generate_series(engine: Engine, frames: Sequence[Frame], folder: Path, stem: str, prefix: str) -> dict[str, Any]:
-    """Runs a series that is queued at once, and saves pictures, contact sheet and animation. Facts for the answer."""
+    """Runs a series that is queued at once; saves each picture when it is there, sheet and animation at the end.
+
+    Returns facts for the answer. Whatever ends the series early, the pictures made until then are kept, and the error
+    carries a note that says so.
+    """
     from arc2face.series import save_series
 
     titles = [f"{frame.name} ({number} of {len(frames)})" for number, frame in enumerate(frames, 1)]
-    results = _follow([engine.submit(frame.request) for frame in frames], titles)
-    rows: list[dict[str, Any]] = []
-    for number, (frame, result) in enumerate(zip(frames, results, strict=True), 1):
-        rows += [row | frame.facts for row in save(result, folder, f"{prefix}-{number:02d}")]
-    pictures = [result.images[0].rgb_u8 for result in results]
-    sheet, animation = save_series(pictures, unused(folder / f"{stem}.png"), unused(folder / f"{stem}.webp"))
-    return {"images": rows, "sheet": str(sheet), "animation": str(animation)}
+    series = Series(folder, prefix)
+    with series.kept(len(frames)):
+        with closing(_follow([engine.submit(frame.request) for frame in frames], titles)) as results:
+            for frame, result in zip(frames, results, strict=True):
+                series.add(result, frame.facts)
+        sheet, animation = save_series(
+            series.pictures, unused(folder / f"{stem}.png"), unused(folder / f"{stem}.webp")
+        )
+    return {"images": series.rows, "sheet": str(sheet), "animation": str(animation)}
 
 
-def _follow(jobs: Sequence[Any], titles: Sequence[str]) -> list[GenerationResult]:
-    results: list[GenerationResult] = []
+def _follow(jobs: Sequence[Job], titles: Sequence[str]) -> Generator[GenerationResult]:
+    """The results in order, each as soon as it is there. What is not finished is stopped when the caller leaves."""
     with console.bars() as shown:
         task = shown.add_task("waiting", total=None)
         try:
@@ -151,9 +166,7 @@ def _follow(jobs: Sequence[Any], titles: Sequence[str]) -> list[GenerationResult
                 for progress in job.events():
                     words = f"{title}: {progress.stage}" if title else progress.message or progress.stage
                     shown.update(task, description=words, completed=progress.step, total=progress.total or None)
-                results.append(job.result())
-        except KeyboardInterrupt:
+                yield job.result()
+        finally:
             for job in jobs:
                 job.cancel()
-            raise CancelledError("Stopped as you asked; nothing was kept.") from None
-    return results

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from arc2face.errors import StorageError
+from arc2face.weights.writing import replace_with
 
 LIFETIME = 6 * 3600.0
 SWEEP_EVERY = 900.0
@@ -27,7 +28,8 @@ class SessionFiles:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or Path(tempfile.mkdtemp(prefix="arc2face-results-"))
-        self._swept = 0.0
+        self._swept = time.monotonic()
+        self._born: dict[Path, float] = {}
         if root is None:
             atexit.register(shutil.rmtree, self.root, ignore_errors=True)
 
@@ -37,30 +39,36 @@ class SessionFiles:
         Raises:
             StorageError: the folder cannot be made.
         """
-        self.sweep(time.time())
+        self.sweep()
         folder = self._folder(session) / uuid.uuid4().hex[:12]
         try:
             folder.mkdir(parents=True)
         except OSError as error:
             raise _full(folder, error) from error
+        self._born[folder] = time.monotonic()
         return folder
 
-    def sweep(self, now: float) -> None:
-        """Remove runs older than LIFETIME, at most once per SWEEP_EVERY. `now`: seconds since the epoch."""
+    def sweep(self, now: float | None = None) -> None:
+        """Remove runs older than LIFETIME, at most once per SWEEP_EVERY.
+
+        `now`: seconds of `time.monotonic`. A clock that is set, forwards or backwards, removes nothing too early and
+        keeps nothing too long.
+        """
+        now = time.monotonic() if now is None else now
         if now - self._swept < SWEEP_EVERY:
             return
         self._swept = now
-        for run in self.root.glob("*/*"):
-            try:
-                old = now - run.stat().st_mtime > LIFETIME
-            except OSError:  # its visitor left just now
-                continue
-            if old:
+        for run, born in list(self._born.items()):
+            if now - born > LIFETIME:
                 shutil.rmtree(run, ignore_errors=True)
+                self._born.pop(run, None)
 
     def forget(self, session: str) -> None:
         """Remove everything a session has made."""
-        shutil.rmtree(self._folder(session), ignore_errors=True)
+        folder = self._folder(session)
+        shutil.rmtree(folder, ignore_errors=True)
+        for run in [run for run in list(self._born) if run.parent == folder]:
+            self._born.pop(run, None)
 
     def _folder(self, session: str) -> Path:
         return self.root / (re.sub(r"[^A-Za-z0-9_-]", "", session)[:64] or "anonymous")
@@ -72,15 +80,9 @@ def zip_files(paths: Iterable[Path | str], target: Path) -> Path:
     Raises:
         StorageError: the archive cannot be written.
     """
-    partial = target.with_suffix(".part")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            for path in map(Path, paths):
-                archive.write(path, path.name)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _full(target, error) from error
+    with replace_with(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        for path in map(Path, paths):
+            archive.write(path, path.name)
     return target
 
 

@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from arc2face.errors import SettingsError
 from arc2face.pictures.recipe_check import SETTINGS, check_recipe, parse_recipe, recipe_text, stored_embedding
+from arc2face.pictures.saving import png_path
 from arc2face.types import (
     Expression,
     ExpressionCondition,
@@ -102,8 +103,13 @@ def png_bytes(image: GeneratedImage, result: GenerationResult, embedding: bool =
 
 
 def save_png(image: GeneratedImage, result: GenerationResult, path: Path | str, embedding: bool = False) -> Path:
-    """Write the picture, whole or not at all. Raises StorageError when the disk refuses."""
-    path = Path(path)
+    """Write the picture as PNG, whole or not at all.
+
+    Raises:
+        SettingsError: the name does not end in `.png`; recipes live in PNG files only.
+        StorageError: the disk refuses.
+    """
+    path = png_path(path)
     data = png_bytes(image, result, embedding)
     with replace_with(path) as temporary:
         temporary.write_bytes(data)

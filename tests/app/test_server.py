@@ -234,5 +234,5 @@ def test_results_of_a_session_are_removed_with_it(tmp_path: Path) -> None:
     files.forget("anna")
     assert not mine.exists()
     assert other.exists()
-    files.sweep(time.time() + LIFETIME + 60)
+    files.sweep(time.monotonic() + LIFETIME + 60)
     assert not other.exists()
