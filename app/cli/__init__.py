@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code.
 
     0 done; 1 an expected error, shown as one line; 2 wrong usage; 3 files left out for their licence; 70 a bug; 130
-    interrupted; 129 and 143 ended by the system (SIGHUP, SIGTERM). `--debug`, anywhere, shows the stack trace of whatever went wrong.
+    interrupted; 129 and 143 ended by the system (SIGHUP, SIGTERM). `--debug`, anywhere, shows the stack trace of
+    whatever went wrong.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words

@@ -25,10 +25,11 @@ from arc2face.errors import Arc2FaceError, CancelledError, StorageError
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-__all__ = ["BUG", "INTERRUPTED", "answer", "bars", "failed", "note", "notes_of", "say", "set_up", "warn"]
+__all__ = ["BUG", "INTERRUPTED", "add_note", "answer", "bars", "failed", "note", "notes_of", "say", "set_up", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
+_NOTES = "__notes__"
 
 
 @dataclass
@@ -69,7 +70,9 @@ def say(text: str) -> None:
         if error.errno == errno.EPIPE:
             raise
         reason = error.strerror or error
-        raise StorageError(f"The answer could not be written to standard output ({reason}); files are saved.") from error
+        raise StorageError(
+            f"The answer could not be written to standard output ({reason}); files are saved."
+        ) from error
 
 
 def note(text: str) -> None:
@@ -123,7 +126,12 @@ def failed(error: BaseException) -> int:
 
 def notes_of(error: BaseException) -> tuple[str, ...]:
     """What was added to an error on its way up, such as which pictures are kept."""
-    return tuple(getattr(error, "__notes__", ()))
+    return tuple(getattr(error, _NOTES, ()))
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """As Python 3.11's `BaseException.add_note`."""
+    setattr(error, _NOTES, [*notes_of(error), text])
 
 
 def bars(*, of_bytes: bool = False) -> Bars:

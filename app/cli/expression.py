@@ -45,7 +45,15 @@ from app.cli.pose_options import (
 )
 from app.cli.pose_options import Strength as PoseStrength
 from app.cli.session import ModelChoice, Settings, find_person, generate, generate_series, open_engine
-from arc2face.settings import DEFAULT_LOOK_STRENGTH, PASTE_MASKS, one_of
+from arc2face.settings import (
+    DEFAULT_IMAGES,
+    DEFAULT_LOOK_STRENGTH,
+    DEFAULT_SCHEDULER,
+    LOOK_STRENGTH_RANGE,
+    PASTE_MASKS,
+    one_of,
+    span,
+)
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -65,7 +73,9 @@ KeepLook = Annotated[
 ]
 LookStrength = Annotated[
     float,
-    typer.Option(help="0 to 1; near 1 the photo is copied, its expression included.", rich_help_panel=_LOOK),
+    typer.Option(
+        help=f"{span(LOOK_STRENGTH_RANGE)}; near 1 the photo is copied, its expression included.", rich_help_panel=_LOOK
+    ),
 ]
 PasteBack = Annotated[
     str | None,
@@ -118,12 +128,12 @@ def run(
     pose_strength: PoseStrength = 1.0,
     pose_start: Start = 0.0,
     pose_end: End = 1.0,
-    count: Count = 4,
+    count: Count = DEFAULT_IMAGES,
     seed: Seed = None,
     steps: Steps = None,
     guidance: Guidance = None,
     fast: Fast = False,
-    scheduler: Scheduler = "dpm++",
+    scheduler: Scheduler = DEFAULT_SCHEDULER,
     size: Size = None,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,

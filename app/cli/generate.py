@@ -29,6 +29,7 @@ from app.cli.options import (
 )
 from app.cli.output import check_file, check_folder, save, tell
 from app.cli.session import ModelChoice, Settings, find_person, generate, open_engine
+from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER
 
 if TYPE_CHECKING:
     from arc2face.sources import Person
@@ -66,12 +67,12 @@ def run(
     face: Picks = None,
     method: Method = "mean",
     drop_outliers: DropOutliers = False,
-    count: Count = 4,
+    count: Count = DEFAULT_IMAGES,
     seed: Seed = None,
     steps: Steps = None,
     guidance: Guidance = None,
     fast: Fast = False,
-    scheduler: Scheduler = "dpm++",
+    scheduler: Scheduler = DEFAULT_SCHEDULER,
     size: Size = None,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,

@@ -87,7 +87,7 @@ class Series:
             yield
         except BaseException as error:
             finished = f"{len(self.pictures)} of {wanted} pictures were finished"
-            error.add_note(f"{finished} and are kept in {self.folder}." if self.pictures else f"{finished}.")
+            console.add_note(error, f"{finished} and are kept in {self.folder}." if self.pictures else f"{finished}.")
             raise
 
 

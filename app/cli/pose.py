@@ -43,7 +43,7 @@ from app.cli.pose_options import (
 )
 from app.cli.session import ModelChoice, Settings, find_person, generate, generate_series, open_engine
 from arc2face.errors import SettingsError
-from arc2face.settings import TURNTABLE_WIDEST
+from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER, TURNTABLE_WIDEST
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -60,8 +60,8 @@ MapOnly = Annotated[bool, typer.Option("--map-only", help="Make the normal map a
 Turntable = Annotated[
     int | None,
     typer.Option(
-        help="One picture per angle, n angles from left to right (--yaw: how far, 60), with a contact sheet and an "
-        "animation.",
+        help=f"One picture per angle, n angles from left to right (--yaw: how far, {TURNTABLE_WIDEST:g}), with a "
+        "contact sheet and an animation.",
         rich_help_panel="The pose",
         show_default=False,
     ),
@@ -82,12 +82,12 @@ def run(
     pose_strength: Strength = 1.0,
     pose_start: Start = 0.0,
     pose_end: End = 1.0,
-    count: Count = 4,
+    count: Count = DEFAULT_IMAGES,
     seed: Seed = None,
     steps: Steps = None,
     guidance: Guidance = None,
     fast: Fast = False,
-    scheduler: Scheduler = "dpm++",
+    scheduler: Scheduler = DEFAULT_SCHEDULER,
     size: Size = None,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,

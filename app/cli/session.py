@@ -92,7 +92,7 @@ def open_engine(choice: ModelChoice) -> Generator[Engine]:
     except KeyboardInterrupt as interrupt:
         stopped = CancelledError("Stopped as you asked.")
         for text in console.notes_of(interrupt):
-            stopped.add_note(text)
+            console.add_note(stopped, text)
         raise stopped from None
     finally:
         engine.close()
@@ -151,9 +151,7 @@ def generate_series(engine: Engine, frames: Sequence[Frame], folder: Path, stem:
         with closing(_follow([engine.submit(frame.request) for frame in frames], titles)) as results:
             for frame, result in zip(frames, results, strict=True):
                 series.add(result, frame.facts)
-        sheet, animation = save_series(
-            series.pictures, unused(folder / f"{stem}.png"), unused(folder / f"{stem}.webp")
-        )
+        sheet, animation = save_series(series.pictures, unused(folder / f"{stem}.png"), unused(folder / f"{stem}.webp"))
     return {"images": series.rows, "sheet": str(sheet), "animation": str(animation)}
 
 

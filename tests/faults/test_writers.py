@@ -1,11 +1,10 @@
-"""Everything that writes files does it through one door, and kill -9 or a full disk at any moment leaves files whole."""
+"""Everything that writes files does it through one door, and kill -9 or a full disk leaves files whole."""
 
 from __future__ import annotations
 
 import ast
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,7 +123,8 @@ rgb[0, 0] = version
 made = GeneratedImage(rgb, version)
 
 def result():
-    return GenerationResult((made,), GenerationRequest(identity=person), {"format": 1, "settings": {}, "identity": {}}, {})
+    recipe = {"format": 1, "settings": {}, "identity": {}}
+    return GenerationResult((made,), GenerationRequest(identity=person), recipe, {})
 
 def write():
     if kind == "picture":
