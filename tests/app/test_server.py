@@ -20,7 +20,7 @@ import pytest
 
 from app import server
 from app.runs.backend import Backend
-from app.runs.files import LIFETIME, SessionFiles
+from app.runs.files import LIFETIME, SWEEP_EVERY, SessionFiles
 from app.settings import ServerSettings
 from arc2face.engine import Engine
 from arc2face.errors import MissingWeightsError
@@ -166,6 +166,29 @@ def test_a_signal_ends_the_server_without_a_trace(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX signals")
+def test_a_signal_in_the_middle_of_a_run_ends_the_server_in_order(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path, photos: dict[str, Path]
+) -> None:
+    """B3, K15: with one run under way and one waiting; nobody waits for the hundred steps, and nothing is left."""
+    from gradio_client import Client, handle_file
+
+    process = started()
+    visitor = Client(reach(process), verbose=False)
+    photo = [handle_file(str(photos["one"]))]
+    running, _ = [
+        visitor.submit(photo, num_images=8, steps=100, seed=seed, api_name="/generate_identity") for seed in (1, 2)
+    ]
+    for _, progress in running:
+        if progress and progress["stage"] == "denoising":
+            break
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("arc2face")] == []
+
+
 def test_the_next_start_removes_what_a_killed_server_left(
     started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
@@ -225,6 +248,21 @@ def test_libraries_are_told_to_keep_quiet() -> None:
         assert environment[name].startswith(root)
     assert "127.0.0.1" in environment["NO_PROXY"].split(",")
     assert not Path(root).exists()
+
+
+@pytest.mark.parametrize("set_to", [0.0, 4e9])
+def test_a_clock_that_is_set_removes_nothing_too_early_or_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_to: float
+) -> None:
+    """Issue 10, point 3: neither the wall clock nor a file's time decides about results."""
+    files = SessionFiles(tmp_path)
+    run = files.new_run("anna")
+    monkeypatch.setattr(time, "time", lambda: set_to)
+    os.utime(run, (set_to, set_to))
+    files.sweep(time.monotonic() + LIFETIME - 60)
+    assert run.exists()
+    files.sweep(time.monotonic() + LIFETIME + SWEEP_EVERY)
+    assert not run.exists()
 
 
 def test_results_of_a_session_are_removed_with_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from arc2face.errors import CorruptWeightsError, DownloadError, StorageError
 from arc2face.weights.download import Options, fetch, plan_files
 from arc2face.weights.download.ledger import Entry, Ledger
 from arc2face.weights.download.lock import only_one
-from arc2face.weights.store import hash_file, sha256_of
+from arc2face.weights.store import hash_file, load_state_dict, sha256_of
 from arc2face.weights.writing import cache_folder, replace_with
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -154,3 +154,28 @@ def test_a_full_cache_disk_costs_time_only(tmp_path: Path) -> None:
     assert left == ["hashes.json"]
     known = json.loads((tmp_path / "cache" / "hashes.json").read_text())
     assert next(iter(known.values()))[-1] == hash_file(tmp_path / "w.bin")
+
+
+@pytest.mark.parametrize("when", [0, 4_000_000_000])
+def test_a_clock_that_is_set_makes_no_file_stale_or_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """Issue 10, point 3: model files from 1970 and 2096, converted, hashed and written down under another clock."""
+    import time
+
+    import torch
+
+    monkeypatch.setenv("ARC2FACE_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "w.bin"
+    for value in (1.0, 2.0):
+        torch.save({"t": torch.full((100,), value)}, source)
+        os.utime(source, (when, when))
+        for clock in (0.0, 2e9, 1e9):
+            monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+            assert torch.equal(load_state_dict(source)["t"], torch.full((100,), value))
+            assert sha256_of(source) == hash_file(source)
+    ledger = Ledger(tmp_path)
+    ledger.put("w.bin", Entry("1" * 64, 1))
+    os.utime(tmp_path / "checksums.json", (when, when))
+    ledger.put("v.bin", Entry("2" * 64, 2))
+    assert [ledger.get(name) for name in ("w.bin", "v.bin")] == [Entry("1" * 64, 1), Entry("2" * 64, 2)]
