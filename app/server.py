@@ -110,6 +110,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     }
     page.launch(**{**options, **overrides})
     _let_mcp_in(page, settings)
+    _let_mcp_send_lists(page)
     backend.start()
     return page
 
@@ -156,6 +157,27 @@ def _let_mcp_in(page: gr.Blocks, settings: ServerSettings) -> None:
         )
 
     page.mcp_server_obj._get_or_create_client = client  # pyright: ignore[reportPrivateUsage]
+
+
+def _let_mcp_send_lists(page: gr.Blocks) -> None:
+    """Gradio's MCP server turns a file's text into the file only where the schema is no list; ours are lists."""
+    server: Any = page.mcp_server_obj
+    if server is None:
+        return
+    convert = server.convert_strings_to_filedata
+
+    def with_lists(value: dict[str, Any], positions: list[list[str | int]]) -> Any:
+        places: list[list[str | int]] = []
+        for name, *rest in positions:
+            if rest != ["items"]:
+                places.append([name, *rest])
+                continue
+            if isinstance(value.get(str(name)), str):
+                value = {**value, str(name): [value[str(name)]]}
+            places += [[name, number] for number in range(len(value.get(str(name)) or ()))]
+        return convert(value, places)
+
+    server.convert_strings_to_filedata = with_lists
 
 
 def open_backend(settings: ServerSettings) -> Backend:

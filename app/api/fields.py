@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 from gradio.data_classes import ListFiles
@@ -62,7 +62,28 @@ def several_files(label: str) -> Any:
     """Several files; a single one that is not in a list is taken as a list of one."""
     component = gr.File(label=label, file_count="multiple", type="filepath")
     component.data_model = _OneOrMore
+    described = component.api_info()
+    component.api_info = lambda: without_references(described)  # type: ignore[method-assign]
     return component
+
+
+def without_references(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema whose `$defs` stand where they are referred to: Gradio puts it into a larger one for MCP clients,
+    in which references to the root lead nowhere.
+    """
+    definitions: dict[str, Any] = schema.get("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in cast("list[Any]", node)]
+        if not isinstance(node, dict):
+            return node
+        fields = cast("dict[str, Any]", node)
+        if "$ref" in fields:
+            return resolve(definitions[fields["$ref"].rpartition("/")[2]])
+        return {name: resolve(value) for name, value in fields.items() if name != "$defs"}
+
+    return resolve(schema)
 
 
 def files_field(name: str, text: str) -> Field:

@@ -40,4 +40,4 @@ class Shell:
 
 def session_of(request: gr.Request | None) -> str:
     """The session a request belongs to; requests without one (direct calls) share an anonymous session."""
-    return (request.session_hash if request is not None else None) or "anonymous"
+    return getattr(request, "session_hash", None) or "anonymous"  # direct calls of MCP clients have none
