@@ -207,6 +207,15 @@ def test_space_header_matches_the_requirements() -> None:
     assert len(fields["short_description"]) <= 60
 
 
+def test_the_proxy_example_keeps_the_port_and_takes_what_the_app_takes() -> None:
+    """B2: pictures were broken on any port but 80 and 443, and photos over 32 MB were refused."""
+    from arc2face.pictures.loading import MAX_FILE_BYTES
+
+    block = (PROJECT / "docs" / "deploy.md").read_text("utf-8")
+    assert f"client_max_body_size {MAX_FILE_BYTES >> 20}m;" in block
+    assert "proxy_set_header Host $http_host;" in block
+
+
 def test_readme_links_every_page() -> None:
     for page in (PROJECT / "docs").glob("*.md"):
         assert f"](docs/{page.name})" in README

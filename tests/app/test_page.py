@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradio_client import handle_file
+from PIL import Image
 from playwright.sync_api import expect
 
 from tests.app.walk import PHONE, add_photo, browser, few_steps, finished, run, shown, visit
@@ -237,3 +239,20 @@ def test_models_panel_names_what_is_missing(visit: Any) -> None:
     table = page.locator("table.models")
     expect(table).to_contain_text("arc2face/diffusion_pytorch_model.safetensors")
     expect(table).to_contain_text("Licence")
+
+
+def test_a_photo_that_browsers_cannot_show_is_shown_and_used(
+    visit: Any, photos: dict[str, Path], tmp_path: Path
+) -> None:
+    """C4: a TIFF had a broken thumbnail."""
+    page = visit()
+    target = tmp_path / "phone.tiff"
+    Image.open(photos["one"]).save(target)
+    add_photo(page, target)
+    expect(page.get_by_text("1 face found")).to_be_visible()
+    shown = page.locator(".photos:visible img").first
+    expect(shown).to_have_attribute("src", re.compile(r"phone\.png$"))
+    assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    few_steps(page)
+    run(page)
+    finished(page)

@@ -109,6 +109,23 @@ def test_a_rule_stands_at_its_component() -> None:
     assert verdicts[two] == {"__type__": "validate", "is_valid": False, "message": "too much"}
 
 
+@pytest.mark.parametrize("suffix", [".tiff", ".jp2"])
+def test_a_photo_that_browsers_cannot_show_is_shown(form: Form, tmp_path: Path, suffix: str) -> None:
+    """C4: the thumbnail was broken."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}", **({"irreversible": False} if suffix == ".jp2" else {}))
+    damaged = tmp_path / f"b{suffix}"
+    damaged.write_bytes(b"nothing")
+    given = [(str(tmp_path / f"a{suffix}"), None), (str(damaged), None)]
+    picker, nobody = form.person, None
+    values = {picker.photos: given, picker.picks: {}}
+    updates = next(picker._inspect(values, nobody))  # type: ignore[arg-type]
+    (first, _), second = updates[picker.photos]
+    assert first.endswith("a.png")
+    assert np.array_equal(np.asarray(Image.open(first)), pixels)
+    assert second == given[1]
+
+
 def test_too_many_photos_are_refused_before_any_is_decoded(form: Form, tmp_path: Path) -> None:
     paths = [(str(tmp_path / f"{k}.png"), None) for k in range(13)]
     values = {form.person.photos: paths, form.person.picks: {}, form.person.identity_file: None}

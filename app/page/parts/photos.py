@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -21,6 +23,8 @@ Line = tuple[str, bool]
 """A sentence and whether it is a warning."""
 SEVERAL = "Several people here. The clearest face is chosen; tap another one to change that."
 LOOKING = "Looking for a face…"
+UNSHOWN = (".heic", ".heif", ".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx")
+"""Formats that most browsers cannot show."""
 LOADING = "Looking for a face as soon as the models are loaded."
 
 
@@ -152,6 +156,11 @@ class PhotoPicker:
         if len(given) > 1 and self._most == 1:
             yield {self.photos: given[-1:]}  # the newest replaces the old one; its change event looks at it
             return
+        fits = len(given) <= self._most  # too many are refused below, before any is decoded
+        visible = [(self._visible(path, session_of(request)), text) for path, text in given] if fits else given
+        if visible != given:
+            values = {**values, self.photos: visible}
+            yield {self.photos: visible}
         if not given or not self._faces:
             report = markup.hint(self._text) if self._text and not given else ""
             yield {self.report: report, self.picks: {}, self.shown: "", **self._closed()}
@@ -161,6 +170,19 @@ class PhotoPicker:
             yield self._found(self._shell.backend.engine(), values, session_of(request))
         except Arc2FaceError as error:
             yield {self.report: markup.notes([(words(error), True)]), self.picks: {}, **self._closed()}
+
+    def _visible(self, path: str, session: str) -> str:
+        """The file, or a PNG of the same pixels where browsers could show a broken picture only."""
+        if not path.lower().endswith(UNSHOWN) or not os.path.isfile(path):
+            return path
+        from arc2face.pictures.loading import load_rgb_u8
+        from arc2face.pictures.saving import save_picture
+
+        try:
+            pixels = load_rgb_u8(path)
+            return str(save_picture(pixels, self._shell.files.new_run(session) / f"{Path(path).stem[:60]}.png"))
+        except Arc2FaceError:  # the look for faces says what is wrong with it
+            return path
 
     def _found(self, engine: Engine, values: Values, session: str) -> Updates:
         self._check(values)  # before any of too many is decoded
