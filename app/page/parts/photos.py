@@ -152,13 +152,13 @@ class PhotoPicker:
 
     def _inspect(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         """Say what was found in each photo, and open the chooser where one is needed."""
-        given = list(values[self.photos] or ())
+        given: list[tuple[str, Any]] = list(values[self.photos] or ())
         if len(given) > 1 and self._most == 1:
             yield {self.photos: given[-1:]}  # the newest replaces the old one; its change event looks at it
             return
         fits = len(given) <= self._most  # too many are refused below, before any is decoded
         visible = [(self._visible(path, session_of(request)), text) for path, text in given] if fits else given
-        if visible != given:
+        if [path for path, _ in visible] != [path for path, _ in given]:
             values = {**values, self.photos: visible}
             yield {self.photos: visible}
         if not given or not self._faces:
