@@ -197,7 +197,7 @@ _zip_pickle = mutate.change_zip(mutate.change_pickle)
 
 
 def _picture_change(rng: random.Random, data: bytes) -> bytes:
-    return (mutate.change_png if data.startswith(b"\x89PNG") else mutate.blind)(rng, data)
+    return (mutate.change_png if data.startswith(b"\x89PNG") else mutate.change_jpeg)(rng, data)
 
 
 def _identity_change(rng: random.Random, data: bytes) -> bytes:
@@ -216,16 +216,18 @@ def _checkpoint_change(rng: random.Random, data: bytes) -> bytes:
     return (mutate.change_pickle if data.startswith(b"\x80") else mutate.change_safetensors)(rng, data)
 
 
+_PICTURES = ("picture--", "avatar", "noeoi", "rot90", "jpeg-", "rgb16")
+_CHECKPOINTS = ("checkpoint--", "bin--", "safetensors--")
 DOORS: dict[str, Door] = {
     door.name: door
     for door in (
-        Door("picture", ("picture--", "avatar", "noeoi", "rot90", "jpeg-", "rgb16"), seeds.pictures, _picture, _picture_change),
+        Door("picture", _PICTURES, seeds.pictures, _picture, _picture_change),
         Door("identity", ("identity",), seeds.identities, _identity, _identity_change),
         Door("recipe", ("recipe", "read_recipe", "request_from_recipe"), seeds.recipes, _recipe, _recipe_change),
         Door("expression", ("expression--",), seeds.expressions, _expression, mutate.change_json),
         Door("values", ("values--",), seeds.expressions, _from_dict, mutate.change_json),
         Door("models", ("models--",), seeds.models, _models, mutate.change_json),
-        Door("checkpoint", ("checkpoint--", "bin--", "safetensors--"), seeds.checkpoints, _checkpoint, _checkpoint_change),
+        Door("checkpoint", _CHECKPOINTS, seeds.checkpoints, _checkpoint, _checkpoint_change),
         Door("flame", ("flame",), seeds.flame_pickles, _flame, mutate.change_pickle),
         Door("emoca", ("emoca",), seeds.emoca_checkpoints, _emoca, _checkpoint_change),
         Door("smirk", ("smirk",), seeds.smirk_weights, _smirk, _checkpoint_change),
@@ -234,6 +236,8 @@ DOORS: dict[str, Door] = {
     )
 }  # fmt: skip
 """By name."""
+HEAVY = ("models", "smirk", "onnx", "api")
+"""Doors behind which whole networks are loaded or run, up to a tenth of a second per input."""
 
 
 def door_of(case: Path) -> Door:

@@ -24,8 +24,8 @@ VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 0.5, -0.0, 1e-320, 1e308, -1e308, 1e9, 2**31, 2**53 + 1, 2**63, 2**64, 10**400,
     float("nan"), float("inf"), -float("inf"), "", " ", "5", "0x10", "nan", "\x00", "\ud800", "\udfff\ud800", "é" * 3,
     "x" * 10_000, "<script>alert(1)</script>", "../../etc/passwd", "%s%n{0}", _DEEP, [], {}, [None], [[]], [1] * 5000,
-    [0.0] * 50, [0.0] * 55, [1e38] * 512, {"a": 1}, {"": None}, {"\ud800": 1}, {"__class__": "x"}, {"path": "/etc/passwd"},
-    [{}] * 3, {"left": "x"}, [1, [2, [3]]], [True, False],
+    [0.0] * 50, [0.0] * 55, [1e38] * 512, {"a": 1}, {"": None}, {"\ud800": 1}, {"__class__": "x"},
+    {"path": "/etc/passwd"}, [{}] * 3, {"left": "x"}, [1, [2, [3]]], [True, False],
 )  # fmt: skip
 """Values that do not belong where they are put."""
 
@@ -131,6 +131,22 @@ def _spots(value: Any, depth: int = 0) -> Any:
         yield from _spots(value[key], depth + 1)
 
 
+SIDES = ((8000, 9000), (30_000, 2600), (2600, 30_000), (7000, 7000), (65_535, 65_535), (3, 4), (0, 8), (1 << 30, 1))
+"""Widths and heights to claim."""
+
+
+def change_jpeg(rng: random.Random, data: bytes) -> bytes:
+    """Another size in the frame header, or a part of the file over and over; else blind."""
+    at = next((data.find(mark) for mark in (b"\xff\xc0", b"\xff\xc2", b"\xff\xc1") if mark in data), -1)
+    if at < 0 or rng.random() < 0.6:
+        return blind(rng, data)
+    if rng.random() < 0.5:
+        width, height = rng.choice(SIDES)
+        return data[: at + 5] + struct.pack(">HH", height & 0xFFFF, width & 0xFFFF) + data[at + 9 :]
+    scan = data.rfind(b"\xff\xda")
+    return data[:scan] + data[scan:-2] * rng.choice((2, 60, 400)) + data[-2:]
+
+
 def change_png(rng: random.Random, data: bytes) -> bytes:
     """One chunk changed, dropped, doubled or moved, checksums right."""
     chunks = list(_chunks(data))
@@ -139,7 +155,9 @@ def change_png(rng: random.Random, data: bytes) -> bytes:
     at = rng.randrange(len(chunks))
     kind, body = chunks[at]
     how = rng.random()
-    if how < 0.5:
+    if how < 0.1:
+        chunks[0] = chunks[0][0], struct.pack(">II", *rng.choice(SIDES)) + chunks[0][1][8:]
+    elif how < 0.5:
         chunks[at] = kind, _text(rng, body) if kind in (b"tEXt", b"iTXt") else blind(rng, body)
     elif how < 0.6:
         del chunks[at]
@@ -232,9 +250,9 @@ def change_pickle(rng: random.Random, data: bytes) -> bytes:
 
 _OPERATIONS = tuple(opcode.code.encode("latin-1") for opcode in pickletools.opcodes)
 _SNIPPETS = (
-    b"0", b"2", b"(", b")", b"}", b"]", b"N", b".", b"K\x05", b"K\xff", b"J\xff\xff\xff\xff", b"\x8a\xff" + b"\x7f" * 255,
-    b"G\x7f\xf8\0\0\0\0\0\0", b"X\x03\0\0\0\xed\xa0\x80", b"cos\nsystem\n", b"c__builtin__\neval\n", b"h\x00", b"q\x00",
-    b"a", b"s", b"t", b"\x85", b"\x86", b"R", b"b", b"]2a", b"}2s", b"(l", b"\x94", b"\x8e" + b"\xff" * 8,
+    b"0", b"2", b"(", b")", b"}", b"]", b"N", b".", b"K\x05", b"K\xff", b"J\xff\xff\xff\xff", b"\x8e" + b"\xff" * 8,
+    b"\x8a\xff" + b"\x7f" * 255, b"G\x7f\xf8\0\0\0\0\0\0", b"X\x03\0\0\0\xed\xa0\x80", b"cos\nsystem\n",
+    b"c__builtin__\neval\n", b"h\x00", b"q\x00", b"a", b"s", b"t", b"\x85", b"\x86", b"R", b"b", b"]2a", b"}2s", b"(l",
 )  # fmt: skip
 
 
@@ -251,8 +269,8 @@ def change_npy(rng: random.Random, data: bytes) -> bytes:
 
 
 _HEADER_WORDS = (
-    "0", "-1", "513", "10**9", "99999999999", "|O", "<f8", "<f2", ">c16", "<U9", "|V4", "<M8[s]", "True", "None", "((", ",",
-    "os", "1,1,512", "[('a','<f4')]", "", "é",
+    "0", "-1", "513", "10**9", "99999999999", "|O", "<f8", "<f2", ">c16", "<U9", "|V4", "<M8[s]", "True", "None", "((",
+    ",", "os", "1,1,512", "[('a','<f4')]", "", "é",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -19,8 +20,15 @@ _WEIGHTS = (0.7, 0.2, 0.1)  # how many of a request's values are strange: one, t
 
 def write(folder: Path) -> None:
     """One request per endpoint with its usual values."""
-    for name, fields in endpoints().items():
-        (folder / f"{name}.json").write_bytes(as_json({"endpoint": name, "values": {**fields, **_cheap(fields)}}))
+    for name, block in _blocks().items():
+        (folder / f"{name}.json").write_bytes(usual(name, block))
+
+
+def usual(name: str, block: Any) -> bytes:
+    """A request to an endpoint with its usual values, as few steps and pictures as can be."""
+    fields = {each.name: each.default for each in parameters(block.fn)}
+    cheap = {field: value for field, value in _CHEAP.items() if field in fields}
+    return as_json({"endpoint": name, "values": {**fields, **cheap}})
 
 
 def change(rng: random.Random, data: bytes) -> bytes:
@@ -40,22 +48,12 @@ _FILES = ("photos", "identity_file", "reference", "normal_map", "expression_phot
 """Gradio itself checks that these are the visitor's own uploads; what is in them, other doors read."""
 
 
-@cache
-def endpoints() -> dict[str, dict[str, Any]]:
-    """Endpoint -> field -> default, off the running declarations."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, block in _blocks().items():
-        parameters = list(_parameters(block.fn))
-        found[name] = {each.name: each.default for each in parameters}
-    return found
-
-
 def enter(path: Path) -> None:
     """Raises the visitor's message as `Refused`, and what we call our own fault as itself."""
     try:
         case = json.loads(path.read_bytes())
         block, values = _blocks()[case["endpoint"]], case["values"]
-        ordered = [values.get(each.name) for each in _parameters(block.fn)]
+        ordered = [values.get(each.name) for each in parameters(block.fn)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # not a request to one of our endpoints
     ordered = [str(_identity()) if value == "@identity@" else value for value in ordered]
@@ -98,9 +96,8 @@ class _Faults(logging.Handler):
             self.found = record.exc_info[1]
 
 
-def _parameters(function: Any) -> list[Any]:
-    import inspect
-
+def parameters(function: Any) -> list[inspect.Parameter]:
+    """The fields of an endpoint."""
     return list(inspect.signature(function).parameters.values())[1:]
 
 
@@ -114,16 +111,13 @@ def _blocks() -> dict[str, Any]:
     from tests.fuzz.seeds import TINY
 
     backend = Backend.of(Engine.open(make_bundle(TINY, _home() / "app"), device="cpu"))
-    page = build_app(backend)
-    wanted = {name for module in _modules() for name in module}
-    return {str(each.api_name): each for each in page.fns.values() if each.api_name in wanted and each.validator}
+    return blocks_of(build_app(backend))
 
 
-def _modules() -> list[list[str]]:
-    return [
-        ["generate_identity", "identify", "generate_pose", "turntable", "normal_map"],
-        ["generate_expression", "expression_strip", "read_expression", "edit_expression", "presets"],
-    ]
+def blocks_of(page: Any) -> dict[str, Any]:
+    """The endpoints of a page that go through the queue."""
+    public = (each for each in page.fns.values() if each.api_visibility == "public" and each.validator)
+    return {str(each.api_name): each for each in public}
 
 
 @cache
@@ -138,7 +132,3 @@ def _identity() -> Path:
 
 def _home() -> Path:
     return Path(os.environ["ARC2FACE_CACHE"]).parent
-
-
-def _cheap(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in _CHEAP.items() if name in fields}

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.doors import CORPUS, DOORS, door_of
+from tests.fuzz.doors import CORPUS, DOORS, HEAVY, door_of
 from tests.fuzz.runner import Fuzzer
 from tests.fuzz.traps import EXPECTED, TRAPS
 
 SEED = 20261125
-HEAVY = ("onnx", "api", "models", "smirk")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import sys
@@ -22,6 +23,8 @@ ROOM = 1 << 30
 SECONDS = 10
 """Processor time that one input may take; more ends the process with SIGPROF, whatever it is doing."""
 _FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect")
+_SHORT = re.compile(r"alloc|out of memory|enough memory", re.IGNORECASE)
+"""How the libraries in C++ say that memory ran out."""
 _ran: list[str] = []
 
 
@@ -59,7 +62,7 @@ def _enter(door: Any, path: Path) -> dict[str, Any]:
         return {"kind": "accepted"}
     except (Arc2FaceError, EmocaError, Refused) as error:
         text = str(error)
-        if any(isinstance(each, MemoryError) for each in _causes(error)):
+        if any(isinstance(each, MemoryError) or _SHORT.search(str(each)) for each in _causes(error)):
             return {"kind": "failed", "why": "MemoryError", "text": text[:300]}
         try:
             text.encode()
