@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from arc2face import checks
-from arc2face.errors import ExpressionError
+from arc2face.errors import ExpressionError, SettingsError
 from arc2face.types import EXPRESSION_SIZE, Expression
 from arc2face.weights.store import replace_with
 
@@ -235,10 +235,10 @@ def _numbers(values: object, name: str) -> np.ndarray[tuple[int], np.dtype[np.fl
 
 
 def _ranged(value: object, limits: tuple[float, float], name: str) -> float:
-    number = float(value) if isinstance(value, int | float | np.number) and not isinstance(value, bool) else np.nan
-    if not limits[0] <= number <= limits[1]:  # NaN fails too
-        raise ExpressionError(f"{name} must lie between {limits[0]:g} and {limits[1]:g}, not {checks.shown(value)}.")
-    return number
+    try:
+        return checks.number(name, value, limits)
+    except SettingsError as error:
+        raise ExpressionError(str(error)) from error
 
 
 def _within(values: ArrayLike, limits: tuple[float, float], name: str, first: int | None = None) -> None:

@@ -83,7 +83,7 @@ def check_recipe(recipe: object) -> dict[str, Any]:
         _check_parts(fields)
     except Arc2FaceError as error:
         raise _damaged(str(error)) from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise _damaged("a value has the wrong kind") from error
     return fields
 

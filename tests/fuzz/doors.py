@@ -236,7 +236,7 @@ DOORS: dict[str, Door] = {
     )
 }  # fmt: skip
 """By name."""
-HEAVY = ("models", "smirk", "onnx", "api")
+HEAVY = ("models", "emoca", "smirk", "onnx", "api")
 """Doors behind which whole networks are loaded or run, up to a tenth of a second per input."""
 
 
