@@ -18,7 +18,7 @@ from diffusers import (
 )
 
 from arc2face.diffusion.float32 import float32_defaults
-from arc2face.errors import SettingsError
+from arc2face.errors import IncompatibleWeightsError, SettingsError
 
 _CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "dpm++": (DPMSolverMultistepScheduler, {}),
@@ -29,6 +29,8 @@ _CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lcm": (LCMScheduler, {}),
 }
 
+_MISFITS = (NotImplementedError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
+"""What samplers raise for configs that were not written for them; not what a failing device raises."""
 USUAL_LEAST_STEPS = {"euler": 2, "ddim": 6}
 """Fewer steps than this run, but what comes out is noise."""
 
@@ -49,7 +51,9 @@ def takes_generator(scheduler: Any) -> bool:
 def make_scheduler(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
     """A scheduler with its `steps` timesteps set. `config`: raw scheduler_config.json (see load_scheduler_config).
 
-    Raises SettingsError when the sampler cannot do that number of steps.
+    Raises:
+        SettingsError: the sampler cannot do that number of steps.
+        IncompatibleWeightsError: the config's values do not go together.
     """
     cls, extra = _CLASSES[name]
     settings = {key: value for key, value in config.items() if not key.startswith("_")}
@@ -63,5 +67,10 @@ def make_scheduler(name: str, config: Mapping[str, Any], steps: int, device: str
             scheduler = cls(**{key: value for key, value in {**settings, **extra}.items() if key in known})
             scheduler.set_timesteps(steps, device=device)
     except ValueError as error:
-        raise SettingsError(f"The {name} sampler cannot run {steps} steps: {error}") from error
+        raise SettingsError(f"The {name} sampler cannot run {steps} steps: {str(error)[:200]}") from error
+    except _MISFITS as error:
+        raise IncompatibleWeightsError(
+            f"scheduler_config.json does not go with the {name} sampler ({str(error)[:120] or type(error).__name__}). "
+            "Delete it and run: arc2face download identity"
+        ) from error
     return scheduler

@@ -14,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from arc2face.errors import ExpressionError
+from arc2face import checks
+from arc2face.errors import ExpressionError, SettingsError
 from arc2face.types import EXPRESSION_SIZE, Expression
 from arc2face.weights.store import replace_with
 
@@ -173,7 +174,7 @@ def from_dict(data: object) -> Expression:
         raise ExpressionError("An expression file holds one JSON object with components, eyelids and jaw.")
     fields = cast("dict[str, Any]", data)
     if fields.get("format", FORMAT) != FORMAT:
-        raise ExpressionError(f"This file is of the format {fields['format']!r}, not {FORMAT!r}.")
+        raise ExpressionError(f"This file is of the format {checks.shown(fields['format'])}, not {FORMAT!r}.")
     lids = _named(fields.get("eyelids", {}), ("left", "right"), "eyelids")
     jaw = _named(fields.get("jaw", {}), ("open", "side", "roll"), "jaw")
     return from_parts(fields.get("components"), lids, jaw)
@@ -216,7 +217,7 @@ def _named(value: object, names: tuple[str, ...], field: str) -> list[float]:
     entries = cast("dict[str, Any]", value)
     unknown = sorted(entries.keys() - set(names))
     if unknown:
-        raise ExpressionError(f"The field {field} has no {unknown[0]!r}; it takes {', '.join(names)}.")
+        raise ExpressionError(f"The field {field} has no {checks.shown(unknown[0])}; it takes {', '.join(names)}.")
     return [float(number) for number in _numbers([entries.get(name, 0.0) for name in names], field)]
 
 
@@ -234,10 +235,10 @@ def _numbers(values: object, name: str) -> np.ndarray[tuple[int], np.dtype[np.fl
 
 
 def _ranged(value: object, limits: tuple[float, float], name: str) -> float:
-    number = float(value) if isinstance(value, int | float | np.number) and not isinstance(value, bool) else np.nan
-    if not limits[0] <= number <= limits[1]:  # NaN fails too
-        raise ExpressionError(f"{name} must lie between {limits[0]:g} and {limits[1]:g}, not {value}.")
-    return number
+    try:
+        return checks.number(name, value, limits)
+    except SettingsError as error:
+        raise ExpressionError(str(error)) from error
 
 
 def _within(values: ArrayLike, limits: tuple[float, float], name: str, first: int | None = None) -> None:

@@ -21,7 +21,7 @@ from arc2face.errors import EmbeddingError, IncompatibleWeightsError, MissingWei
 from arc2face.faces import search
 from arc2face.faces.boxes import draw_boxes
 from arc2face.faces.face import Face
-from arc2face.faces.networks import load_detector, load_landmarks, load_recogniser
+from arc2face.faces.networks import load_detector, load_landmarks, load_recogniser, understood
 from arc2face.faces.recogniser import check_recogniser, check_recogniser_file
 from arc2face.faces.search import DETECTION_LADDER
 from arc2face.faces.turns import quarter_turns, turn_face, turn_picture, turn_points
@@ -161,8 +161,9 @@ class FaceAnalyser:
             net = self._net(
                 "recogniser", lambda: load_recogniser(self.recogniser_path, self._providers, self._device_id)
             )
-            vector = net.get(bgr_u8, _insight_face(face))
-        return IdentityEmbedding(np.asarray(vector, np.float32), digest)
+            with understood(self.recogniser_path):
+                vector = np.asarray(net.get(bgr_u8, _insight_face(face)), np.float32)
+        return IdentityEmbedding(vector, digest)
 
     def landmarks(self, rgb_u8: RgbU8, face: Face) -> Float32Array:
         """(68, 2) float32 x, y in pixels, iBUG order; projections of 3D points, so the far jaw may lie behind the face.
@@ -180,7 +181,8 @@ class FaceAnalyser:
         bgr_u8 = np.ascontiguousarray(turned[:, :, ::-1])
         with self._lock:
             net = self._net("landmarks", lambda: load_landmarks(path, self._providers, self._device_id))
-            points = np.asarray(net.get(bgr_u8, _insight_face(lying)), np.float32)
+            with understood(path):
+                points = np.asarray(net.get(bgr_u8, _insight_face(lying)), np.float32)
         if points.shape[0] != 68:
             raise IncompatibleWeightsError(f"{path.name} gives {points.shape[0]} points instead of 68.")
         return np.ascontiguousarray(turn_points(points[:, :2], -turn, _size(turned)))
@@ -212,8 +214,9 @@ class FaceAnalyser:
             net = self._net("detector", load)
             for factor, size in search.rungs(ladder, net.static_input_size):
                 canvas = search.canvas_of(bgr_u8, factor)
-                boxes, points = net.detect(canvas.bgr_u8, input_size=(size, size))
-                faces = search.faces_of(boxes, points, canvas)
+                with understood(self.detector_path):
+                    boxes, points = net.detect(canvas.bgr_u8, input_size=(size, size))
+                    faces = search.faces_of(boxes, points, canvas)
                 if faces:
                     return faces
         return []

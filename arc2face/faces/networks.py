@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, MissingWeightsError
+from arc2face.errors import Arc2FaceError, CorruptWeightsError, IncompatibleWeightsError, MissingWeightsError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -142,9 +143,10 @@ def load_detector(path: Path, providers: Sequence[str] | None = None, device_id:
     """Insightface's SCRFD; one session serves all input sizes."""
     session = open_session(path, providers, device_id)
     _expect(path, len(session.get_outputs()) in (9, 15), "a SCRFD detector with five points (9 or 15 outputs)")
-    scrfd: Any = _insightface("scrfd").SCRFD(model_file=str(path), session=session, static_shape_sessions=False)
-    scrfd.prepare(0, det_thresh=0.5)
-    return scrfd
+    with understood(path):
+        scrfd: Any = _insightface("scrfd").SCRFD(model_file=str(path), session=session, static_shape_sessions=False)
+        scrfd.prepare(0, det_thresh=0.5)
+        return scrfd
 
 
 def load_recogniser(path: Path, providers: Sequence[str] | None = None, device_id: int = 0) -> Any:
@@ -153,7 +155,8 @@ def load_recogniser(path: Path, providers: Sequence[str] | None = None, device_i
     taken, given = session.get_inputs()[0].shape, session.get_outputs()
     fits = list(taken[2:4]) == [112, 112] and len(given) == 1 and given[0].shape[-1] == 512
     _expect(path, fits, "an ArcFace recogniser (112 x 112 pixels in, 512 numbers out)")
-    return _insightface("arcface_onnx").ArcFaceONNX(model_file=str(path), session=session)
+    with understood(path):
+        return _insightface("arcface_onnx").ArcFaceONNX(model_file=str(path), session=session)
 
 
 def load_landmarks(path: Path, providers: Sequence[str] | None = None, device_id: int = 0) -> Any:
@@ -162,7 +165,22 @@ def load_landmarks(path: Path, providers: Sequence[str] | None = None, device_id
     taken, given = session.get_inputs()[0].shape, session.get_outputs()
     fits = list(taken[2:4]) == [192, 192] and len(given) == 1 and given[0].shape[-1] == LANDMARK_OUTPUTS
     _expect(path, fits, "the 68-point landmark network (192 x 192 pixels in, 3309 numbers out)")
-    return _insightface("landmark").Landmark(model_file=str(path), session=session)
+    with understood(path):
+        return _insightface("landmark").Landmark(model_file=str(path), session=session)
+
+
+@contextmanager
+def understood(path: Path) -> Generator[None]:
+    """What insightface's classes raise for a network whose outputs are not what they expect, as one error."""
+    try:
+        yield
+    except (Arc2FaceError, MemoryError):
+        raise
+    except Exception as error:  # wrong shapes surface as any type of NumPy's, OpenCV's and their own
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise IncompatibleWeightsError(
+            f"{path.name} gives no usable results ({reason}). Fetch it with: arc2face download identity"
+        ) from error
 
 
 def _insightface(module: str) -> Any:

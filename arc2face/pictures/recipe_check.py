@@ -83,7 +83,7 @@ def check_recipe(recipe: object) -> dict[str, Any]:
         _check_parts(fields)
     except Arc2FaceError as error:
         raise _damaged(str(error)) from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise _damaged("a value has the wrong kind") from error
     return fields
 
@@ -114,8 +114,10 @@ def _check_parts(recipe: Mapping[str, Any]) -> None:
             raise SettingsError("the angles of the pose are three numbers")
     if (reference := recipe.get("reference")) is not None:
         ReferenceCondition(_NO_PICTURE, reference.get("strength", 0.8))
-    stored = (recipe.get("identity") or {}).get("embedding")
-    if stored is not None:
+    person: Mapping[str, Any] = recipe.get("identity") or {}
+    if not isinstance(person.get("recogniser_sha256"), str | None):
+        raise SettingsError("the recogniser's hash is no text")
+    if (stored := person.get("embedding")) is not None:
         stored_embedding(stored)
 
 

@@ -140,7 +140,7 @@ def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding |
     condition = None
     if isinstance(recipe.get("expression"), dict):
         values = np.asarray(recipe["expression"]["values"], np.float32)
-        condition = ExpressionCondition(Expression(values), float(recipe["expression"]["strength"]))
+        condition = ExpressionCondition(Expression(values), float(recipe["expression"].get("strength", 1.0)))
     try:
         return GenerationRequest(identity=identity, expression=condition, extras=_extras(recipe), **settings)
     except TypeError as error:

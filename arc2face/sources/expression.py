@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arc2face import checks
 from arc2face.errors import SettingsError
 from arc2face.expression.presets import load_presets
 from arc2face.expression.values import (
@@ -102,8 +103,8 @@ def find_preset(name: str, models_root: Path | None) -> Expression:
     """A preset by name, whatever its capitals. Raises SettingsError that lists the names."""
     presets = load_presets(models_root)
     by_lower = {known.lower(): value for known, value in presets.items()}
-    if name.lower() not in by_lower:
-        raise SettingsError(f"There is no preset {name!r}; there are {one_of(presets)}.")
+    if not isinstance(name, str) or name.lower() not in by_lower:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SettingsError(f"There is no preset {checks.shown(name)}; there are {one_of(presets)}.")
     return by_lower[name.lower()]
 
 
@@ -127,6 +128,6 @@ def _without(expression: Expression, parts: tuple[str, ...]) -> Expression:
     values = expression.values.copy()
     for part in parts:
         if part not in _ROWS:
-            raise SettingsError(f"An expression has no part {part!r}; neutralise {one_of(PARTS)}.")
+            raise SettingsError(f"An expression has no part {checks.shown(part)}; neutralise {one_of(PARTS)}.")
         values[_ROWS[part]] = 0.0
     return Expression(values) if parts else expression

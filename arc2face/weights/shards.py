@@ -11,6 +11,7 @@ from arc2face.weights.jsonfile import read_json
 __all__ = ["parts_of"]
 
 _MAX_PARTS = 200
+_LONGEST_NAME = 200
 
 
 def parts_of(index: Path) -> tuple[Path, ...]:
@@ -25,7 +26,12 @@ def parts_of(index: Path) -> tuple[Path, ...]:
     if not parts or len(parts) > _MAX_PARTS or any(not isinstance(name, str) for name in found.values()):
         raise CorruptWeightsError(f"{index} does not list the parts of a checkpoint. Fetch it again.")
     for name in parts:
-        if Path(name).name != name or "\\" in name or not name.endswith((".safetensors", ".bin")):
+        if (
+            len(name) > _LONGEST_NAME
+            or Path(name).name != name
+            or "\\" in name
+            or not name.endswith((".safetensors", ".bin"))
+        ):
             raise CorruptWeightsError(f"{index} names a part that is no file beside it ({name[:80]!r}).")
         if not (index.parent / name).is_file():
             raise MissingWeightsError(

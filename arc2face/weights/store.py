@@ -171,8 +171,13 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CorruptWeightsError(
-            f"{path} is not a readable safetensors file ({error}). Fetch it again with `arc2face download`."
+            f"{path} is not a readable safetensors file ({_reason(error)}). Fetch it again with `arc2face download`."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The library's own words, which may quote the file at length."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:

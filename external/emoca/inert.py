@@ -143,6 +143,8 @@ class _Machine:
     def name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise RefusedError("it is damaged (a name that is no text)")
+        if not (module + name).isprintable():  # lone surrogates could not be told in any message
+            raise RefusedError("it is damaged (a name with characters that no name has)")
         found = Name(module, name)
         if self.allowed is not None and not self.allowed(found):
             raise RefusedError(f"it asks for {found}, which such a file does not need")
