@@ -88,11 +88,6 @@ def check_recipe(recipe: object) -> dict[str, Any]:
     return fields
 
 
-def known_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a checked recipe that a request knows."""
-    return _known(recipe["settings"])
-
-
 def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in SETTINGS if name in settings}
 
