@@ -10,7 +10,7 @@ import pickle
 import sys
 import types
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -89,13 +89,13 @@ def small_encoder(outputs: int, seed: int = 0) -> emoca.Encoder:
 
 
 @cache
-def flame_arrays() -> dict[str, np.ndarray]:
-    """The arrays of the synthetic `generic_model.pkl`."""
+def flame_arrays() -> Mapping[str, np.ndarray]:
+    """The arrays of the synthetic `generic_model.pkl`; read-only, because every test gets the same ones."""
     raw = golden("flame_synth")
     bits = {"v_template": 20, "shapedirs": 16, "posedirs": 15, "weights": 8, "J_regressor": 10}
     arrays = {name: raw[f"{name}_q{n}"].astype(np.float64) / 2.0**n for name, n in bits.items()}
     arrays |= {"f": raw["f"].astype(np.uint32), "kintree_table": raw["kintree_table"].astype(np.uint32)}
-    return arrays | {"J": arrays["J_regressor"] @ arrays["v_template"]}
+    return types.MappingProxyType(arrays | {"J": arrays["J_regressor"] @ arrays["v_template"]})
 
 
 def drawn_faces() -> torch.Tensor:
@@ -145,7 +145,7 @@ def write_checkpoint(path: Path, entries: dict[str, torch.Tensor]) -> Path:
     return path
 
 
-def write_flame_pickle(path: Path, arrays: dict[str, np.ndarray] | None = None, protocol: int = 2) -> Path:
+def write_flame_pickle(path: Path, arrays: Mapping[str, np.ndarray] | None = None, protocol: int = 2) -> Path:
     """A `generic_model.pkl` with chumpy objects and a scipy matrix in it; neither package is needed."""
     arrays = dict(flame_arrays() if arrays is None else arrays)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -272,7 +272,7 @@ def test_angles_draw_the_same_head_before_and_after_a_photo(tmp_path: Path) -> N
     """E2: where `generic_model.pkl` is another head than the checkpoint's, history decided which one was drawn."""
     landmarks = face_in_photo((0, 0, 0))
     root = write_assets(tmp_path, *fitting_camera((0, 0, 0), landmarks))
-    arrays = flame_arrays()
+    arrays = dict(flame_arrays())
     arrays["v_template"] = arrays["v_template"] * np.array([1.0, 1.3, 1.0])
     write_flame_pickle(root / "emoca" / PICKLE, arrays)
     reader = PoseReader([root])
