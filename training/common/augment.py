@@ -17,6 +17,28 @@ def photometric(x: Tensor, strength: float = 1.0) -> Tensor:
     return (((x - mean) * contrast + mean + 1) * gain * tint - 1).clamp(-1, 1)
 
 
+def grey(x: Tensor, share: float = 0.15) -> Tensor:
+    """Part of the batch without colour, as old photos are."""
+    chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < share
+    weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)
+    return torch.where(chosen, (x * weights).sum(1, keepdim=True).expand_as(x), x)
+
+
+def covered(x: Tensor, share: float = 0.2, most: float = 0.4) -> Tensor:
+    """Part of the batch with a rectangle of one colour before it: hands, masks, dark glasses, hair."""
+    n, height, width = len(x), *x.shape[-2:]
+    size, place = torch.rand(n, 2, device=x.device) * most, torch.rand(n, 2, device=x.device)
+    chosen = torch.rand(n, 1, 1, 1, device=x.device) < share
+    inside = chosen
+    for axis, length in enumerate((height, width)):
+        at = (torch.arange(length, device=x.device) / length)[None]
+        within = ((at - place[:, axis, None]).abs() < size[:, axis, None] / 2).view(
+            n, 1, *((-1, 1) if axis == 0 else (1, -1))
+        )
+        inside = inside & within
+    return torch.where(inside, torch.rand(n, 3, 1, 1, device=x.device) * 2 - 1, x)
+
+
 def focus(x: Tensor, share: float = 0.5) -> Tensor:
     """Blur or sharpen part of the batch, as resizing, generation and real cameras do."""
     n, out = len(x), x.clone()

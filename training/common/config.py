@@ -94,6 +94,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         if len(kinds) != len(value):
             raise TrainingError(f"{where} must hold {len(kinds)} values, not {len(value)}.")
         return tuple(_convert(inner, item, where) for inner, item in zip(kinds, value, strict=True))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TrainingError(f"{where} must hold entries with names, not {value!r}.")
+        return {str(name): _convert(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise TrainingError(f"{where} must hold settings of its own, not {value!r}.")

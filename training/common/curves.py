@@ -1,4 +1,4 @@
-"""Figures of a run: TensorBoard curves and one JSON line per record, both in the run's folder."""
+"""Figures of a run: TensorBoard curves, one JSON line per record, the last picture; all in the run's folder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from training.common.errors import TrainingError
 
 
 class Curves:
-    """Writer for `out`/curves and `out`/log.jsonl. Raises TrainingError where TensorBoard is not installed."""
+    """Writer for `out`/curves, `out`/log.jsonl and `out`/validation.png.
+
+    Raises TrainingError where TensorBoard is not installed.
+    """
 
     def __init__(self, out: Path) -> None:
         try:
@@ -21,6 +25,7 @@ class Curves:
         except ImportError as error:
             raise TrainingError("Training curves need TensorBoard: pip install 'arc2face-studio[training]'.") from error
         out.mkdir(parents=True, exist_ok=True)
+        self.image = out / "validation.png"
         self.lines, self.writer = out / "log.jsonl", SummaryWriter(str(out / "curves"))
 
     def record(self, group: str, step: int, values: Mapping[str, float]) -> None:
@@ -34,6 +39,7 @@ class Curves:
     def picture(self, step: int, rgb_u8: NDArray[np.uint8]) -> None:
         """A validation picture, (H, W, 3)."""
         self.writer.add_image("validation", rgb_u8, step, dataformats="HWC")
+        Image.fromarray(rgb_u8).save(self.image)
 
     def close(self) -> None:
         """Flush and close."""

@@ -18,11 +18,11 @@ from training.common.settings import LoopConfig
 SMALLEST_SIDE = 32
 ITERATIONS = 4
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-NOT_HIDDEN = ("embedding", "conv_in", "conv_out", "time_emb", "controlnet_", "prompts.")
+NOT_HIDDEN = ("embedding", "conv_in", "conv_out", "time_emb", "controlnet_", "prompts.", "centres")
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Hidden weights with two sides of at least 32; inputs, outputs, embeddings, norms and biases stay with AdamW."""
+    """Hidden weights with two sides of at least 32; the others stay with AdamW, inputs, outputs and embeddings too."""
     if parameter.ndim < 2 or any(word in name for word in NOT_HIDDEN):
         return False
     return min(parameter.shape[0], parameter[0].numel()) >= SMALLEST_SIDE

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from arc2face.engine import Engine
 from arc2face.errors import NoFaceError
-from training.common.world import EXPRESSION_COLUMNS
+from training.common.world import EXPRESSION_COLUMNS, SMILE
 from training.evaluate.subjects import Cast
 
 Float64 = NDArray[np.float64]
@@ -28,7 +28,7 @@ ANGLES = 3
 
 def traits_of(pose: NDArray[Any], expression55: NDArray[Any]) -> Float64:
     """(7,) in the order of TRAITS: angles in degrees, jaw in radians, lids and smile as coefficients."""
-    smile = expression55[EXPRESSION_COLUMNS.index("smile")]
+    smile = expression55[[k for k, name in enumerate(EXPRESSION_COLUMNS) if name.startswith(SMILE)]].mean()
     return np.array([*np.degrees(pose), expression55[52], expression55[50], expression55[51], smile], np.float64)
 
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from arc2face.engine import Engine
 from arc2face.pictures.sheets import contact_sheet
 from arc2face.types import ExpressionCondition, GenerationRequest, PoseCondition, ReferenceCondition
-from training.avatars.presets import expression
+from training.common.world import SMILE, expression
 from training.evaluate.subjects import Cast
 
 U8 = NDArray[np.uint8]
@@ -33,7 +33,7 @@ def row(engine: Engine, cast: Cast, seed: int) -> list[U8]:
     photo = cast.subject(number).rgb_u8
     plain = GenerationRequest(identity=engine.perception.embed(photo), num_images=3, seed=7, score=False)
     one = plain.with_(num_images=1)
-    smile = ExpressionCondition(expression(smile=1.0))
+    smile = ExpressionCondition(expression(**{SMILE: 1.0}))
     aligned = engine.align(photo)
     requests = [
         plain,

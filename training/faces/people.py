@@ -11,10 +11,12 @@ from PIL import Image
 
 from training.common.errors import TrainingError
 from training.common.stores import open_store
-from training.common.world import CROP_SIZE, N_ATTRIBUTES, open_dataset
+from training.common.world import CROP_SIZE, n_attributes, open_dataset
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
 HELD_OUT = 20
+WHITENED = 256
+"""People whose attributes set the scale: few, so that the scale stays while more are rendered."""
 
 
 class AvatarPeople:
@@ -24,14 +26,14 @@ class AvatarPeople:
         self.sets = [open_dataset(folder) for folder in folders]
         self.starts = np.cumsum([0, *(len(data.done) for data in self.sets)])
         first = self.sets[0]
-        known = first.attributes[np.flatnonzero(np.asarray(first.done))[:1000]]
+        known = first.attributes[np.flatnonzero(np.asarray(first.done))[:WHITENED]]
         self._mean, self._spread = known.mean(0), known.std(0) + 0.1
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     def sample(self, rng: np.random.Generator, n: int) -> Sample:
-        """Crops (n, 112, 112, 3), classes (n,), whitened attributes (n, N_ATTRIBUTES); only people already written."""
+        """Crops (n, 112, 112, 3), classes (n,), whitened attributes (n, A); only people already written."""
         ready = [np.flatnonzero(np.asarray(data.done)) for data in self.sets]
         classes = np.concatenate([r + start for r, start in zip(ready, self.starts, strict=False)])
         chosen = rng.choice(classes, n)
@@ -40,7 +42,7 @@ class AvatarPeople:
         for one in chosen:
             which = int(np.searchsorted(self.starts, one, side="right")) - 1
             data, person = self.sets[which], int(one - self.starts[which])
-            crops.append(data.crops[data.rows(person)][rng.integers(data.config.per_person)])
+            crops.append(data.crops[data.rows(person).start + int(rng.integers(data.config.per_person))])
             attributes.append(data.attributes[person])
         whitened = (np.stack(attributes) - self._mean) / self._spread
         return np.stack(crops), chosen.astype(np.int64), whitened.astype(np.float32)
@@ -57,7 +59,7 @@ class PhotoPeople:
     """Aligned 112-pixel crops, one folder per person; every twentieth person is held out."""
 
     def __init__(self, path: Path) -> None:
-        self.store = open_store(path)
+        self.store, self.attributes = open_store(path), n_attributes()
         people = [np.array(own, np.int64) for own in self.store.people.values()]
         self.trained = [own for k, own in enumerate(people) if k % HELD_OUT != HELD_OUT - 1]
         self.kept = [own for k, own in enumerate(people) if k % HELD_OUT == HELD_OUT - 1 and len(own) > 1]
@@ -75,7 +77,7 @@ class PhotoPeople:
         crops = np.stack([self._crop(int(rng.choice(self.trained[one]))) for one in classes])
         mirrored = rng.random(n) < 0.5
         crops[mirrored] = crops[mirrored, :, ::-1]
-        return crops, classes.astype(np.int64), np.zeros((n, N_ATTRIBUTES), np.float32)
+        return crops, classes.astype(np.int64), np.zeros((n, self.attributes), np.float32)
 
     def held_out(self, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Crops and person numbers of the people kept back. Raises TrainingError when there are fewer than two."""

@@ -23,7 +23,7 @@ from training.common.exports import put_into_bundle, write_json
 from training.common.loop import Batch, Loop, Objective, Turn, total
 from training.common.session import Session
 from training.common.settings import FaceLoopConfig
-from training.common.world import N_ATTRIBUTES
+from training.common.world import n_attributes
 from training.faces.onnx_export import export
 from training.faces.people import AvatarPeople, PhotoPeople
 
@@ -141,7 +141,8 @@ class RecogniserObjective(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses `identity` and `attributes`; `accuracy` of the batch."""
         x = batch["crops"].permute(0, 3, 1, 2).float() / 127.5 - 1
-        x = augment.noise(augment.focus(augment.photometric(augment.jitter(x))))
+        x = augment.covered(augment.grey(augment.photometric(augment.jitter(x))))
+        x = augment.noise(augment.focus(x))
         embedding = F.normalize(self.model(x.contiguous(memory_format=torch.channels_last)).float())
         cosines, labels = embedding @ F.normalize(self.heads.centres).T, batch["classes"]
         # The margin grows after the first tenth of the run.
@@ -160,7 +161,7 @@ def train(config: RecogniserConfig, out: Path, resume: bool = True) -> dict[str,
     held_out = people.held_out(config.evaluation)  # before the work: it may not be usable
     torch.manual_seed(config.loop.seed)
     model = Recogniser(config.widths, config.blocks, config.stem_stride).to(memory_format=torch.channels_last)
-    objective = RecogniserObjective(model, Heads(len(people), N_ATTRIBUTES), config)
+    objective = RecogniserObjective(model, Heads(len(people), n_attributes()), config)
     loop = Loop(session, objective, out, config, resume)
 
     def draw(turn: Turn, n: int) -> Batch:

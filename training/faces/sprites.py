@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arc2face.weights.store import replace_with
-from training.common.world import AvatarDataset, AvatarWorld, sample_background
+from training.common.world import SPRITE_VIEW, AvatarDataset, AvatarWorld, sample_background
 
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
-SPRITE_VIEW = 3.3
 SPRITE_SIZE = 192
 
 

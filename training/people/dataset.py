@@ -14,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -55,9 +56,9 @@ KINDS = ("rgb", "crops", "normals")
 class DatasetConfig:
     """What a dataset holds. Seeds are `first`, `first` + 2, ...: even ones for training, odd ones for evaluation.
 
-    `studio`: even light and plain walls. `pairs`: rows come two and two, frames of one moment. `loose`: framed from
-    the aligned square to twice as wide, off the centre, for detectors and landmarks. `quality`: of the stored
-    JPEGs, 0 for raw pictures.
+    `studio`: share of the moments with even light and plain walls, 0 to 1. `pairs`: rows come two and two, frames of
+    one moment. `loose`: framed from the aligned square to twice as wide, off the centre, for detectors and landmarks.
+    `quality`: of the stored JPEGs, 0 for raw pictures.
     """
 
     people: int = 6000
@@ -65,7 +66,7 @@ class DatasetConfig:
     first: int = 0
     size: int = 256
     normals: bool = True
-    studio: bool = False
+    studio: float = 0.0
     pairs: bool = False
     loose: bool = False
     quality: int = 95
@@ -151,18 +152,25 @@ def open_dataset(folder: Path) -> PeopleDataset:
     return PeopleDataset(config, rgb, normals if config.normals else None, crops, labels, seeds, attributes, done)
 
 
-def write_dataset(folder: Path, config: DatasetConfig, processes: int = 2) -> PeopleDataset:
-    """Write (or go on writing) a dataset; whole shards are kept."""
+def write_dataset(
+    folder: Path, config: DatasetConfig, processes: int = 2, *, until: int = 0, seconds: float = 0.0
+) -> PeopleDataset:
+    """Write (or go on writing) a dataset; whole shards are kept.
+
+    `until`: only the first so many people for now. `seconds`: no new shard begins after so long. 0: no limit.
+    """
+    end = time.monotonic() + seconds if seconds else float("inf")
     _prepare(folder, config)
-    todo = [shard for shard in range(_shards(config)) if not _shard(folder, shard, "npz").exists()]
+    wanted = _shards(config) if not until else min(_shards(config), -(-until // PEOPLE_PER_SHARD))
+    todo = [shard for shard in range(wanted) if not _shard(folder, shard, "npz").exists()]
     PeopleWorld()  # caches are written once, before processes start
     if processes <= 1:
         for shard in todo:
-            _write_shard(folder, config, shard)
+            _write_shard(folder, config, shard, end)
     elif todo:
         # A pool of fresh processes: threads of this one (torch, BLAS) must not be copied.
         with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(_write_shard, [folder] * len(todo), [config] * len(todo), todo))
+            list(pool.map(_write_shard, [folder] * len(todo), [config] * len(todo), todo, [end] * len(todo)))
     return open_dataset(folder)
 
 
@@ -191,8 +199,13 @@ def _prepare(folder: Path, config: DatasetConfig) -> None:
     part.replace(description)
 
 
-def _write_shard(folder: Path, config: DatasetConfig, shard: int) -> None:
-    """Render the people of one shard; the npz appears last, so a killed run leaves nothing half."""
+def _write_shard(folder: Path, config: DatasetConfig, shard: int, end: float) -> None:
+    """Render the people of one shard; the npz appears last, so a killed run leaves nothing half.
+
+    Nothing begins after `end` (seconds of this machine's monotonic clock).
+    """
+    if time.monotonic() > end:
+        return
     world, people = PeopleWorld(), _people(config, shard)
     labels, places, attributes = [], [], []
     target = _shard(folder, shard, "bin")
@@ -235,12 +248,17 @@ def next_state(config: DatasetConfig, world: PeopleWorld, rng: np.random.Generat
     """The moment of picture `k` of a person."""
     if config.pairs and k % 2 == 1:
         return same_moment(before, rng, PAIR_TURN)
-    state = world.sample_state(rng, neutral=k == 0 and not config.pairs, studio=config.studio)
+    state = world.sample_state(rng, neutral=k == 0 and not config.pairs, studio=_studio(config.studio, rng))
     if config.loose:
         state.view = float(np.exp(rng.uniform(np.log(0.9), np.log(2.1))))
         state.shift = (rng.uniform(-0.5, 0.5, 2) * max(0.0, 1 - 0.8 / state.view)).astype(np.float32)
         state.upright = 0.0
     return state
+
+
+def _studio(share: float, rng: np.random.Generator) -> bool:
+    """No draw where there is no choice, so that such datasets are what they always were."""
+    return share >= 1 or (share > 0 and bool(rng.random() < share))
 
 
 def main() -> None:
@@ -253,15 +271,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--quality", type=int, default=95, help="of the stored JPEGs; 0 stores raw pictures")
     parser.add_argument("--no-normals", action="store_true")
-    parser.add_argument("--studio", action="store_true", help="even light and plain walls")
+    studio = "share of moments with even light and plain walls; all where no number follows"
+    parser.add_argument("--studio", type=float, nargs="?", const=1.0, default=0.0, help=studio)
     parser.add_argument("--pairs", action="store_true", help="frames of the reference adapter, two and two")
     parser.add_argument("--loose", action="store_true", help="framed wider than aligned faces")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--until", type=int, default=0, help="only the first so many people for now")
+    parser.add_argument("--seconds", type=float, default=0.0, help="begin no shard after so long; run again to go on")
     o = parser.parse_args()
     config = DatasetConfig(
         o.people, o.per_person, o.first, o.size, not o.no_normals, o.studio, o.pairs, o.loose, o.quality
     )
-    write_dataset(o.folder, config, o.processes)
+    write_dataset(o.folder, config, o.processes, until=o.until, seconds=o.seconds)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from arc2face.expression import from_parts, to_dict
+from arc2face.expression.values import from_parts, to_dict
 from arc2face.types import Expression
 from training.people.state import State
 

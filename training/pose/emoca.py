@@ -26,10 +26,11 @@ from training.common.session import Session
 from training.common.settings import FaceLoopConfig
 from training.common.world import (
     EXPRESSION_COLUMNS,
-    IDENTITY_COLUMNS,
+    N_CODES,
     AvatarDataset,
     HeadModel,
     head_model,
+    landmark_corners,
     open_dataset,
     random_rows,
     rotation,
@@ -39,7 +40,7 @@ from training.expression.smirk import correlation
 Float32 = NDArray[np.float32]
 CHECKPOINT_PATH = "EMOCA/models/EMOCA_v2_lr_mse_20/detail/checkpoints/avatars-epoch=00-val_loss=0.00.ckpt"
 SHAPE, EXPRESSION, TURN, JAW, CAMERA = slice(0, 100), slice(150, 200), slice(200, 203), slice(203, 206), slice(206, 209)
-N_SHAPE, N_EXPRESSION = len(IDENTITY_COLUMNS), len(EXPRESSION_COLUMNS)
+N_EXPRESSION = len(EXPRESSION_COLUMNS)
 CAMERA_MEAN = (8.5, 0.0, 0.0)
 
 
@@ -105,7 +106,7 @@ def sample(
     matrix = np.array([[scale, 0, -scale * (x - across / 2)], [0, scale, -scale * (y - across / 2)]])
     crop = cv2.warpAffine(np.asarray(data.rgb[row]), matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
     target = np.zeros(236, np.float32)
-    target[:N_SHAPE] = data.attributes[row // data.config.per_person, :N_SHAPE]
+    target[:N_CODES] = data.attributes[row // data.config.per_person, :N_CODES]
     target[EXPRESSION] = label[:50]
     target[TURN] = cv2.Rodrigues(rotation(*(float(a) for a in label[55:58])))[0].ravel()
     target[JAW] = label[52:55]
@@ -150,7 +151,7 @@ class EmocaObjective(Objective):
 
         return total(
             {
-                "shape": config.shape_weight * (mean(slice(0, N_SHAPE)) + mean(slice(N_SHAPE, 100))),
+                "shape": config.shape_weight * _shape_error(difference[:, SHAPE]),
                 "expression": config.expression_weight * 50 / N_EXPRESSION * _square(expression - y[:, EXPRESSION]),
                 "turn": config.turn_weight * mean(TURN),
                 "jaw": config.jaw_weight * mean(JAW),
@@ -162,6 +163,12 @@ class EmocaObjective(Objective):
 
 def _square(x: Tensor) -> Tensor:
     return (x**2).mean()
+
+
+def _shape_error(difference: Tensor) -> Tensor:
+    """Of the coefficients that the world has, and of the others, which are zero."""
+    own, others = difference[:, :N_CODES], difference[:, N_CODES:]
+    return _square(own) + (_square(others) if others.numel() else 0.0)
 
 
 def train(config: EmocaConfig, out: Path, resume: bool = True) -> dict[str, float]:
@@ -189,12 +196,12 @@ def train(config: EmocaConfig, out: Path, resume: bool = True) -> dict[str, floa
 def head_geometry(head: HeadModel) -> FlameGeometry:
     """The avatar head as emoca's FLAME, with its 68 landmarks."""
     geometry = FlameGeometry.from_arrays(head.flame_arrays())
-    corners = [np.argwhere(head.faces == vertex)[0] for vertex in head.landmarks]
+    corners = landmark_corners(head)
     return FlameGeometry(
         **{
             **vars(geometry),
-            "landmark_faces": torch.tensor([int(face) for face, _ in corners]),
-            "landmark_weights": torch.eye(3)[[int(corner) for _, corner in corners]],
+            "landmark_faces": torch.tensor([face for face, _ in corners]),
+            "landmark_weights": torch.eye(3)[[corner for _, corner in corners]],
         }
     )
 
@@ -204,7 +211,7 @@ def export_pose(model: TwoHeads, config: EmocaConfig, path: Path) -> None:
     entries = checkpoint_entries(*model.encoders(config), head_geometry(head_model()))
     small: dict[str, Tensor] = {}
     for name, value in entries.items():
-        if name == "deca.flame.posedirs":
+        if name == "deca.flame.posedirs" and not value.any():
             # All zero: one stored number, seen as the whole array.
             small[name] = torch.zeros(1, dtype=torch.float16).expand(value.shape)
         elif value.dtype == torch.int64:
@@ -234,7 +241,7 @@ def evaluate(model: TwoHeads, data: AvatarDataset, most: int = 600) -> dict[str,
         np.degrees(np.linalg.norm(cv2.Rodrigues(cv2.Rodrigues(a)[0].T @ cv2.Rodrigues(b)[0])[0]))
         for a, b in zip(guess[:, TURN].astype(np.float64), truth[:, TURN].astype(np.float64), strict=True)
     ]
-    shape = [correlation(guess[:, c], truth[:, c]) for c in range(N_SHAPE)]
+    shape = [correlation(guess[:, c], truth[:, c]) for c in range(N_CODES)]
     expression_columns = range(EXPRESSION.start, EXPRESSION.start + N_EXPRESSION)
     return {
         "pictures": float(len(rows)),

@@ -1,0 +1,62 @@
+"""The people of `training.people` under the names that every trainer uses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.people import PeopleWorld as AvatarWorld
+from training.people import Person as AvatarIdentity
+from training.people import Rendering, State, n_attributes
+from training.people.backgrounds import sample_background
+from training.people.columns import EXPRESSION_COLUMNS, N_CODES
+from training.people.dataset import (
+    CROP_POINTS,
+    CROP_SIZE,
+    DatasetConfig,
+    align_crop,
+    open_dataset,
+    write_dataset,
+)
+from training.people.dataset import PeopleDataset as AvatarDataset
+from training.people.head import HeadModel, head_model
+from training.people.landmarks import landmark_vertices
+from training.people.presets import expression
+from training.people.state import rotation, same_moment
+
+WRITE_COMMAND = "python -m training.people.dataset"
+SMILE = "mouthSmile"
+SPRITE_VIEW = 1.35
+
+__all__ = [
+    "CROP_POINTS",
+    "CROP_SIZE",
+    "EXPRESSION_COLUMNS",
+    "N_CODES",
+    "SMILE",
+    "SPRITE_VIEW",
+    "WRITE_COMMAND",
+    "AvatarDataset",
+    "AvatarIdentity",
+    "AvatarWorld",
+    "DatasetConfig",
+    "HeadModel",
+    "Rendering",
+    "State",
+    "align_crop",
+    "expression",
+    "head_model",
+    "landmark_corners",
+    "n_attributes",
+    "open_dataset",
+    "rotation",
+    "same_moment",
+    "sample_background",
+    "write_dataset",
+]
+
+
+def landmark_corners(head: HeadModel) -> list[tuple[int, int]]:
+    """A triangle of the FLAME head and one of its corners (0, 1, 2) for each of the 68 landmarks."""
+    vertices = np.searchsorted(head.flame_vertices, landmark_vertices(head))
+    found = (np.argwhere(head.flame_faces == vertex)[0] for vertex in vertices)
+    return [(int(face), int(corner)) for face, corner in found]
