@@ -17,7 +17,7 @@ from arc2face.faces.ffhq import alignment_quad
 from emoca.flame import FlameGeometry, FlameLayer
 from training.common.errors import TrainingError
 from training.people import PeopleWorld, State, assets, raster
-from training.people.columns import EXPRESSION_COLUMNS, GROUPS, N_CODES
+from training.people.columns import EXPRESSION_COLUMNS, FLAME_ORIGIN, GROUPS, N_CODES
 from training.people.dataset import CROP_POINTS, DatasetConfig, align_crop, open_dataset, write_dataset
 from training.people.head import JAW_OPEN
 from training.people.posing import flame_vertices, pose
@@ -70,7 +70,7 @@ def test_the_head_is_read_as_flame_and_moves_as_drawn(world, person):
     codes = torch.from_numpy(person.codes[None, :N_CODES])
     numbers = torch.from_numpy(np.concatenate([global_pose, state.jaw]).astype(np.float32)[None])
     found = layer(codes, torch.from_numpy(state.expression[None]), numbers)[0].numpy()
-    wanted = flame_vertices(world.head, person.flame, state, turn) * 0.1
+    wanted = (flame_vertices(world.head, person.flame, state, turn) - FLAME_ORIGIN) * 0.1
     assert np.abs(found - wanted).max() < 2e-5  # metres
 
 

@@ -153,7 +153,7 @@ def assign(picture: Composition, size: int) -> Targets:
 def draw(rng: np.random.Generator, sprites: Sprites, size: int, smallest: float) -> Composition:
     """A training picture: nobody, one large face, several, or one too large for this look."""
     kind = rng.random()
-    if kind < 0.07:
+    if kind < 0.12:
         return compose(rng, sprites, size, 0, (1, 2))
     if kind < 0.55:
         return compose(rng, sprites, size, 1, (0.3 * size, 0.9 * size))

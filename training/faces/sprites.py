@@ -15,6 +15,8 @@ from training.common.world import SPRITE_VIEW, AvatarDataset, AvatarWorld, sampl
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 SPRITE_SIZE = 192
+TEXTURED = 0.4
+"""Share of backgrounds made of a texture that a detector could take for faces."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,21 @@ def make_sprites(n: int, first_seed: int, folder: Path | None = None) -> Sprites
         state.view, state.background = SPRITE_VIEW, np.zeros((4, 4, 3), np.float32)
         picture = world.render(world.identity(first_seed + 2 * k), state, SPRITE_SIZE, ("rgb",))
         assert picture.rgb_u8 is not None and picture.alpha_u8 is not None
-        rgba[k, :, :, :3], rgba[k, :, :, 3] = picture.rgb_u8, picture.alpha_u8
+        whole = np.dstack([picture.rgb_u8, picture.alpha_u8])
+        rgba[k] = (whole * _faded_rim(SPRITE_SIZE)).astype(np.uint8)
         points[k], outline[k], box[k] = picture.points5, picture.landmarks68, picture.box
     sprites = Sprites(rgba, points, outline, box)
     if cached is not None:
         with replace_with(cached) as part, part.open("wb") as file:
             np.savez(file, rgba=rgba, points=points, outline=outline, box=box)
     return sprites
+
+
+def _faded_rim(size: int, width: int = 14) -> Float32:
+    """(size, size, 1) from 0 at the rim to 1: necks and long hair must not end in straight edges."""
+    place = np.arange(size) + 0.5
+    along = np.clip(np.minimum(place, size - place) / width, 0, 1).astype(np.float32)
+    return (along[:, None] * along[None, :])[..., None]
 
 
 def from_dataset(data: AvatarDataset, row: int) -> Composition:
@@ -99,6 +109,8 @@ def compose(
 def _backdrop(rng: np.random.Generator, size: int) -> Float32:
     """Gradients, blobs, boxes, circles and lines: things that are no faces."""
     canvas = np.ascontiguousarray(cv2.resize(sample_background(rng, 64), (size, size)), np.float32)
+    if rng.random() < TEXTURED:
+        canvas = np.ascontiguousarray(texture(rng, size) * rng.uniform(0.5, 1) + 0.2 * canvas, np.float32)
     for _ in range(int(rng.integers(0, 8))):
         colour = tuple(float(c) for c in rng.random(3))
         x, y = (int(a) for a in rng.integers(0, size, 2))
@@ -115,6 +127,57 @@ def _backdrop(rng: np.random.Generator, size: int) -> Float32:
     if rng.random() < 0.3:
         edge = int(rng.integers(size // 8, size // 2))
         canvas[size - edge :] = 0.0  # the detector pads with black
+    return canvas
+
+
+def texture(rng: np.random.Generator, size: int) -> Float32:
+    """(size, size, 3) float32: gravel, bricks, foliage or checks; what detectors like to see faces in."""
+    tone = rng.random(3).astype(np.float32) * 0.7 + 0.1
+    kind = rng.integers(4)
+    if kind == 0:
+        return _gravel(rng, size, tone)
+    if kind == 1:
+        return _bricks(rng, size, tone)
+    if kind == 2:
+        return _leaves(rng, size, tone)
+    side = int(rng.integers(3, 24))
+    y, x = np.mgrid[0:size, 0:size] // side
+    return tone * (0.5 + 0.5 * ((x + y) % 2))[..., None].astype(np.float32)
+
+
+def _gravel(rng: np.random.Generator, size: int, tone: Float32) -> Float32:
+    """Stones: the sum of noises of several sizes, with hard steps."""
+    total = np.zeros((size, size), np.float32)
+    for side in (2, 4, 8, 16):
+        cells = max(2, size // side)
+        coarse = rng.standard_normal((cells, cells)).astype(np.float32)
+        total += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC) * float(rng.random())
+    steps = np.round(total * 2) / 2 if rng.random() < 0.5 else total
+    return np.clip(tone * (1 + 0.45 * steps[..., None]), 0, 1).astype(np.float32)
+
+
+def _bricks(rng: np.random.Generator, size: int, tone: Float32) -> Float32:
+    """A wall: rows of bricks, each of its own shade, with mortar between."""
+    high = int(rng.integers(5, 26))
+    wide = int(high * rng.uniform(1.5, 3))
+    y, x = np.mgrid[0:size, 0:size]
+    row = y // high
+    along = x + (row % 2) * (wide // 2)
+    shade = rng.uniform(0.7, 1.2, (size // high + 2, size // wide + 3))[row, along // wide]
+    mortar = (y % high < max(1, high // 8)) | (along % wide < max(1, high // 8))
+    wall = tone * shade[..., None]
+    wall[mortar] = rng.uniform(0.5, 0.9)
+    return np.clip(wall + rng.normal(0, 0.04, (size, size, 1)), 0, 1).astype(np.float32)
+
+
+def _leaves(rng: np.random.Generator, size: int, tone: Float32) -> Float32:
+    """Leaves: many small ellipses of related tones over the dark."""
+    canvas = np.full((size, size, 3), 0.1, np.float32)
+    for _ in range(int(rng.integers(60, 240))):
+        place = tuple(int(a) for a in rng.integers(0, size, 2))
+        axes = int(rng.integers(2, max(3, size // 12))), int(rng.integers(1, max(2, size // 24)))
+        colour = tuple(float(c) for c in np.clip(tone * rng.uniform(0.4, 1.5), 0, 1))
+        cv2.ellipse(canvas, place, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1)
     return canvas
 
 

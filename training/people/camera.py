@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from training.people.columns import UNIT_METRES
+from training.people.columns import FLAME_ORIGIN, UNIT_METRES
 from training.people.state import State
 
 Float32 = NDArray[np.float32]
@@ -68,7 +68,7 @@ def frame(landmarks: Float32, state: State, size: int) -> View:
 
 def orthographic(points: Float32, pixels: Float32, size: int) -> Float32:
     """EMOCA's camera (3,): scale, tx, ty in metres, fitted to points (n, 3) in decimetres and pixels (n, 2)."""
-    plane = points[:, :2] * UNIT_METRES
+    plane = _flame_plane(points)
     wanted = (pixels / size * 2 - 1) * np.array([1, -1])
     a, b = plane - plane.mean(0), wanted - wanted.mean(0)
     scale = float((a * b).sum() / (a * a).sum())
@@ -76,9 +76,13 @@ def orthographic(points: Float32, pixels: Float32, size: int) -> Float32:
     return np.array([scale, *shift], np.float32)
 
 
+def _flame_plane(points: Float32) -> Float32:
+    return ((points - np.array(FLAME_ORIGIN, np.float32))[:, :2] * UNIT_METRES).astype(np.float32)
+
+
 def orthographic_screen(points: Float32, camera: Float32, size: int) -> Float32:
     """Pixels and depth (n, 3) of points (n, 3) in decimetres, as EMOCA's renderer sees them."""
-    plane = (points[:, :2] * UNIT_METRES + camera[1:]) * camera[0]
+    plane = (_flame_plane(points) + camera[1:]) * camera[0]
     out = np.empty((len(points), 3), np.float32)
     out[:, 0] = (plane[:, 0] + 1) * size / 2
     out[:, 1] = (1 - plane[:, 1]) * size / 2

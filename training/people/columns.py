@@ -27,6 +27,8 @@ N_CODES = 100
 
 UNIT_METRES = 0.1
 """The makers work in decimetres; the exported model is in metres, as FLAME is."""
+FLAME_ORIGIN = (0.0, 7.2, 0.0)
+"""Place of the exported model's origin, decimetres: within the head, as FLAME's, so that cameras shift it little."""
 
 MATERIAL_FRAME, MATERIAL_LENS = 6, 7
 """The other materials follow from the assets' parts: 0 skin and cloth, 1 and 2 eyes, 3 teeth, 4 tongue."""

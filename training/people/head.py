@@ -18,6 +18,7 @@ from training.people.assets import PARTS, Assets, cache_folder, load_assets, sav
 from training.people.columns import (
     EXPRESSION_COLUMNS,
     EYELID_NAMES,
+    FLAME_ORIGIN,
     N_CODES,
     N_EXPRESSION,
     N_IDENTITY,
@@ -103,7 +104,7 @@ class HeadModel:
         posedirs = np.zeros((n, 3, 36), np.float32)
         posedirs[:, :, 9 + 7] = self.jaw_dirs[at]  # the entry of the jaw's rotation matrix that is the sine
         return {
-            "v_template": self.mean * np.float32(UNIT_METRES),
+            "v_template": (self.mean - np.array(FLAME_ORIGIN, np.float32)) * np.float32(UNIT_METRES),
             "shapedirs": shapedirs * np.float32(UNIT_METRES),
             "posedirs": posedirs * np.float32(UNIT_METRES),
             "J_regressor": self.regressor,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from training.people import PeopleWorld as AvatarWorld
 from training.people import Person as AvatarIdentity
-from training.people import Rendering, State, n_attributes
-from training.people.backgrounds import sample_background
+from training.people import Rendering, State, backgrounds, n_attributes
 from training.people.columns import EXPRESSION_COLUMNS, N_CODES
 from training.people.dataset import (
     CROP_POINTS,
@@ -53,6 +54,11 @@ __all__ = [
     "sample_background",
     "write_dataset",
 ]
+
+
+def sample_background(rng: np.random.Generator, size: int = 128) -> NDArray[np.float32]:
+    """(size, size, 3) float32 of what may be behind a person."""
+    return np.asarray(cv2.resize(backgrounds.sample_background(rng), (size, size)), np.float32)
 
 
 def landmark_corners(head: HeadModel) -> list[tuple[int, int]]:
