@@ -27,7 +27,7 @@ from arc2face.errors import Arc2FaceError
 from training.common.checkpoint import CHECKPOINT, load_torch
 from training.common.config import load_config
 from training.common.errors import TrainingError
-from training.common.exports import write_json
+from training.common.exports import write_json, write_text
 from training.train import COMPONENTS, config_path
 
 log = logging.getLogger(__name__)
@@ -211,6 +211,7 @@ def run_pipeline(plan: Plan, seconds: float = 0.0, workers: int = 1) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
     with _alone(plan.state, end) as lock:
+        _describe_bundle(plan.state / "bundle")
         running: list[tuple[Stage, subprocess.Popen[bytes]]] = []
         while True:
             for stage, process in [pair for pair in running if pair[1].poll() is not None]:
@@ -229,6 +230,14 @@ def run_pipeline(plan: Plan, seconds: float = 0.0, workers: int = 1) -> bool:
                 _stop([process for _, process in running])
             time.sleep(0.5)
     return _outcome(plan, bool(stopping) or end - time.monotonic() <= LEAST_SECONDS)
+
+
+def _describe_bundle(bundle: Path) -> None:
+    """What a models folder holds beside its models: its kind, and expressions by name."""
+    from training.people.presets import lines
+
+    write_json(bundle / "bundle.json", {"kind": "starter"})
+    write_text(bundle / "expression_presets.json", lines())
 
 
 def _outcome(plan: Plan, early: bool) -> bool:
