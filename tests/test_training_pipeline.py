@@ -116,6 +116,13 @@ def test_a_run_is_done_when_its_last_step_is_exported(tmp_path: Path) -> None:
     assert plan.done(stage)
 
 
+def test_the_loras_of_two_releases_are_runs_of_their_own(tmp_path: Path) -> None:
+    plan = read_plan("people-cpu", tmp_path)
+    early, late = (next(s for s in plan.stages if s.name == name) for name in ("lcm-6000", "lcm"))
+    assert early.place != late.place
+    assert str(tmp_path / "runs" / "lcm-6000") in plan.command(early, 60)
+
+
 def test_a_stage_that_keeps_failing_is_left(tmp_path: Path) -> None:
     plan = read_plan("people-cpu", tmp_path)
     stage = plan.stages[0]

@@ -61,13 +61,14 @@ class Stage:
     """One line of a pipeline: `render` a dataset up to `people`, or `train` a component up to `until` steps.
 
     0 is all of it. `export`: write the models from the checkpoint as it is. `settings`: `key=value` texts for the
-    trainer. `after`: names of stages to be done first.
+    trainer. `run`: folder under `runs`, else the component's name. `after`: names of stages to be done first.
     """
 
     name: str
     render: str | None = None
     people: int = 0
     train: str | None = None
+    run: str | None = None
     until: int = 0
     export: bool = False
     settings: tuple[str, ...] = ()
@@ -76,7 +77,12 @@ class Stage:
     @property
     def place(self) -> str:
         """What two workers must not have at once."""
-        return f"data {self.render}" if self.render else f"run {self.train}"
+        return f"data {self.render}" if self.render else f"run {self.folder}"
+
+    @property
+    def folder(self) -> str:
+        """Name of the run."""
+        return self.run or str(self.train)
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class Plan:
             return True
         if stage.render:
             return self.rendered(stage.render) >= (stage.people or self.data[stage.render].people)
-        return bool(stage.until) and self.steps(str(stage.train))[0] >= stage.until
+        return bool(stage.until) and self.steps(stage.folder)[0] >= stage.until
 
     def next(self, busy: set[str]) -> Stage | None:
         """The first stage to work on now."""
@@ -130,17 +136,17 @@ class Plan:
         shards = len(list((self.state / name / "shards").glob("*.npz")))
         return min(shards * PEOPLE_PER_SHARD, self.data[name].people)
 
-    def steps(self, component: str) -> tuple[int, int]:
+    def steps(self, run: str) -> tuple[int, int]:
         """Step of a run's checkpoint and length of the run; (0, 0) before the first."""
-        path = self.state / "runs" / component / CHECKPOINT
+        path = self.state / "runs" / run / CHECKPOINT
         if not path.exists():
             return 0, 0
         written = path.stat().st_mtime_ns
-        known = self._reached.get(component)
+        known = self._reached.get(run)
         if known is None or known[0] != written:
             state = load_torch(path)
             known = written, int(state["step"]), int(state["settings"]["loop"]["steps"])
-            self._reached[component] = known
+            self._reached[run] = known
         return known[1:]
 
     def command(self, stage: Stage, seconds: float) -> list[str]:
@@ -151,7 +157,7 @@ class Plan:
             pictures = self.data[stage.render].arguments()
             return [*start, *pictures, "--processes", "1", "--seconds", str(seconds), *limit]
         start = [sys.executable, "-m", "training", str(stage.train), "--config", self.recipe]
-        start += ["--out", str(self.state / "runs" / str(stage.train)), "--seconds", str(seconds)]
+        start += ["--out", str(self.state / "runs" / stage.folder), "--seconds", str(seconds)]
         return [*start, *(["--export"] if stage.export else []), *stage.settings]
 
     def ended(self, stage: Stage, code: int) -> None:
@@ -162,7 +168,7 @@ class Plan:
             return
         self.failures.pop(stage.name, None)
         whole = stage.train and not stage.until
-        step, length = self.steps(str(stage.train)) if whole else (0, 1)
+        step, length = self.steps(stage.folder) if whole else (0, 1)
         if stage.export or step >= length > 0:
             # Written after the models: a piece that was killed between them and here only exports once more.
             write_json(self.state / "done" / f"{stage.name}.json", {"step": step})
@@ -171,7 +177,7 @@ class Plan:
         """A line per stage."""
         lines: list[str] = []
         for stage in self.stages:
-            reached = "step {} of {}".format(*self.steps(str(stage.train)))
+            reached = "step {} of {}".format(*self.steps(stage.folder))
             if stage.render:
                 reached = f"{self.rendered(stage.render)} people"
             lines.append(f"{'done' if self.done(stage) else 'to do':6} {stage.name}: {reached}")
