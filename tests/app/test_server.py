@@ -127,6 +127,7 @@ def started(models: Path, project_root: Path, tmp_path: Path) -> Iterator[Callab
                 text=True,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                preexec_fn=_hears_interrupts,
             )
         )
         return begun[-1]
@@ -135,6 +136,11 @@ def started(models: Path, project_root: Path, tmp_path: Path) -> Iterator[Callab
     for process in begun:
         process.kill()
         process.communicate()
+
+
+def _hears_interrupts() -> None:
+    """In the child: tests that were started in the background inherit "ignored"."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def reach(process: subprocess.Popen[str]) -> str:
