@@ -35,6 +35,8 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parent.parent
 CANCEL, DISCONNECT = 0.13, 0.08
 """Share of the requests that are stopped, and that lose their connection."""
+GOODBYE = 20.0
+"""Seconds until the server has put away what a visitor left; it waits ten for one that comes back."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,12 @@ def digest(files: Sequence[str]) -> str:
 
 def solo(url: str, wanted: Sequence[Kind]) -> list[str]:
     """What each kind gives alone."""
-    return [digest(_predict(Client(url, verbose=False), kind)) for kind in wanted]
+    found: list[str] = []
+    for kind in wanted:
+        client = Client(url, verbose=False)
+        found.append(digest(_predict(client, kind)))
+        client.close()
+    return found
 
 
 def storm(url: str, wanted: Sequence[Kind], alone: Sequence[str], requests: int, clients: int, seed: int = 0) -> Report:
@@ -105,7 +112,7 @@ def storm(url: str, wanted: Sequence[Kind], alone: Sequence[str], requests: int,
         while True:
             with lock:
                 if next(left, None) is None:
-                    return
+                    break
             which, chance = rng.randrange(len(wanted)), rng.random()
             if chance < DISCONNECT:
                 outcome, problem = _disconnect(url, rng), ""
@@ -114,7 +121,9 @@ def storm(url: str, wanted: Sequence[Kind], alone: Sequence[str], requests: int,
             with lock:
                 report.add(outcome, problem)
             if rng.random() < 0.25:
+                client.close()
                 client = Client(url, verbose=False)
+        client.close()
 
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(clients)]
     for thread in threads:
@@ -169,9 +178,16 @@ def _serve(models: str | None, temporary: Path) -> tuple[subprocess.Popen[bytes]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "TMPDIR": str(temporary), "ARC2FACE_PORT": str(port), "ARC2FACE_MCP": "0"}
+    packages = os.pathsep.join([str(PROJECT), str(PROJECT / "external")])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": packages,
+        "TMPDIR": str(temporary),
+        "ARC2FACE_PORT": str(port),
+        "ARC2FACE_MCP": "0",
+    }
     environment |= {"ARC2FACE_MODELS": models} if models else {}
-    server = subprocess.Popen([sys.executable, "-m", "app"], cwd=PROJECT, env=environment)
+    server = subprocess.Popen([sys.executable, "-m", "app"], cwd=PROJECT, env=environment, stdout=sys.stderr)
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:
@@ -200,10 +216,12 @@ def main() -> None:
         process, wanted = psutil.Process(server.pid), kinds(examples)
         alone = solo(url, wanted)
         warm = storm(url, wanted, alone, min(100, options.requests // 4), options.clients, options.seed + 1)
+        time.sleep(GOODBYE)
         before = resources(process, [temporary])
         started = time.perf_counter()
         report = storm(url, wanted, alone, options.requests, options.clients, options.seed)
         seconds = time.perf_counter() - started
+        time.sleep(GOODBYE)
         after_storm = resources(process, [temporary])
         again = solo(url, wanted)
         print(
