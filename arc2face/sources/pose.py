@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arc2face import checks
 from arc2face.errors import InputError, SettingsError
 from arc2face.faces.photo import Photo
 from arc2face.pictures.loading import ImageSource, resize_square
-from arc2face.pose.values import check_normal_map
-from arc2face.settings import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
+from arc2face.pose.values import check_angles, check_normal_map
 from arc2face.types import PoseCondition, RgbU8
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ def find_pose(engine: Engine, source: PoseSource, person: Person | None = None) 
     pose photo where the person is known by numbers only.
 
     Raises:
-        SettingsError: two kinds of pose, an angle out of range, an unusable strength.
+        SettingsError: two kinds of pose, an unusable strength. PoseError: an angle out of range.
         InputError: a photo without a face, or a picture that is no normal map.
         MissingWeightsError: the head model or EMOCA is not there.
     """
@@ -88,15 +86,6 @@ def find_pose(engine: Engine, source: PoseSource, person: Person | None = None) 
         facts: dict[str, Any] = dict(zip(("yaw", "pitch", "roll"), angles, strict=True))
         return _posed(source, engine.normal_map(*angles), facts=facts, angles=angles)
     return _from_photo(engine, source, person)
-
-
-def check_angles(yaw: float, pitch: float, roll: float) -> tuple[float, float, float]:
-    """Angles in degrees, refused (never clamped) outside what the ControlNet was trained for. Raises SettingsError."""
-    return (
-        checks.number("The turn (yaw) in degrees", yaw, (-YAW_LIMIT, YAW_LIMIT)),
-        checks.number("The nod (pitch) in degrees", pitch, (-PITCH_LIMIT, PITCH_LIMIT)),
-        checks.number("The tilt (roll) in degrees", roll, (-ROLL_LIMIT, ROLL_LIMIT)),
-    )
 
 
 def square_map(rgb_u8: RgbU8, size: int) -> RgbU8:

@@ -15,9 +15,9 @@ from app.page.parts.recipe import Recipe
 from app.runs.shell import INSTANT, LIGHT, Shell
 from arc2face import checks
 from arc2face.errors import SettingsError
+from arc2face.pose.values import check_angles
 from arc2face.settings import CONTROL_STRENGTH_RANGE, PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
 from arc2face.sources import PoseSource
-from arc2face.sources.pose import check_angles
 
 OFF, SLIDERS, PHOTO, MAP = "No change", "Sliders", "A photo", "A normal map"
 PREVIEW_SIZE = 256
