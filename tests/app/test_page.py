@@ -11,7 +11,7 @@ from gradio_client import handle_file
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.app.walk import PHONE, add_photo, browser, few_steps, finished, run, shown, visit
+from tests.app.walk import PHONE, add_photo, browser, few_steps, finished, run, set_number, shown, visit
 
 __all__ = ["browser", "visit"]  # fixtures
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -90,9 +90,7 @@ def test_stop_ends_a_run_and_gives_the_button_back(visit: Any, photos: dict[str,
     add_photo(page, photos["one"])
     expect(page.get_by_text("1 face found")).to_be_visible()
     shown(page.get_by_role("button", name="Advanced settings")).click()
-    steps = shown(page.get_by_label("number input for Steps"))
-    steps.fill("100")
-    steps.blur()
+    set_number(page, "Steps", "100")
     run(page)
     expect(page.get_by_alt_text("Preview of the first picture")).to_be_visible()
     page.get_by_role("button", name="Stop", exact=True).click()
@@ -106,9 +104,8 @@ def test_a_closed_tab_stops_its_run(visit: Any, photos: dict[str, Path], studio:
     add_photo(page, photos["one"])
     expect(page.get_by_text("1 face found")).to_be_visible()
     shown(page.get_by_role("button", name="Advanced settings")).click()
-    shown(page.get_by_label("number input for Steps")).fill("100")
-    shown(page.get_by_label("number input for Pictures")).fill("8")
-    shown(page.get_by_label("number input for Pictures")).blur()
+    set_number(page, "Steps", "100")
+    set_number(page, "Pictures", "8")
     run(page)
     expect(page.get_by_alt_text("Preview of the first picture")).to_be_visible()
     page.close()
@@ -159,9 +156,7 @@ def test_pose_sliders_preview_and_turntable(visit: Any, photos: dict[str, Path],
     preview = shown(page.locator(".peek img"))
     expect(preview).to_be_visible()
     before = preview.get_attribute("src") or ""
-    turn = shown(page.get_by_label("number input for Turn"))
-    turn.fill("40")
-    turn.blur()
+    set_number(page, "Turn", "40")
     expect(preview).not_to_have_attribute("src", before)
     add_photo(page, photos["one"])
     expect(shown(page.get_by_text("1 face found"))).to_be_visible()
@@ -178,8 +173,7 @@ def test_expression_sliders_step_back_and_paste_back(visit: Any, photos: dict[st
     page.get_by_role("tab", name="Expression").click()
     expect(shown(page.locator(".peek img"))).to_be_visible()
     mouth = shown(page.get_by_label("number input for Mouth open"))
-    mouth.fill("0.4")
-    mouth.blur()
+    set_number(page, "Mouth open", "0.4")
     page.get_by_role("button", name="Neutral", exact=True).click()
     expect(mouth).to_have_value("0")
     page.get_by_role("button", name="Step back").click()

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Locator, Page, expect
 
-from tests.app.walk import PHONE, add_photo, browser, few_steps, finished, run, shown, visit
+from tests.app.walk import PHONE, add_photo, browser, few_steps, finished, run, set_number, shown, visit
 
 __all__ = ["browser", "visit"]  # fixtures
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -33,17 +33,7 @@ def unfold(page: Page, name: str) -> None:
 
 def many_steps(page: Page) -> None:
     unfold(page, "Advanced settings")
-    steps = shown(page.get_by_label("number input for Steps"))
-    steps.fill("100")
-    steps.blur()
-
-
-def set_number(page: Page, label: str, value: str) -> None:
-    field = shown(page.get_by_label(f"number input for {label}"))
-    field.fill(value)
-    field.press("Tab")
-    # The slider beside it follows once the page has taken the number.
-    expect(shown(page.get_by_label(f"range slider for {label}"))).to_have_value(value)
+    set_number(page, "Steps", "100")
 
 
 def drop_recipe(page: Page, path: Path | str) -> None:

@@ -64,6 +64,20 @@ def few_steps(page: Page) -> None:
     shown(page.get_by_label("Fast mode")).check()
 
 
+def set_number(page: Page, label: str, value: str) -> None:
+    field = shown(page.get_by_label(f"number input for {label}"))
+    slider = shown(page.get_by_label(f"range slider for {label}"))
+    # A part that has just been unfolded is drawn once more by the page, which forgets what was typed in that instant.
+    # No hand is that quick; a test is. The slider beside the field follows once the page has taken the number.
+    for _ in range(20):
+        field.fill(value)
+        field.press("Tab")
+        page.wait_for_timeout(250)
+        if slider.input_value() == value and field.input_value() == value:
+            return
+    expect(slider).to_have_value(value)
+
+
 def run(page: Page) -> None:
     shown(page.get_by_role("button", name="Make pictures")).click()
 
