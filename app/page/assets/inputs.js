@@ -8,6 +8,7 @@
     for (const file of files) transfer.items.add(file);
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
+    say("");
     return true;
   };
   const filled = (target) => {
