@@ -23,7 +23,8 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("button, input, select, t
   .map((one) => [one, (one.closest("label") ?? one).getBoundingClientRect()])
   .filter(([one, box]) => Math.min(box.width, box.height) > 1 && Math.min(box.width, box.height) < 24)
   .map(([one, box]) => `${one.tagName} ${one.ariaLabel ?? one.textContent.trim()} ${box.width}x${box.height}`)"""
-COVERED = """() => {
+COVERED = """async () => {
+  for (const _ of [1, 2, 3]) await new Promise(requestAnimationFrame);
   const bar = [...document.querySelectorAll(".run-row")].find((one) => one.getClientRects().length);
   const focused = document.activeElement, box = (focused.closest("label") ?? focused).getBoundingClientRect();
   if (bar.contains(focused) || !box.height) return "";
@@ -124,6 +125,7 @@ def test_one_source_of_the_expression_at_a_time(visit: Any, photos: dict[str, Pa
     shown(page.get_by_label("A photo", exact=True)).check()
     expect(names).not_to_be_visible()
     add_photo(page, photos["one"])
+    expect(page.get_by_text("1 face found")).to_be_visible()
     run(page)
     expect(page.locator(".validation-error")).to_contain_text("Add a photo that shows the expression")
     shown(page.get_by_label("Sliders", exact=True)).check()
