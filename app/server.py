@@ -70,7 +70,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     workspace = process_workspace()
     prepare_environment(settings.host, workspace)
     from app.api import tools
-    from app.page.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
+    from app.page.theme import FAVICON, STYLESHEET, StudioTheme, script
     from app.runs.errors import never_silent
     from app.runs.photos import PhotoShelf
     from app.runs.tickets import JobBook
@@ -100,7 +100,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "favicon_path": str(FAVICON),
         "theme": StudioTheme(),
         "css_paths": [STYLESHEET],
-        "js": SCRIPT.read_text(encoding="utf-8"),
+        "js": script(),
         "max_file_size": MAX_FILE_BYTES,
         "max_threads": MAX_THREADS,
         "allowed_paths": [],

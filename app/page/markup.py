@@ -42,12 +42,11 @@ def header(kind: str, *, ready: bool, problem: str = "") -> str:
         tone, words = "bad", "Models not available"
     banner_tone, text = BANNERS.get(kind, ("", ""))
     fetch = f"<code>{html.escape(command('download identity'))}</code>"
-    below = f'<div class="banner {banner_tone}">{text.format(fetch)}</div>' if text else ""
-    if problem:
-        below = failure(problem, "The models could not be opened")
+    banner = f'<div class="banner {banner_tone}">{text.format(fetch)}</div>' if text and not problem else ""
+    below = failure(problem, "The models could not be opened") if problem else ""
     return (
         f'<header class="studio-head"><img class="mark" alt="" src="data:image/svg+xml;base64,{mark}">'
-        f'<h1>Arc2Face Studio</h1><span class="grow"></span>'
+        f"<h1>Arc2Face Studio</h1>{banner}"
         f'<span class="chip {tone}" role="status"><span class="dot"></span>{words}</span>{TOGGLE}</header>{below}'
     )
 
@@ -72,9 +71,10 @@ def no_preview(reason: str) -> str:
     return f"No preview: {reason.split('. ')[0].rstrip('.')}."
 
 
-def chip(text: str) -> str:
-    """A short fact in a pill."""
-    return f'<p class="fact" role="status">{html.escape(text)}</p>'
+def who(person: str) -> str:
+    """Heading of the person strip, with a pill that says who is there and where they came from."""
+    pill = f'<span class="fact" role="status">Person: {html.escape(person)}</span>' if person else ""
+    return f'<div class="who-head">{step(1, "Add a photo of someone")}{pill}</div>'
 
 
 def source(face: RgbU8 | None, text: str) -> str:
@@ -89,10 +89,10 @@ def notes(lines: Sequence[tuple[str, bool]]) -> str:
     return f'<div role="status">{"".join(boxes)}</div>' if lines else ""
 
 
-def idle(title: str, text: str) -> str:
-    """What stands where the pictures will be."""
+def idle(title: str, text: str, showcase: str = "") -> str:
+    """What stands where the pictures will be. `showcase`: markup of pictures of this kind, instead of an outline."""
     words = f"<p><strong>{html.escape(title)}</strong>{html.escape(text)}</p>"
-    return f'<div class="idle"><div>{FACE_OUTLINE}{words}</div></div>'
+    return f'<div class="idle"><div>{showcase or FACE_OUTLINE}{words}</div></div>'
 
 
 def failure(message: str, title: str = "That did not work") -> str:
