@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from app.runs.files import SessionFiles
 from app.runs.workspace import Workspace, process_workspace
@@ -122,11 +123,13 @@ def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any
     which answers other sites' questions on its own account.
     """
     from app.guard import Guard
+    from app.page.front import Front
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[None]:
         app.state.visitors, app.state.jobs = visitors, jobs
-        app.middleware_stack = Guard(app.middleware_stack, app, settings, visitors)
+        front = Front(app.middleware_stack, urlsplit(settings.root_path).path.rstrip("/"))
+        app.middleware_stack = Guard(front, app, settings, visitors)
         yield
 
     return lifespan

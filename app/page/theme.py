@@ -9,7 +9,9 @@ from gradio.themes.utils import colors
 
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "style.css"
-SCRIPTS = (ASSETS / "page.js", ASSETS / "inputs.js")
+SCRIPTS = (ASSETS / "page.js", ASSETS / "inputs.js", ASSETS / "keys.js", ASSETS / "links.js")
+SCRIPT_HEAD = ASSETS / "language.js"
+"""Runs before Gradio, so that no text appears in another language first."""
 """Each holds one function without arguments."""
 FAVICON = ASSETS / "favicon.svg"
 EXAMPLES = ASSETS / "examples"
