@@ -86,7 +86,7 @@ def _mp4(frames: Sequence[RgbU8], milliseconds: int) -> bytes:
     room = ((0, height % 2), (0, width % 2), (0, 0))
     rounds = max(1, round(_MP4_SECONDS * 1000 / (milliseconds * len(frames))))
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1000, milliseconds), options={"crf": _CRF})
         stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
         for picture in list(frames) * rounds:
