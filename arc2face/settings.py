@@ -82,6 +82,9 @@ TURNTABLE_COUNT_RANGE = (1, 64)
 TURNTABLE_WIDEST = 60.0
 """Outermost yaw of a turntable in degrees, where none is asked for."""
 STRIP_COUNT_RANGE = (2, 64)
+ANIMATION_KINDS = ("webp", "gif", "mp4")
+"""What a series is animated as; MP4 needs a package of its own (arc2face/pictures/animation.py)."""
+ENLARGE_FACTORS = (2, 4)
 
 
 def one_of(names: Iterable[str]) -> str:
