@@ -13,7 +13,7 @@ PICTURES_STYLESHEET = ASSETS / "pictures.css"
 ACCESS_STYLESHEET = ASSETS / "access.css"
 SCRIPT_HEAD = ASSETS / "language.js"
 """Runs before Gradio, so that no text appears in another language first."""
-SCRIPTS = (ASSETS / "page.js", ASSETS / "inputs.js", ASSETS / "keys.js", ASSETS / "links.js")
+SCRIPTS = tuple(ASSETS / name for name in ("page.js", "inputs.js", "access.js", "keys.js", "links.js"))
 """Each holds one function without arguments."""
 PICTURE_SCRIPTS = tuple(ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js"))
 FAVICON = ASSETS / "favicon.svg"

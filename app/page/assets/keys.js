@@ -9,8 +9,7 @@
   const make = () => all(".run-row button.primary", panel())[0];
   const stop = () => all(".run-row button.secondary, .run-row button.stop", panel())[0];
   const closing = () => all(
-    "dialog[open] [data-close], [role=dialog] [data-close], [role=dialog] .close, .preview button[aria-label='Close'], " +
-    ".preview .icon-button-wrapper button[title='Close'], .toast-close",
+    ".preview button[aria-label='Close'], .fullscreen button[aria-label*='xit'], .toast-close",
   );
 
   document.addEventListener("keydown", (event) => {
@@ -24,7 +23,8 @@
       button.focus();
       button.click();
     } else if (event.key === "Escape") {
-      if (document.fullscreenElement) return;
+      // Dialogs, menus and a picture on the full screen close by themselves.
+      if (document.fullscreenElement || document.querySelector("dialog[open], :popover-open")) return;
       const top = closing().at(-1) ?? stop();
       if (!top) return;
       event.preventDefault();
@@ -36,7 +36,7 @@
 
   function arrow(event) {
     const here = document.activeElement?.closest(".thumbnail-item, .thumbnail-lg");
-    const grid = here?.closest(".grid-container");
+    const grid = here?.closest(".grid-container, .picture-grid");
     if (!here || !grid) return;
     const items = all(".thumbnail-item, .thumbnail-lg", grid);
     const place = items.indexOf(here);
@@ -63,7 +63,7 @@
     for (let one = element.parentElement; one && one !== document.body; one = one.parentElement) found.push(one);
     return found;
   }
-  const results = () => all(".failure, .summary, .results .thumbnail-item, .results button", panel())[0];
+  const results = () => [".failure", ".picture-grid .open", ".summary"].map((one) => all(one, panel())[0]).find(Boolean);
   function heir() {
     const fromRun = last.around.some((one) => one.classList.contains("run-row"));
     if (fromRun) return stop() ?? results() ?? make();

@@ -1,6 +1,9 @@
 () => {
   // The address names the open tab, so that a reload, a bookmark and a shared link come back to it.
   const named = (tab) => tab?.id?.replace(/-button$/, "") ?? "";
+  const wanted = new URL(location.href).searchParams.get("tab");
+  const open = [...document.querySelectorAll("[role=tab]")].find((tab) => wanted && (tab.dataset.tabId || named(tab)) === wanted);
+  if (open?.getAttribute("aria-selected") === "false") open.click();
   document.addEventListener("click", (event) => {
     const tab = event.target instanceof Element ? event.target.closest("[role=tab]") : null;
     const name = tab?.dataset.tabId || named(tab);

@@ -204,6 +204,10 @@ class ExpressionControls:
         alone = {self.amount: 1, self.preset: None, self.second.photos: None}
         return {**shown, **alone, self.strength: strength, **self._choose(SLIDERS)}
 
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The expression as part of a recipe: its numbers, whatever they come from, and its strength."""
+        return {"expression": {"values": self.expression(values).values.tolist(), "strength": values[self.strength]}}
+
     def _connect(self) -> None:
         self.mode.input(self._visible, {self.mode}, [*self._columns.values()], **INSTANT)
         again = {self.mode, self.preset, *self.photo.inputs, *self._mixing}
