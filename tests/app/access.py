@@ -13,7 +13,8 @@ LEAST = 24
 """Pixels a target is wide and high at least (WCAG 2.5.8)."""
 
 _TARGETS = """(least) => {
-  const seen = (e) => e.checkVisibility({opacityProperty: true, visibilityProperty: true}) && !e.closest("[inert], [aria-hidden=true]");
+  const seen = (e) => e.checkVisibility({opacityProperty: true, visibilityProperty: true})
+    && !e.closest("[inert], [aria-hidden=true]");
   const found = [];
   const kinds = "button, a[href], input, select, textarea, summary, [role=tab], [role=button], [role=radio]";
   for (const element of document.querySelectorAll(kinds)) {
@@ -32,13 +33,15 @@ _TARGETS = """(least) => {
 _NAMELESS = """() => {
   const seen = (e) => e.checkVisibility({visibilityProperty: true}) && !e.closest("[inert], [aria-hidden=true]");
   const named = (e) => {
-    const by = (e.getAttribute("aria-labelledby") ?? "").split(/\\s+/).map((id) => document.getElementById(id)?.textContent ?? "");
+    const by = (e.getAttribute("aria-labelledby") ?? "").split(/\\s+/)
+      .map((id) => document.getElementById(id)?.textContent ?? "");
     const labels = e.labels ? [...e.labels].map((one) => one.textContent) : [];
     const pictures = [...e.querySelectorAll("img")].map((one) => one.alt);
     return [e.getAttribute("aria-label"), e.getAttribute("title"), ...by, ...labels, e.innerText, ...pictures]
       .map((text) => (text ?? "").trim()).find(Boolean) ?? "";
   };
-  const controls = [...document.querySelectorAll("button, a[href], input:not([type=file]):not([type=hidden]), select, textarea, [role=tab]")];
+  const kinds = "button, a[href], input:not([type=file]):not([type=hidden]), select, textarea, [role=tab]";
+  const controls = [...document.querySelectorAll(kinds)];
   return controls.filter(seen).map((e) => [named(e), e.outerHTML.slice(0, 160)]);
 }"""
 

@@ -25,9 +25,11 @@ def tabs(page: Page) -> list[str]:
 
 def unfold(page: Page) -> None:
     """Open whatever is folded in the tab, and wait until it is drawn."""
-    for button in page.locator("button.label-wrap:not(.open)").locator("visible=true").all():
-        button.click()
-    page.wait_for_timeout(400)
+    page.evaluate(
+        """() => [...document.querySelectorAll("button.label-wrap:not(.open)")]
+          .filter((one) => one.checkVisibility()).forEach((one) => one.click())"""
+    )
+    page.wait_for_timeout(600)
 
 
 def tour(page: Page, where: str) -> list[str]:
@@ -43,7 +45,7 @@ def tour(page: Page, where: str) -> list[str]:
 
 
 def test_every_tab_large_and_light(visit: Any) -> None:
-    """U13, U15: no serious finding, targets of 24 pixels, a name for every control, examples called by what they show."""
+    """U13, U15: no serious finding, targets of 24 pixels, a name for every control."""
     page = visit()
     assert tour(page, "large, light") == []
 
@@ -108,10 +110,10 @@ def test_the_focus_is_never_hidden(visit: Any) -> None:
             """() => {
               const element = document.activeElement, box = element.getBoundingClientRect();
               if (element === document.body) return ["", "end"];
-              const spots = [[.5, .5], [.05, .2], [.95, .8]].map(([x, y]) => [box.left + x * box.width, box.top + y * box.height]);
-              const free = spots.some(([x, y]) => {
-                const top = document.elementFromPoint(x, y);
-                return top && (element.contains(top) || top.contains(element) || [...element.labels ?? []].some((one) => one.contains(top)));
+              const labels = [...element.labels ?? []];
+              const free = [[.5, .5], [.05, .2], [.95, .8]].some(([x, y]) => {
+                const top = document.elementFromPoint(box.left + x * box.width, box.top + y * box.height);
+                return top && (element.contains(top) || top.contains(element) || labels.some((one) => one.contains(top)));
               });
               return [free ? "" : element.outerHTML.slice(0, 160), element.tagName];
             }"""
