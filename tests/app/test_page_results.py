@@ -58,7 +58,10 @@ def test_pictures_open_large_and_compare_with_the_photo(visit: Any, photos: dict
     expect(found).to_have_count(4)
     cut = "all => all.filter((one) => one.scrollWidth > one.clientWidth + 1).length"
     assert page.locator(".results .caption-label").evaluate_all(cut) == 0
-    grid, summary = page.locator(".results .picture-grid").bounding_box(), shown(page.locator(".summary")).bounding_box()
+    grid, summary = (
+        page.locator(".results .picture-grid").bounding_box(),
+        shown(page.locator(".summary")).bounding_box(),
+    )
     assert grid is not None and summary is not None
     assert summary["y"] - (grid["y"] + grid["height"]) < 60
     widest = found.first.locator("img").bounding_box()
