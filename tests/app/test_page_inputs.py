@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from app.page.messages import as_shown
 from app.page.parts import workbench
 from app.page.parts.expression import ExpressionControls
+from app.page.parts.follow import PageShell
 from app.page.parts.keyed import Values, validator
 from app.page.parts.look import LookControls
 from app.page.parts.person import PersonPicker
@@ -31,7 +32,6 @@ from app.page.parts.settings import GenerationControls
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
 from app.runs.pictures import Picture, best_of
-from app.runs.shell import Shell
 from arc2face.errors import Arc2FaceError, InputError, SettingsError, StorageError
 from arc2face.sources import Person
 from arc2face.types import GeneratedImage, GenerationRequest, GenerationResult, IdentityEmbedding
@@ -46,8 +46,8 @@ class Form:
     def __init__(self, root: Path) -> None:
         backend = Backend(lambda: pytest.fail("nothing here opens the models"))
         with gr.Blocks():
-            self.shell = Shell(backend=backend, history=gr.State(()), files=SessionFiles(root))
-            self.person = PersonPicker(self.shell)
+            self.shell = PageShell(backend=backend, history=gr.State(()), files=SessionFiles(root))
+            self.person = self.shell.person = PersonPicker(self.shell)
             self.controls = GenerationControls()
             self.editor = ExpressionControls(self.shell)
             self.look = LookControls()
@@ -201,6 +201,7 @@ def test_look_mask_pose_and_strengths_come_back(form: Form, tmp_path: Path) -> N
         editor.strength: 1.8, editor.right: 0.75,
     }  # fmt: skip
     assert {component: updates[component] for component in wanted} == wanted
+    assert updates[editor.mode] == "Sliders"
     assert editor.strength.maximum >= 1.8
     assert updates[editor.edit].base == updates[editor.edit].now
 
@@ -240,11 +241,9 @@ def test_pictures_come_first_and_a_failing_extra_is_a_warning(
 
 
 def _bench(form: Form) -> workbench.Workbench:
-    absent: Any = None
     buttons: Any = type("Buttons", (), {"free": staticmethod(dict)})()
     return workbench.Workbench(
-        shell=form.shell, title="Toy", person=form.person, controls=form.controls, panel=form.panel,
-        buttons=buttons, strip=absent, drop=form.drop,
+        shell=form.shell, title="Toy", controls=form.controls, panel=form.panel, buttons=buttons, drop=form.drop,
     )  # fmt: skip
 
 

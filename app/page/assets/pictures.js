@@ -120,7 +120,7 @@
       make("button", { type: "button", class: "open", "data-key": `open-${one.id}`, "aria-label": `Open large: ${one.caption}`,
         onclick: () => open(index, false) }, image),
       make("div", { class: "below" }, make("span", { class: "caption-label" }, make("b", {}, caption[0]), make("small", {}, caption[1])),
-        make("span", { class: "tools" }, heart, save, more)));
+        make("span", { class: "picture-tools" }, heart, save, more)));
   };
 
   /** Draw without losing the focus: the element of the same key has it afterwards. */

@@ -31,7 +31,7 @@ class LookControls:
     """New picture or keep the look, and pasting the result back into the full photo."""
 
     def __init__(self) -> None:
-        self.mode = gr.Radio([NEW, KEEP], value=NEW, label="Make")
+        self.mode = gr.Radio([NEW, KEEP], value=NEW, label="Kind of picture", show_label=False)
         with gr.Column(visible=False) as self.kept:
             self.look = gr.Slider(
                 *LOOK_STRENGTH_RANGE,

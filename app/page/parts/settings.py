@@ -30,7 +30,7 @@ ROLLED_SEEDS = 1_000_000
 """Seeds that the page draws itself stay short enough to read out."""
 MIN_FAST_STEPS = 2
 FAST_INFO = "A few steps instead of 25: quicker, a little less faithful."
-FAST_ON_CPU = "On, as no graphics card is in use. A few steps instead of 25: much quicker, a little less faithful."
+FAST_ON_CPU = "On, as there is no graphics card: a few steps instead of 25, much quicker, a little less faithful."
 
 
 class GenerationControls:
