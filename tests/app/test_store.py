@@ -116,6 +116,9 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="outputs folder"):
         Outputs(tmp_path / "file" / "out")
+    for everything in (Path.home(), Path.home().parent, Path("/")):
+        with pytest.raises(SettingsError, match="one of its own"):
+            Outputs(everything)
 
 
 @pytest.mark.parametrize(
