@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from app.page.messages import as_shown
 from app.page.parts import workbench
 from app.page.parts.expression import ExpressionControls
-from app.page.parts.follow import PageShell
+from app.page.parts.follow import Follow, PageShell
 from app.page.parts.keyed import Values, validator
 from app.page.parts.look import LookControls
 from app.page.parts.person import PersonPicker
@@ -238,6 +238,42 @@ def test_pictures_come_first_and_a_failing_extra_is_a_warning(
     made: Made = steps[0][form.panel.made]
     assert Path(made.pictures[0].path).is_file()
     assert len(steps[0][form.shell.history]) == 1
+
+
+def test_a_picture_becomes_the_person_of_another_tab(form: Form, tmp_path: Path) -> None:
+    """U2: a copy of it, in place of a saved identity; a picture that is gone is said."""
+    with gr.Blocks(), gr.Tabs() as tabs:
+        follow = Follow(form.shell, form.person, tabs)
+    made = tmp_path / "pose-1-seed-7.png"
+    Image.new("RGB", (8, 8), "red").save(made)
+    updates = follow.use(str(made), "anna", "expression")
+    assert set(updates) <= follow.outputs
+    (copy,) = updates[form.person.photos]
+    assert Path(copy) != made
+    made.unlink()
+    assert Image.open(copy).getpixel((0, 0)) == (255, 0, 0)
+    assert (updates[form.person.identity_file], updates[tabs]["selected"]) == (None, "expression")
+    assert tabs not in follow.use(copy, "anna")
+    with pytest.raises(InputError, match="not there any more"):
+        follow.use(str(made), "anna")
+
+
+def test_fast_mode_comes_on_only_where_nothing_was_chosen(form: Form) -> None:
+    """U1: a visitor who was quicker, or a link, keeps what they chose."""
+    assert form.controls.without_gpu(form.values())[form.controls.fast]["value"] is True
+    assert form.controls.without_gpu(form.values(steps=30)) == {}
+    assert form.controls.without_gpu(form.values(fast=True)) == {}
+
+
+def test_a_photo_whose_expression_is_unread_is_refused(form: Form, tmp_path: Path) -> None:
+    """U6: pictures never carry the expression that was chosen before."""
+    editor = form.editor
+    rule = editor.rules[editor.photo.photos]
+    values = {editor.mode: "A photo", editor.photo.photos: [("a.png", None)], editor.read: "b.png"}
+    with pytest.raises(InputError, match="No expression has been read"):
+        rule(values)
+    rule({**values, editor.read: "a.png"})
+    rule({**values, editor.mode: "Sliders"})
 
 
 def _bench(form: Form) -> workbench.Workbench:

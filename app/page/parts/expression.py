@@ -206,9 +206,9 @@ class ExpressionControls:
 
     def _connect(self) -> None:
         self.mode.input(self._visible, {self.mode}, [*self._columns.values()], **INSTANT)
-        again = {self.mode, self.preset, *self.photo.inputs, *self._mixing}
+        again: set[Component] = {self.mode, self.preset, *self.photo.inputs, *self._mixing}
         self.mode.input(self._resource, again, [*self._numbers, self.read], **LIGHT)
-        reading = {self.mode, *self.photo.inputs, *self._mixing}
+        reading: set[Component] = {self.mode, *self.photo.inputs, *self._mixing}
         self.photo.picks.change(self._read_base, reading, [*self._numbers, self.read], **LIGHT)
         self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
         self.preset.input(self._preset, {self.preset, *self._mixing}, [*self._numbers], **LIGHT)
