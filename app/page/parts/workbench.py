@@ -89,6 +89,9 @@ class Workbench:
     outputs: set[Component] = field(default_factory=set[Component])
     cleared: Callable[[], Updates] = dict
 
+    def __post_init__(self) -> None:
+        self.panel.shell = self.shell
+
     @property
     def person(self) -> PersonPicker:
         """The person of the page."""
