@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from app.cli.serve import read_settings
-from app.page.parts.board import entry, ids_of
+from app.page.parts.board import entry, ids_of, settings_of
 from app.runs.outputs import Outputs
+from app.runs.pace import Pace, steadied
 from app.runs.pictures import Picture, Run
 from app.runs.store import MAX_RUNS, RunStore
 from app.settings import ServerSettings
 from arc2face.errors import InputError, SettingsError, StorageError
 from arc2face.pictures.recipes import recipe_png
+from arc2face.types import Progress
 
 
 def run_of(tab: str, count: int = 1) -> Run:
@@ -65,8 +67,34 @@ def test_removing_can_be_undone_and_names_from_browsers_are_checked() -> None:
     assert store.is_favourite("anna", third) and not store.is_favourite("ben", third)
     store.restore("anna", [first])
     assert [picture.id for _, picture in store.shown("anna")] == [first, second, third]
+    store.clear("anna", [second])
+    assert store.is_cleared("anna", second) and second in [picture.id for _, picture in store.shown("anna")]
+    store.restore("anna", [second])
+    assert not store.is_cleared("anna", second)
     assert store.find("ben", first) is None
     assert ids_of({"ids": [first, 3, None, {"a": 1}]}) == [first] and ids_of({"ids": "abc"}) == []
+
+
+def test_preview_and_time_left_cover_what_comes_after_the_steps() -> None:
+    """U10: the preview stays while decoding and comparing; the next run's time left counts both."""
+    now = [0.0]
+    pace, preview = Pace(lambda: now[0]), np.zeros((2, 2, 3), np.uint8)
+
+    def one_run() -> list[Progress]:
+        def events() -> Any:
+            yield Progress("denoising", 1, 2, seconds_left=3.0, preview=preview, message="Step 1 of 2")
+            yield Progress("denoising", 2, 2, seconds_left=0.0, message="Step 2 of 2")
+            now[0] += 1.0
+            yield Progress("decoding")
+            now[0] += 3.0
+            yield ()
+
+        return [event for event in steadied(events(), pace, lambda: 2) if isinstance(event, Progress)]
+
+    assert [event.seconds_left for event in one_run()] == [3.0, 0.0, None]
+    again = one_run()
+    assert [event.seconds_left for event in again] == [7.0, 4.0, 3.0]
+    assert all(event.preview is preview for event in again)
 
 
 def test_pictures_that_come_later_join_their_run() -> None:
@@ -80,11 +108,11 @@ def test_pictures_that_come_later_join_their_run() -> None:
 
 def test_what_browsers_remember_holds_settings_and_no_hashes(tmp_path: Path) -> None:
     picture = saved(tmp_path / "a.png")
-    known = entry(Run.now("Pose", [picture], "anna.jpg"), picture, favourite=True)
-    assert known["recipe"] == {"settings": {"seed": 3}}
-    assert (known["person"], known["favourite"], known["size"]) == ("anna.jpg", True, [8, 8])
+    known = entry(Run.now("Pose", [picture], "anna.jpg"), picture)
+    assert (known["person"], known["tab"], known["size"]) == ("anna.jpg", "Pose", [8, 8])
+    assert settings_of(picture.path) == {"settings": {"seed": 3}}
     (tmp_path / "a.png").unlink()
-    assert entry(Run.now("Pose", [picture]), picture, favourite=False)["recipe"] == {}
+    assert settings_of(picture.path) == {}
 
 
 def test_an_outputs_folder_keeps_copies_and_never_overwrites(tmp_path: Path) -> None:

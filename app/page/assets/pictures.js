@@ -79,6 +79,7 @@
     const choose = (action) => () => { menu.hidePopover(); act(action); };
     menu.append(...actions.map((action) => make("button", { type: "button", role: "menuitem", onclick: choose(action) }, action.text)));
     menu.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") event.stopPropagation();
       const items = [...menu.children], place = items.indexOf(document.activeElement);
       const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: items.length - 1 }[event.key];
       if (next === undefined) return;

@@ -11,7 +11,7 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import shows_errors
-from app.page.parts.board import board, entries, outputs_folder
+from app.page.parts.board import board, entries_of, outputs_folder
 from app.page.parts.keyed import Component, Updates, Values
 from app.page.parts.picture_tools import FETCH_FILE, PictureTools
 from app.runs import runner
@@ -145,7 +145,7 @@ class ResultsPanel:
     def _drawn(self, made: Made, session: str, order: str) -> dict[str, Any]:
         from arc2face.pictures.animation import can_write
 
-        shown = entries(self.shell, session, made.run) if made.run else []
+        shown = entries_of(self.shell, session, made.run) if made.run else []
         if order == MOST_SIMILAR:
             shown.sort(key=lambda one: STRANGER if one["score"] is None else one["score"], reverse=True)
         moving = [path for path in made.files if path.endswith(MOVING)]
