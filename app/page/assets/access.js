@@ -14,6 +14,20 @@
       const inner = link.querySelector("button");
       if (inner && inner.tabIndex !== -1) inner.tabIndex = -1; // one stop for the keyboard, not two
     }
+    for (const outer of document.querySelectorAll("button.icon-button:has(button)")) {
+      // Gradio puts one button into another: the inner one is the control.
+      set(outer, "role", "group");
+      outer.tabIndex = -1;
+    }
+    for (const head of document.querySelectorAll(".toast-header[role=button]")) head.setAttribute("role", "group");
+    for (const button of document.querySelectorAll("[aria-label='common.webcam']")) {
+      button.setAttribute("aria-label", "Take a photo");
+      button.title = "Take a photo";
+    }
+    for (const item of document.querySelectorAll(".photos .thumbnail-item[aria-label^='Thumbnail ']")) {
+      const [, place, count] = item.getAttribute("aria-label").match(/(\d+) of (\d+)/) ?? [];
+      if (place) item.setAttribute("aria-label", `Photo ${place} of ${count}`);
+    }
     for (const area of document.querySelectorAll(".scroll-x, .table-wrap")) {
       if (area.scrollWidth > area.clientWidth && area.tabIndex < 0) {
         area.tabIndex = 0;
