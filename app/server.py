@@ -134,10 +134,23 @@ def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any
     async def lifespan(app: Any) -> AsyncGenerator[None]:
         app.state.visitors, app.state.jobs = visitors, jobs
         front = Front(app.middleware_stack, urlsplit(settings.root_path).path.rstrip("/"))
-        app.middleware_stack = Guard(front, app, settings, visitors)
+        app.middleware_stack = Guard(_compressed(front), app, settings, visitors)
         yield
 
     return lifespan
+
+
+def _compressed(app: Any) -> Any:
+    """Compress the page and its configuration, which Gradio sends as they are: 1 MB, of which a tenth remains."""
+    from starlette.middleware.gzip import GZipMiddleware
+
+    smaller = GZipMiddleware(app)
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        is_page = scope["type"] == "http" and scope["path"] in ("/", "/config")
+        await (smaller if is_page else app)(scope, receive, send)
+
+    return answer
 
 
 def open_backend(settings: ServerSettings) -> Backend:

@@ -6,7 +6,6 @@ a link is a title, a sentence and a picture that this server has itself.
 
 from __future__ import annotations
 
-import gzip
 import html
 import json
 import re
@@ -77,11 +76,8 @@ class Front:
             headers = MutableHeaders(raw=list(start[0].get("headers", ())))
             if headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers and body:
                 body = with_head(body.decode(), _origin(scope, asked) + self._prefix, _wanted(asked)).encode()
-                if "gzip" in asked.get("accept-encoding", ""):
-                    body = gzip.compress(body, 5)
-                    headers["content-encoding"] = "gzip"
                 headers["content-length"] = str(len(body))
-                headers.add_vary_header("Accept-Language, Accept-Encoding")
+                headers.add_vary_header("Accept-Language")
             await send({**start[0], "headers": headers.raw})
             await send({"type": "http.response.body", "body": body})
 
