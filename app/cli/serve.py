@@ -114,5 +114,7 @@ def run(**flags: Any) -> None:
     chosen = settings(**flags)
     check_port(chosen.host, chosen.port)
     shown = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host
+    if chosen.outputs is not None:
+        console.say(f"Everything made is kept in {chosen.outputs}")
     console.say(f"Arc2Face Studio: http://{shown}:{chosen.port}{chosen.root_path}")
     serve(chosen)

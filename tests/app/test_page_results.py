@@ -167,7 +167,10 @@ def test_a_series_is_a_film_and_a_sheet_on_the_page(visit: Any, photos: dict[str
 
 
 def test_history_survives_a_reload_and_two_runs_at_once(visit: Any, photos: dict[str, Path]) -> None:
-    """U11: runs of two tabs that finish together are both there; after a reload small copies and settings are."""
+    """U11: runs of two tabs that finish together are both there; after a reload small copies and settings are.
+
+    Clear asks and can be undone; a full storage is said, and the pictures of this visit are there all the same.
+    """
     page = visit()
     add_photo(page, photos["one"])
     expect(shown(page.get_by_text("1 face found"))).to_be_visible()
@@ -199,10 +202,16 @@ def test_history_survives_a_reload_and_two_runs_at_once(visit: Any, photos: dict
     expect(tab).to_have_count(8)
     page.get_by_label("Remember this list in this browser").uncheck()
     assert page.evaluate("localStorage.getItem('studio-history')") is None
+    page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }")
+    page.get_by_label("Remember this list in this browser").check()
+    page.get_by_role("tab", name="Identity").click()
+    made(page, photos["one"])
+    expect(past(page)).to_have_count(4)
+    expect(page.locator(".remember")).to_contain_text("no room left")
 
 
 def test_a_browser_that_keeps_nothing_is_no_obstacle(visit: Any, photos: dict[str, Path]) -> None:
-    """Storage blocked or full: everything works, one sentence says what is different."""
+    """Storage blocked: everything works, one sentence says what is different."""
     page = visit(script=BLOCKED)
     made(page, photos["one"])
     expect(past(page)).to_have_count(4)

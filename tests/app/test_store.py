@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.cli.serve import read_settings
+from app.page.parts import results
 from app.page.parts.board import entry, ids_of, settings_of
 from app.runs.outputs import Outputs
 from app.runs.pace import Pace, steadied
@@ -18,7 +19,7 @@ from app.runs.store import MAX_RUNS, RunStore
 from app.settings import ServerSettings
 from arc2face.errors import InputError, SettingsError, StorageError
 from arc2face.pictures.recipes import recipe_png
-from arc2face.types import Progress
+from arc2face.types import GenerationRequest, GenerationResult, IdentityEmbedding, Progress
 
 
 def run_of(tab: str, count: int = 1) -> Run:
@@ -95,6 +96,15 @@ def test_preview_and_time_left_cover_what_comes_after_the_steps() -> None:
     again = one_run()
     assert [event.seconds_left for event in again] == [7.0, 4.0, 3.0]
     assert all(event.preview is preview for event in again)
+
+
+def test_what_a_run_has_to_say_stands_under_its_pictures() -> None:
+    """The page showed nothing of `recipe["notes"]`."""
+    request = GenerationRequest(identity=IdentityEmbedding(np.ones(512, np.float32)), num_images=1)
+    result = GenerationResult((), request, {"notes": ["Too few steps for <b>this</b>."]})
+    text = results._summary(run_of("Pose").pictures, (result, result))
+    assert text.count("Too few steps for &lt;b&gt;this") == 1
+    assert 'class="note warn"' in text
 
 
 def test_pictures_that_come_later_join_their_run() -> None:

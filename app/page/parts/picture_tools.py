@@ -158,7 +158,9 @@ class PictureTools:
         """Settings or the seed of a picture come back to its tab."""
         data, session = _data(event), session_of(request)
         try:
-            bench = self._benches[checks.choice("The tab", data.get("tab"), self._benches)]
+            bench = self._benches.get(str(data.get("tab")))
+            if bench is None:
+                raise InputError("There is no form on this page that the settings of this picture belong to.")
             recipe = self._recipe(session, data)
             opened = self._shell.follow.opened(bench.title.lower())
             if data.get("what") == "seed":
