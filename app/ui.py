@@ -8,6 +8,8 @@ import gradio as gr
 
 from app.api import ENDPOINTS
 from app.page import markup
+from app.page.parts import who
+from app.page.parts.follow import Follow, PageShell
 from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
@@ -39,14 +41,16 @@ def build_app(
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         runs: gr.State = gr.State(())
         head = gr.HTML(markup.header(engine.kind, ready=engine.ready))
-        shell = Shell(
+        shell = PageShell(
             backend=engine,
             history=runs,
             files=files or SessionFiles(),
             jobs=jobs or JobBook(),
             photos=photos or PhotoShelf(),
         )
-        with gr.Tabs():
+        who.build(shell)
+        with gr.Tabs(selected=TABS[0].TITLE.lower()) as tabs:
+            shell.follow = Follow(shell, shell.person, tabs)
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:
                     tab.build(engine, shell)

@@ -26,7 +26,7 @@ from arc2face.expression.blendshapes import expressions_of, read_recording
 from arc2face.expression.shapes import load_shapes
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.pictures.recipes import save_png
-from arc2face.pictures.sheets import save_animation
+from arc2face.pictures.animation import save_animation
 from arc2face.pictures.video import Sample, pictures_at, sample, timestamps
 from arc2face.series import Frame, single
 from arc2face.settings import DRIVE_MOST, DRIVE_RATE, DRIVE_RATE_RANGE

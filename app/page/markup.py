@@ -72,9 +72,10 @@ def no_preview(reason: str) -> str:
     return f"No preview: {reason.split('. ')[0].rstrip('.')}."
 
 
-def chip(text: str) -> str:
-    """A short fact in a pill."""
-    return f'<p class="fact" role="status">{html.escape(text)}</p>'
+def who(person: str) -> str:
+    """Heading of the person strip, with a pill that says who is there and where they came from."""
+    pill = f'<span class="fact" role="status">Person: {html.escape(person)}</span>' if person else ""
+    return f'<div class="who-head">{step(1, "Add a photo of someone")}{pill}</div>'
 
 
 def source(face: RgbU8 | None, text: str) -> str:
@@ -89,10 +90,10 @@ def notes(lines: Sequence[tuple[str, bool]]) -> str:
     return f'<div role="status">{"".join(boxes)}</div>' if lines else ""
 
 
-def idle(title: str, text: str) -> str:
-    """What stands where the pictures will be."""
+def idle(title: str, text: str, showcase: str = "") -> str:
+    """What stands where the pictures will be. `showcase`: markup of pictures of this kind, instead of an outline."""
     words = f"<p><strong>{html.escape(title)}</strong>{html.escape(text)}</p>"
-    return f'<div class="idle"><div>{FACE_OUTLINE}{words}</div></div>'
+    return f'<div class="idle"><div>{showcase or FACE_OUTLINE}{words}</div></div>'
 
 
 def failure(message: str, title: str = "That did not work") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,22 @@ import gradio as gr
 from app.page import markup
 from app.page.messages import shows_errors
 from app.page.parts.keyed import Updates
-from app.page.parts.person import PersonPicker
+from app.page.parts.person import SOMEBODY_NEW, PersonPicker
 from app.page.parts.photos import PhotoPicker
 from app.page.theme import EXAMPLES
-from app.runs.shell import INSTANT, LIGHT, Shell, session_of
+from app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
 from arc2face.errors import InputError
 
 SURPRISE_SIZE = 512
+TAPPED = "tapped"
+"""Class of each tab's button, seen by nobody, that starts its run once an example has been tapped."""
+RUN_OPEN_TAB = (
+    """() => {
+  const panel = [...document.querySelectorAll("[role=tabpanel]")].find((one) => one.offsetParent !== null);
+  panel?.querySelector(".%s")?.click();
+}"""
+    % TAPPED
+)
 FRESH_SEEDS = (100_001, 2**31, 2)
 """Odd, as for evaluation: nobody the starter models were trained on."""
 
@@ -33,16 +41,17 @@ def picture_strip(folder: str, picker: PhotoPicker) -> None:
     def choose(event: gr.SelectData) -> Updates:
         return {picker.photos: [paths[event.index if isinstance(event.index, int) else 0]]}
 
-    picker.inspect_after(_strip(paths).select(choose, None, [picker.photos], **INSTANT))
+    picker.inspect_after(_strip(paths, "Example").select(choose, None, [picker.photos], **INSTANT))
 
 
 def _pictures(folder: str) -> list[str]:
     return sorted(str(path) for path in (EXAMPLES / folder).glob("*.webp"))
 
 
-def _strip(paths: list[str]) -> gr.Gallery:
+def _strip(paths: list[str], name: str) -> gr.Gallery:
+    """The captions are what the pictures are called; they are not shown."""
     return gr.Gallery(
-        paths,
+        [(path, f"{name}: {_said(path) or number + 1}") for number, path in enumerate(paths)],
         label="Examples",
         show_label=False,
         columns=6,
@@ -57,6 +66,11 @@ def _strip(paths: list[str]) -> gr.Gallery:
     )
 
 
+def _said(path: str) -> str:
+    """What a file name says of its picture: `1-left.webp` shows left."""
+    return Path(path).stem.partition("-")[2]
+
+
 class ExampleStrip:
     """Thumbnails to click on, and the "Surprise me" button."""
 
@@ -64,31 +78,28 @@ class ExampleStrip:
         self._shell = shell
         self.paths = _pictures("faces")
         gr.HTML(markup.hint("No photo at hand? Tap one of these people, who do not exist."))
-        self.strip = _strip(self.paths)
+        self.strip = _strip(self.paths, "Example person")
         self.surprise = gr.Button("Surprise me", size="sm")
 
-    def connect(self, person: PersonPicker, generate: Callable[..., Any], event: dict[str, Any]) -> None:
-        """A tap fills the picker and starts the run, in place of one that is under way."""
+    def connect(self, person: PersonPicker) -> None:
+        """A tap fills the picker and starts the run of the tab that is open, in place of one that is under way."""
 
         def chosen(event: gr.SelectData) -> Updates:
-            index = event.index if isinstance(event.index, int) else 0
-            return {person.photos: [self.paths[index]], person.identity_file: None}
+            return person.filled_with(self.paths[event.index if isinstance(event.index, int) else 0])
 
         @shows_errors
         def rendered(request: gr.Request) -> Updates:
-            target = self._shell.files.new_run(session_of(request)) / "somebody-new.png"
+            target = self._shell.files.new_run(session_of(request)) / SOMEBODY_NEW
             render_avatar(random.randrange(*FRESH_SEEDS), target)
-            return {person.photos: [str(target)], person.identity_file: None}
+            return person.filled_with(str(target))
 
-        filled = {person.photos, person.identity_file}
         taps = (
-            self.strip.select(chosen, None, [*filled], **INSTANT),
-            self.surprise.click(rendered, None, [*filled], **LIGHT),
+            self.strip.select(chosen, None, [*person.filled], **INSTANT),
+            self.surprise.click(rendered, None, [*person.filled], **LIGHT),
         )
         for tap in taps:
             person.inspect_after(tap)
-            # Not "once": a tap during a run counts, and its run takes the other's place.
-            tap.success(generate, trigger_mode="multiple", **event)
+            tap.success(None, None, None, js=RUN_OPEN_TAB, **QUIET)
 
 
 def render_avatar(seed: int, target: Path) -> None:

@@ -12,6 +12,7 @@ from app.page import markup
 from app.page.messages import shows_errors, warn
 from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.page.parts.photos import Line, PhotoPicker
+from app.page.theme import EXAMPLES
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face import sources
 from arc2face.errors import EmbeddingError
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from arc2face.faces.photo import Photo
 
 REPLACED = "The new photo takes the place of the saved identity."
+SOMEBODY_NEW = "somebody-new.png"
+"""File of a person drawn on demand."""
+INVITATION = "One photo is enough; several of the same person are better. All tabs use it."
 
 
 class PersonPicker(PhotoPicker):
@@ -32,11 +36,9 @@ class PersonPicker(PhotoPicker):
     photo that is added later takes its place.
     """
 
-    def __init__(self, shell: Shell, *, number: int = 1, title: str = "Add a photo of someone") -> None:
-        gr.HTML(markup.step(number, title))
-        self.who = gr.HTML("", visible=False)
-        text = "One photo is enough; several of the same person are better."
-        super().__init__(shell, label="Photos of one person", text=text, most=MAX_PHOTOS, height=200)
+    def __init__(self, shell: Shell) -> None:
+        self.who = gr.HTML(markup.who(""))
+        super().__init__(shell, label="Photos of one person", text=INVITATION, most=MAX_PHOTOS, height=118)
 
     def build_more(self) -> None:
         """The folded part, placed by the tab where it is out of the way: identity files and several photos."""
@@ -55,10 +57,23 @@ class PersonPicker(PhotoPicker):
             saved = gr.File(label="Saved identity (numbers only, no picture)", visible=False, interactive=False)
         save.click(self._save, self.inputs, [saved], **LIGHT)
         self._saved = saved
-        naming: set[Component] = {self.identity_file, self.photos}
-        self.identity_file.change(self._named, naming, [self.who], **INSTANT)
-        self.photos.change(self._named, naming, [self.who], **INSTANT)
+        self.identity_file.change(self._named, self.filled, [self.who], **INSTANT)
+        self.photos.change(self._named, self.filled, [self.who], **INSTANT)
         self.photos.upload(self._replaced, {self.identity_file}, [self.identity_file], **LIGHT)
+
+    @property
+    def filled(self) -> set[Component]:
+        """What says who it is: photos and identity file."""
+        return {self.photos, self.identity_file}
+
+    def filled_with(self, path: str) -> Updates:
+        """One photo, from somewhere else than an upload; the newest counts. `inspect_after` belongs to it."""
+        return {self.photos: [path], self.identity_file: None}
+
+    def inspect_after(self, event: Any) -> None:
+        """Look at the photos, and say whose they are, once `event` has put them there."""
+        super().inspect_after(event)
+        event.success(self._named, self.filled, [self.who], **INSTANT)
 
     @property
     def inputs(self) -> set[Component]:
@@ -86,7 +101,7 @@ class PersonPicker(PhotoPicker):
         if values[self.identity_file]:
             return f"the saved identity {Path(values[self.identity_file]).name}"
         paths = self.paths(values)
-        return Path(paths[0]).name if len(paths) == 1 else f"{len(paths)} photos"
+        return source_name(paths[0]) if len(paths) == 1 else f"{len(paths)} photos"
 
     def compare(self, engine: Engine, photos: Sequence[Photo], picks: Sequence[int | None]) -> Iterator[Line]:
         """How well several photos agree on one person."""
@@ -102,12 +117,11 @@ class PersonPicker(PhotoPicker):
             yield warning, True
 
     def _named(self, values: Values) -> Updates:
-        """The chip that says which of both counts, where that is not plain to see."""
-        if not values[self.identity_file]:
-            return {self.who: gr.update(value="", visible=False)}
-        lends = "; the photo lends its look and head shape" if values[self.photos] else ""
-        chip = markup.chip(f"Person: {self.name(values)}{lends}")
-        return {self.who: gr.update(value=chip, visible=True)}
+        """The chip that says who counts, and where from."""
+        if not any(values[component] for component in self.filled):
+            return {self.who: markup.who("")}
+        lends = "; the photo lends its look and head shape" if all(values[one] for one in self.filled) else ""
+        return {self.who: markup.who(f"{self.name(values)}{lends}")}
 
     def _replaced(self, values: Values) -> Updates:
         if not values[self.identity_file]:
@@ -126,3 +140,13 @@ class PersonPicker(PhotoPicker):
         target = self._shell.files.new_run(session) / "identity.npz"
         save_identity(target, found.identity)
         return {self._saved: gr.update(value=str(target), visible=True)}
+
+
+def source_name(path: str) -> str:
+    """Where a photo came from, for people: the name of the file, unless the page itself has provided it."""
+    found = Path(path)
+    if found.name == SOMEBODY_NEW:
+        return "somebody freshly drawn"
+    if (EXAMPLES / "faces" / found.name).is_file():
+        return "an example person"
+    return found.name

@@ -48,9 +48,16 @@ class ResultsPanel:
     A run that fails or is stopped leaves the pictures of the run before.
     """
 
-    def __init__(self, *, invitation: str, aside: Sequence[str] = (), above: Callable[[], None] | None = None) -> None:
-        """`above`: builds what stands over the pictures."""
-        self._invitation = markup.idle("Your pictures appear here", invitation)
+    def __init__(
+        self,
+        *,
+        invitation: str,
+        showcase: str = "",
+        aside: Sequence[str] = (),
+        above: Callable[[], None] | None = None,
+    ) -> None:
+        """`showcase`: markup of what comes out, shown before the first run. `above`: builds what stands over pictures."""
+        self._invitation = markup.idle("Your pictures appear here", invitation, showcase)
         self.status = gr.HTML(self._invitation)
         with gr.Column(visible=False) as self.shown:
             self.source = gr.HTML("")

@@ -12,7 +12,8 @@ import numpy as np
 
 from app.page import markup
 from app.page.messages import as_shown, tell, warn, words
-from app.page.parts.examples import ExampleStrip
+from app.page.parts.examples import TAPPED
+from app.page.parts.follow import PageShell
 from app.page.parts.keyed import Component, Rules, Updates, Values, joined, validator
 from app.page.parts.person import PersonPicker
 from app.page.parts.recipe import RecipeDrop
@@ -20,7 +21,7 @@ from app.page.parts.results import ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
 from app.runs import runner
 from app.runs.pictures import Picture, Run, noted, remember, save_pictures
-from app.runs.shell import HEAVY, Shell, session_of
+from app.runs.shell import HEAVY, session_of
 from arc2face.errors import CancelledError, InputError
 from arc2face.series import Frame
 from arc2face.sources import Person
@@ -72,22 +73,28 @@ class Workbench:
     `cleared`: what a new run does to `outputs`.
     """
 
-    shell: Shell
+    shell: PageShell
     title: str
-    person: PersonPicker
     controls: GenerationControls
     panel: ResultsPanel
     buttons: RunButtons
-    strip: ExampleStrip
     drop: RecipeDrop
     more: set[Component] = field(default_factory=set[Component])
     outputs: set[Component] = field(default_factory=set[Component])
     cleared: Callable[[], Updates] = dict
 
+    @property
+    def person(self) -> PersonPicker:
+        """The person of the page."""
+        return self.shell.person
+
     def connect(self, plan: Planner, rules: Rules | None = None) -> None:
-        """Wire the primary action, the examples, Stop and the recipe drop zone."""
+        """Wire the primary action, the tap on an example person, Stop and the recipe drop zone."""
+        self.shell.benches.append(self)
         self.add_action(self.buttons.run, plan, rules)
-        self.strip.connect(self.person, self._generator(plan), self._event())
+        tapped = gr.Button("Run", visible="hidden", elem_classes=[TAPPED])
+        # Not "once": a tap during a run counts, and its run takes the other's place.
+        tapped.click(self._generator(plan), trigger_mode="multiple", **self._event())
         self.buttons.connect_cancel(self.shell, self.title)
         self.drop.connect()
 

@@ -10,12 +10,10 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import warn
-from app.page.parts.examples import ExampleStrip
 from app.page.parts.expression import ExpressionControls
 from app.page.parts.keyed import Updates
 from app.page.parts.look import LookControls
 from app.page.parts.notices import missing_notice
-from app.page.parts.person import PersonPicker
 from app.page.parts.photos import PhotoPicker
 from app.page.parts.pose import PoseControls
 from app.page.parts.recipe import RecipeDrop
@@ -30,23 +28,21 @@ from arc2face.sources import ExpressionSource, find_expression, find_look, find_
 from arc2face.types import ExpressionCondition, GenerationRequest
 
 if TYPE_CHECKING:
+    from app.page.parts.follow import PageShell
     from app.runs.backend import Backend
-    from app.runs.shell import Shell
 
 TITLE = "Expression"
 LEAD = "Add a photo of someone, then an expression: from another photo, from a preset, or with the sliders."
 MAX_TARGETS = 12
 
 
-def build(engine: Backend, shell: Shell) -> None:
+def build(engine: Backend, shell: PageShell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
     gr.HTML(markup.lead("Change the expression", LEAD))
     missing_notice(shell, "expression")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
-            person = PersonPicker(shell)
-            strip = ExampleStrip(shell)
             gr.HTML(markup.step(2, "Choose the expression"))
             editor = ExpressionControls(shell)
             gr.HTML(markup.step(3, "Choose the kind of picture"))
@@ -59,7 +55,6 @@ def build(engine: Backend, shell: Shell) -> None:
             pose.build_advanced()
             count, targets, series = _series(shell)
             controls.build_advanced()
-            person.build_more()
             drop = RecipeDrop(controls, editor, look, pose)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             panel = ResultsPanel(
@@ -70,11 +65,9 @@ def build(engine: Backend, shell: Shell) -> None:
     bench = Workbench(
         shell=shell,
         title=TITLE,
-        person=person,
         controls=controls,
         panel=panel,
         buttons=buttons,
-        strip=strip,
         drop=drop,
         more={*editor.inputs, *look.inputs, *pose.inputs, count, *targets.inputs},
         outputs=look.outputs,
@@ -139,7 +132,7 @@ class _Tab:
         return extra
 
 
-def _series(shell: Shell) -> tuple[gr.Slider, PhotoPicker, gr.Button]:
+def _series(shell: PageShell) -> tuple[gr.Slider, PhotoPicker, gr.Button]:
     with gr.Accordion("Expression strip: one person, many expressions", open=False):
         gr.HTML(markup.hint("From neutral to the expression above, or one picture per photo you add here; one seed."))
         count = gr.Slider(3, MAX_TARGETS, value=5, step=1, label="Amounts", buttons=[])

@@ -7,35 +7,30 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from app.page import markup
-from app.page.parts.examples import ExampleStrip
-from app.page.parts.person import PersonPicker
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
 from app.page.parts.workbench import Asked, Work, Workbench
 
 if TYPE_CHECKING:
+    from app.page.parts.follow import PageShell
     from app.runs.backend import Backend
-    from app.runs.shell import Shell
 
 TITLE = "Identity"
 HEADLINE = "New pictures of the same person"
 NO_PROMPT = "There is no text prompt: the model was trained to draw from the face alone, so the photo says everything."
 
 
-def build(engine: Backend, shell: Shell) -> None:
+def build(engine: Backend, shell: PageShell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
     gr.HTML(markup.lead(HEADLINE, f"Add a photo, get fresh portraits of that face. {NO_PROMPT}"))
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
-            person = PersonPicker(shell)
-            strip = ExampleStrip(shell)
             gr.HTML(markup.step(2, "Choose how many"))
             controls = GenerationControls()
             buttons = RunButtons("Make pictures")
             controls.build_advanced()
-            person.build_more()
             drop = RecipeDrop(controls)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             panel = ResultsPanel(invitation="Add a photo, or pick an example, and press Make pictures.")
@@ -46,10 +41,8 @@ def build(engine: Backend, shell: Shell) -> None:
     Workbench(
         shell=shell,
         title=TITLE,
-        person=person,
         controls=controls,
         panel=panel,
         buttons=buttons,
-        strip=strip,
         drop=drop,
     ).connect(plan)

@@ -11,10 +11,8 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import warn
-from app.page.parts.examples import ExampleStrip
 from app.page.parts.keyed import Updates
 from app.page.parts.notices import missing_notice
-from app.page.parts.person import PersonPicker
 from app.page.parts.pose import NO_POSE_PHOTO, SLIDERS, PoseControls
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons
@@ -26,22 +24,20 @@ from arc2face.settings import YAW_LIMIT
 from arc2face.sources import Posed, find_pose
 
 if TYPE_CHECKING:
+    from app.page.parts.follow import PageShell
     from app.runs.backend import Backend
-    from app.runs.shell import Shell
 
 TITLE = "Pose"
 LEAD = "Add a photo of someone and say where they should look. The models know heads seen from the front half."
 
 
-def build(engine: Backend, shell: Shell) -> None:
+def build(engine: Backend, shell: PageShell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
     gr.HTML(markup.lead("Turn the head", LEAD))
     missing_notice(shell, "pose")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
-            person = PersonPicker(shell)
-            strip = ExampleStrip(shell)
             gr.HTML(markup.step(2, "Choose the pose"))
             pose = PoseControls(shell)
             pose.angles.draw_when(shell.here.select)
@@ -51,7 +47,6 @@ def build(engine: Backend, shell: Shell) -> None:
             pose.build_advanced()
             turns, extent, turn = _turntable()
             controls.build_advanced()
-            person.build_more()
             drop = RecipeDrop(controls, pose)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             panel = ResultsPanel(
@@ -78,11 +73,9 @@ def build(engine: Backend, shell: Shell) -> None:
     bench = Workbench(
         shell=shell,
         title=TITLE,
-        person=person,
         controls=controls,
         panel=panel,
         buttons=buttons,
-        strip=strip,
         drop=drop,
         more={*pose.inputs, turns, extent},
     )
