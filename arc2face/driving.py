@@ -24,9 +24,9 @@ from arc2face import checks
 from arc2face.errors import NoFaceError, SettingsError, VideoError
 from arc2face.expression.blendshapes import expressions_of, read_recording
 from arc2face.expression.shapes import load_shapes
+from arc2face.pictures.animation import save_animation
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.pictures.recipes import save_png
-from arc2face.pictures.animation import save_animation
 from arc2face.pictures.video import Sample, pictures_at, sample, timestamps
 from arc2face.series import Frame, single
 from arc2face.settings import DRIVE_MOST, DRIVE_RATE, DRIVE_RATE_RANGE
@@ -344,9 +344,7 @@ def _faceless(times: Sequence[float], looked_at: int) -> tuple[str, ...]:
     if not times:
         return ()
     frames = "frame" if len(times) == 1 else "frames"
-    return (
-        f"No face in {len(times)} of {looked_at} {frames} ({_named(times)}); the expression before stays there.",
-    )
+    return (f"No face in {len(times)} of {looked_at} {frames} ({_named(times)}); the expression before stays there.",)
 
 
 def _named(times: Sequence[float]) -> str:

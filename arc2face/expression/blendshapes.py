@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def _times(header: Sequence[str], rows: Sequence[Sequence[str]], rate: float | N
         found = [_seconds(text, named, rate) for text in texts]
     except ValueError as error:
         raise ExpressionError(f"{path.name} holds a time that cannot be read: {error}.") from error
-    if any(not later > before for before, later in zip(found, found[1:], strict=False)):
+    if any(not later > before for before, later in itertools.pairwise(found)):
         raise ExpressionError(f"{path.name} is out of order: its times do not rise from row to row.")
     # Milliseconds, as MediaPipe counts: nobody records a face once in five seconds.
     unit = 1000.0 if named not in ("timecode", "frame") and found[-1] - found[0] >= 5.0 * (len(found) - 1) else 1.0

@@ -117,7 +117,7 @@ def _copy_joints(values: NDArray[np.float32], parts: Mapping[Region, Expression]
 def _fitted(
     base: Expression, parts: Mapping[Region, Expression], basis: HeadBasis
 ) -> tuple[Float64Array, dict[Region, float]]:
-    """min over c of sum_r || W_r D (c - c_r) ||^2 + ridge || c - c_base ||^2, by its 50 normal equations."""
+    """Min over c of sum_r || W_r D (c - c_r) ||^2 + ridge || c - c_base ||^2, by its 50 normal equations."""
     weights = basis.weights()
     own = base.components.astype(np.float64)
     wanted = {region: parts[region].components.astype(np.float64) if region in parts else own for region in REGIONS}

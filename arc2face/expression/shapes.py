@@ -64,7 +64,9 @@ def load_shapes(models_root: Path | None) -> Shapes | None:
 def _shapes(content: dict[str, Any]) -> Shapes:
     columns, lids = _names(content["columns"]), _names(content.get("eyelids", ["eyeBlinkLeft", "eyeBlinkRight"]))
     if len(columns) > COMPONENTS or len(lids) != 2:
-        raise ValueError(f"it names {len(columns)} columns and {len(lids)} eyelids; 1 to {COMPONENTS} and 2 are possible")
+        raise ValueError(
+            f"it names {len(columns)} columns and {len(lids)} eyelids; 1 to {COMPONENTS} and 2 are possible"
+        )
     if len({*columns, *lids}) != len(columns) + 2:
         raise ValueError("it names a shape twice")
     jaw = {name: float(radians) for name, radians in dict(content.get("jaw", {})).items()}
@@ -77,6 +79,7 @@ def _shapes(content: dict[str, Any]) -> Shapes:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) and 0 < len(name) <= 64 for name in cast("list[Any]", value)):
+    names = cast("list[Any]", value) if isinstance(value, list) else [None]
+    if not all(isinstance(name, str) and 0 < len(name) <= 64 for name in names):
         raise ValueError("names are expected as a list of words")
-    return tuple(cast("list[str]", value))
+    return tuple(cast("list[str]", names))

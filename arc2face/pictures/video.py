@@ -57,7 +57,7 @@ def timestamps(path: Path) -> list[float]:
         while video.grab():
             if len(found) >= MAX_FRAMES_READ:
                 raise VideoError(
-                    f"{path.name} has more than {MAX_FRAMES_READ} frames. Cut out the piece that you want and try again."
+                    f"{path.name} has more than {MAX_FRAMES_READ} frames. Cut out the piece that you want."
                 )
             found.append(float(video.get(_cv2().CAP_PROP_POS_MSEC)) / 1000.0)
     if not found:
@@ -114,7 +114,6 @@ def pictures_at(path: Path, frames: Sequence[int]) -> Iterator[RgbU8]:
 def _cv2() -> Any:
     # Read when OpenCV opens its first video: a damaged file is our message, not the native library's.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     import cv2
 
     return cv2
@@ -124,7 +123,12 @@ def _cv2() -> Any:
 def _opened(path: Path) -> Generator[Any]:
     _check_head(path)
     cv2 = _cv2()
-    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    said = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    finally:
+        cv2.utils.logging.setLogLevel(said)
     try:
         if not video.isOpened():
             raise VideoError(f"{path.name} cannot be played: it is damaged, or in a format unknown here. Take {KINDS}.")
