@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -260,7 +260,7 @@ class Reel:
 
 def drive(
     engine: Engine, frames: Sequence[Frame], folder: Path | str, on_progress: ProgressCallback | None = None
-) -> Iterator[Shot]:
+) -> Generator[Shot]:
     """Make the frames one after the other; yields each once it lies in `folder`.
 
     What an earlier call finished there is not made again. Closing the iterator stops the run within a step; what is

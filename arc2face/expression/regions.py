@@ -125,7 +125,7 @@ def _fitted(
     total = sum(grams.values(), np.zeros((50, 50)))
     ridge = RIDGE * max(float(np.trace(total)) / 50, 1e-12) * np.eye(50)
     right = sum((grams[region] @ wanted[region] for region in REGIONS), np.zeros(50)) + ridge @ own
-    found = np.linalg.solve(total + ridge, right)
+    found = np.asarray(np.linalg.solve(total + ridge, right), np.float64)
     fit: dict[Region, float] = {}
     for region in parts:
         missed, asked = found - wanted[region], wanted[region] - own

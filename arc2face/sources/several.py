@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from arc2face import checks
 from arc2face.errors import SettingsError
@@ -43,7 +43,7 @@ def group_requests(
     engine: Engine,
     photo: Photo | ImageSource,
     wishes: Sequence[Wish],
-    settings: Mapping[str, object] | None = None,
+    settings: Mapping[str, Any] | None = None,
     *,
     look: float = DEFAULT_LOOK_STRENGTH,
 ) -> list[GenerationRequest]:
@@ -63,7 +63,7 @@ def group_requests(
     look = checks.number("The look strength", look, LOOK_STRENGTH_RANGE)
     faces = _check(wishes)
     photo = Photo.of(photo, "the photo of several people")
-    fields = {**(settings or {}), "num_images": 1, "keep_best": 0}
+    fields: dict[str, Any] = {**(settings or {}), "num_images": 1, "keep_best": 0}
     embeddings = [engine.perception.embed(photo, face) for face in faces]
     requests: list[GenerationRequest] = []
     for wish, person in zip(wishes, embeddings, strict=True):
@@ -74,7 +74,7 @@ def group_requests(
                 identity=person,
                 expression=ExpressionCondition(found, wish.strength),
                 reference=ReferenceCondition(engine.align(photo, wish.face), look),
-                **cast("dict[str, int]", fields),
+                **fields,
             )
         )
     return requests
