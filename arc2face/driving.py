@@ -206,7 +206,7 @@ class Reel:
     def finished(self, number: int, request: GenerationRequest) -> Path | None:
         """The picture of frame `number` (from 1), if it is there, whole, and made from this very request."""
         row = self._rows.get(str(number))
-        if row is None or row["request"] != self.mark(request):
+        if row is None or row["request"] != mark(self._engine, request):
             return None
         path = self.folder / self._name(number)
         try:
@@ -219,29 +219,10 @@ class Reel:
         path = self.folder / self._name(number)
         save_png(result.images[0], result, path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._rows[str(number)] = {"request": self.mark(result.request), "sha256": digest}
+        self._rows[str(number)] = {"request": mark(self._engine, result.request), "sha256": digest}
         with replace_with(self.folder / LEDGER) as temporary:
             temporary.write_text(json.dumps({"format": "arc2face-drive", "frames": self._rows}), encoding="utf-8")
         return path
-
-    def mark(self, request: GenerationRequest) -> str:
-        """A hash of everything that decides the picture: the request, and the model files behind it."""
-        digest = hashlib.sha256()
-        fields = ("seed", "steps", "guidance_scale", "fast", "scheduler", "height", "width")
-        digest.update(repr([(name, getattr(request, name)) for name in fields]).encode())
-        digest.update(request.identity.vector.tobytes())
-        for part, array in (("expression", "expression"), ("reference", "image"), ("pose", "normal_map")):
-            condition: Any = getattr(request, part)
-            if condition is not None:
-                values = condition.expression.values if part == "expression" else getattr(condition, array)
-                acting = [getattr(condition, name, None) for name in ("strength", "start", "end")]
-                digest.update(repr((part, values.shape, acting)).encode() + values.tobytes())
-        registry = self._engine.registry
-        for name in ("unet", "text_encoder", "vae", *registry.wanted(request)):
-            source = registry.source(name)
-            stat = source.stat() if source is not None else None
-            digest.update(repr((name, str(source), stat and (stat.st_size, stat.st_mtime_ns))).encode())
-        return digest.hexdigest()
 
     def _name(self, number: int) -> str:
         return f"frame-{number:04d}.png"
@@ -256,6 +237,26 @@ class Reel:
             }
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return {}
+
+
+def mark(engine: Engine, request: GenerationRequest) -> str:
+    """A hash of everything that decides a picture: the request, and the model files behind it."""
+    digest = hashlib.sha256()
+    fields = ("seed", "steps", "guidance_scale", "fast", "scheduler", "height", "width")
+    digest.update(repr([(name, getattr(request, name)) for name in fields]).encode())
+    digest.update(request.identity.vector.tobytes())
+    for part, array in (("expression", "expression"), ("reference", "image"), ("pose", "normal_map")):
+        condition: Any = getattr(request, part)
+        if condition is not None:
+            values = condition.expression.values if part == "expression" else getattr(condition, array)
+            acting = [getattr(condition, name, None) for name in ("strength", "start", "end")]
+            digest.update(repr((part, values.shape, acting)).encode() + values.tobytes())
+    registry = engine.registry
+    for name in ("unet", "text_encoder", "vae", *registry.wanted(request)):
+        source = registry.source(name)
+        stat = source.stat() if source is not None else None
+        digest.update(repr((name, str(source), stat and (stat.st_size, stat.st_mtime_ns))).encode())
+    return digest.hexdigest()
 
 
 def drive(
