@@ -25,13 +25,13 @@ from starlette.responses import JSONResponse, Response
 
 from app.runs import visitors
 from app.runs.requests import BadBodyError, Body, Quota, TooLargeError, Tries, read_body, replayed
+from app.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.settings import ServerSettings
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 API = "/gradio_api"
 OPEN_PATHS = (
     *("/", "/login", "/login/", "/logout", "/favicon.ico", "/robots.txt", "/manifest.json", "/theme.css"),

@@ -71,20 +71,24 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     """
     workspace = process_workspace()
     prepare_environment(settings.host, workspace)
-    from app.page.theme import FAVICON, SCRIPT, STYLESHEET, StudioTheme
+    from app.page.parts.board import head_scripts
+    from app.page.theme import FAVICON, PICTURES_STYLESHEET, SCRIPT, STYLESHEET, StudioTheme
     from app.runs.errors import never_silent
+    from app.runs.outputs import Outputs
     from app.runs.photos import PhotoShelf
+    from app.runs.store import RunStore
     from app.runs.tickets import JobBook
     from app.runs.visitors import Visitors
     from app.ui import build_app
     from arc2face.pictures.loading import MAX_FILE_BYTES
 
     files, jobs, photos = SessionFiles(workspace.results), JobBook(), PhotoShelf()
-    page = build_app(backend, files=files, jobs=jobs, photos=photos)
+    runs, outputs = RunStore(), Outputs(settings.outputs)
+    page = build_app(backend, files=files, jobs=jobs, photos=photos, runs=runs, outputs=outputs)
     never_silent(page)
     # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.
     page.queue(max_size=None, default_concurrency_limit=4, api_open=False)
-    visitors = Visitors(page, workspace.uploads, (files.forget, photos.forget))
+    visitors = Visitors(page, workspace.uploads, (files.forget, photos.forget, runs.forget))
     options: dict[str, Any] = {
         "server_name": settings.host,
         "server_port": settings.port,
@@ -100,11 +104,12 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "footer_links": ["api"],
         "favicon_path": str(FAVICON),
         "theme": StudioTheme(),
-        "css_paths": [STYLESHEET],
+        "css_paths": [STYLESHEET, PICTURES_STYLESHEET],
+        "head": head_scripts(),
         "js": SCRIPT.read_text(encoding="utf-8"),
         "max_file_size": MAX_FILE_BYTES,
         "max_threads": MAX_THREADS,
-        "allowed_paths": [],
+        "allowed_paths": [] if outputs.root is None else [str(outputs.root)],
         "state_session_capacity": MAX_SESSIONS,
         "app_kwargs": {"lifespan": _guarded(settings, jobs, visitors)},
     }

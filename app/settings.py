@@ -15,6 +15,7 @@ __all__ = ["ServerSettings", "parse_auth", "parse_hosts"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "fp32", "fp16")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 VRAM = ("resident", "offload", "sequential")
 
 
@@ -28,7 +29,8 @@ class ServerSettings:
     `dtype`: auto, fp32, fp16. `vram`: resident, offload or sequential. `budget_bytes`: upper bound for loaded weights
     on the device, None for no bound. `preload`: load everything at the start. `mcp`: also serve the endpoints to MCP
     clients. `hosts`: names under which the page is reached besides `host` itself, such as that of a reverse proxy; "*"
-    for any (see `app.guard`).
+    for any (see `app.guard`). `outputs`: folder in which everything made on the page is kept, None for nowhere; only
+    where this machine alone reaches the page.
 
     Raises SettingsError for values that cannot be used.
     """
@@ -46,6 +48,7 @@ class ServerSettings:
     preload: bool = False
     mcp: bool = True
     hosts: tuple[str, ...] = ()
+    outputs: Path | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
@@ -58,6 +61,12 @@ class ServerSettings:
             raise SettingsError("The memory budget must be larger than zero.")
         if self.share and self.auth is None:
             raise SettingsError("A public link needs a password: set --auth user:password (or ARC2FACE_AUTH) too.")
+        alone = self.host.lower() in LOOPBACK and not (self.share or self.hosts or self.root_path)
+        if self.outputs is not None and not alone:
+            raise SettingsError(
+                "An outputs folder would keep what other people make here, so it is for a page that only this machine "
+                "reaches. Leave out --outputs (ARC2FACE_OUTPUTS), or --host, --hosts, --root-path and --share."
+            )
 
 
 def parse_auth(text: str) -> tuple[str, str]:

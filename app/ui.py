@@ -14,8 +14,10 @@ from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
+from app.runs.outputs import Outputs
 from app.runs.photos import PhotoShelf
 from app.runs.shell import QUIET, Shell, session_of
+from app.runs.store import RunStore
 from app.runs.tickets import JobBook
 
 TITLE = "Arc2Face Studio"
@@ -33,20 +35,24 @@ def build_app(
     files: SessionFiles | None = None,
     jobs: JobBook | None = None,
     photos: PhotoShelf | None = None,
+    runs: RunStore | None = None,
+    outputs: Outputs | None = None,
 ) -> gr.Blocks:
     """Build the page around an engine that may still be opening.
 
     Nothing heavy is imported or loaded here. Theme, style sheet and script belong to `launch` (see `app.server`).
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
-        runs: gr.State = gr.State(())
+        history_revision: gr.State = gr.State(0)
         head = gr.HTML(markup.header(engine.kind, ready=engine.ready))
         shell = PageShell(
             backend=engine,
-            history=runs,
+            history=history_revision,
             files=files or SessionFiles(),
             jobs=jobs or JobBook(),
             photos=photos or PhotoShelf(),
+            runs=runs or RunStore(),
+            outputs=outputs or Outputs(),
         )
         who.build(shell)
         with gr.Tabs(selected=TABS[0].TITLE.lower()) as tabs:
@@ -54,8 +60,8 @@ def build_app(
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:
                     tab.build(engine, shell)
-            with gr.Tab("History", id="history"):
-                history.build(shell)
+            with gr.Tab("History", id="history") as past:
+                history.build(shell, past)
             with gr.Tab("Models", id="models") as models:
                 models_panel.build(shell, models)
         gr.HTML(f'<footer class="foot">{FOOT}</footer>')

@@ -54,6 +54,15 @@ Hosts = Annotated[
     ),
 ]
 
+OutputsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--outputs",
+        help="Keep everything made on the page in this folder too; only for a page of this machine alone.",
+        envvar="ARC2FACE_OUTPUTS",
+    ),
+]
+
 
 def settings(
     host: Host = USUAL.host,
@@ -69,6 +78,7 @@ def settings(
     preload: Preload = USUAL.preload,
     mcp: Mcp = USUAL.mcp,
     hosts: Hosts = "",
+    outputs: OutputsFolder = None,
 ) -> ServerSettings:
     """The settings, checked. Raises SettingsError."""
     return ServerSettings(
@@ -85,6 +95,7 @@ def settings(
         preload=preload,
         mcp=mcp,
         hosts=parse_hosts(hosts),
+        outputs=outputs,
     )
 
 

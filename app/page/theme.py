@@ -9,7 +9,9 @@ from gradio.themes.utils import colors
 
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "style.css"
+PICTURES_STYLESHEET = ASSETS / "pictures.css"
 SCRIPT = ASSETS / "page.js"
+PICTURE_SCRIPTS = tuple(ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js"))
 FAVICON = ASSETS / "favicon.svg"
 EXAMPLES = ASSETS / "examples"
 

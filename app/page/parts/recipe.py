@@ -73,10 +73,14 @@ class RecipeDrop:
 
     def connect(self) -> None:
         """Restore on upload. The picture of the person is not part of a recipe and must be added again."""
-        others: set[Component] = {component for part in self._parts for component in part.restorable}
-        outputs = {*self._controls.restorable, *others, self.file}
-        restored = self.file.upload(self._restore, self.file, [*outputs], **LIGHT)
+        restored = self.file.upload(self._restore, self.file, [*self.outputs, self.file], **LIGHT)
         self._controls.follow_after(restored)
+
+    @property
+    def outputs(self) -> set[Component]:
+        """Components that `restored` updates."""
+        others: set[Component] = {component for part in self._parts for component in part.restorable}
+        return {*self._controls.restorable, *others}
 
     def _restore(self, path: str) -> Iterator[Updates]:
         """The zone is empty afterwards, whatever happened."""
@@ -92,7 +96,10 @@ class RecipeDrop:
         """What a picture's recipe changes on the page. Raises SettingsError or ImageError."""
         from arc2face.pictures.recipes import read_recipe
 
-        recipe = Recipe(read_recipe(path))
+        return self.restored(Recipe(read_recipe(path)))
+
+    def restored(self, recipe: Recipe) -> Updates:
+        """What a recipe changes on the page. Raises SettingsError."""
         settings = recipe.part("settings")
         updates = self._controls.restored(settings, recipe.part("page"))
         for part in self._parts:

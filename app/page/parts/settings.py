@@ -146,6 +146,10 @@ class GenerationControls:
         checked = check_settings(**{**known, "fast": settings.get("fast", False)})
         return {**{self._fields[name]: value for name, value in checked.items()}, self.new_seed: False}
 
+    def seeded(self, seed: object) -> Updates:
+        """Updates that set this seed for the runs to come. Raises SettingsError."""
+        return {self.seed: checks.whole("The seed", seed, (0, MAX_SEED)), self.new_seed: False}
+
     @property
     def _following(self) -> list[Any]:
         return [self.steps, self.guidance, self.scheduler]
