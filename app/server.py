@@ -72,7 +72,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     workspace = process_workspace()
     prepare_environment(settings.host, workspace)
     from app.page.parts.board import head_scripts
-    from app.page.theme import FAVICON, PICTURES_STYLESHEET, SCRIPT, STYLESHEET, StudioTheme
+    from app.page.theme import FAVICON, PICTURES_STYLESHEET, STYLESHEET, StudioTheme, script
     from app.runs.errors import never_silent
     from app.runs.outputs import Outputs
     from app.runs.photos import PhotoShelf
@@ -106,7 +106,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "theme": StudioTheme(),
         "css_paths": [STYLESHEET, PICTURES_STYLESHEET],
         "head": head_scripts(),
-        "js": SCRIPT.read_text(encoding="utf-8"),
+        "js": script(),
         "max_file_size": MAX_FILE_BYTES,
         "max_threads": MAX_THREADS,
         "allowed_paths": [] if outputs.root is None else [str(outputs.root)],

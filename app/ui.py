@@ -10,13 +10,14 @@ from app.api import ENDPOINTS
 from app.page import markup
 from app.page.parts import who
 from app.page.parts.follow import Follow, PageShell
+from app.page.parts.keyed import Updates, Values, joined
 from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
 from app.runs.outputs import Outputs
 from app.runs.photos import PhotoShelf
-from app.runs.shell import QUIET, Shell, session_of
+from app.runs.shell import INSTANT, QUIET, session_of
 from app.runs.store import RunStore
 from app.runs.tickets import JobBook
 
@@ -72,7 +73,10 @@ def build_app(
     return page
 
 
-def _follow_loading(page: gr.Blocks, shell: Shell, head: gr.HTML) -> None:
+def _follow_loading(page: gr.Blocks, shell: PageShell, head: gr.HTML) -> None:
+    """The header says how far the models are; once they are there, the forms suit the machine."""
+    controls = [bench.controls for bench in shell.benches]
+
     def announce() -> Iterator[str]:
         backend = shell.backend
         while not backend.wait(0):
@@ -83,5 +87,14 @@ def _follow_loading(page: gr.Blocks, shell: Shell, head: gr.HTML) -> None:
     def leave(request: gr.Request) -> None:
         shell.jobs.cancel(session_of(request))
 
-    page.load(announce, None, head, concurrency_limit=None, **QUIET)
+    def suit(values: Values) -> Updates:
+        engine = shell.backend.engine() if shell.backend.ready else None
+        if engine is None or engine.runtime.device != "cpu" or engine.missing("fast"):
+            return {}
+        return {component: update for one in controls for component, update in one.without_gpu(values).items()}
+
+    loaded = page.load(announce, None, head, concurrency_limit=None, **QUIET)
+    suited = loaded.success(suit, joined(*(one.inputs for one in controls)), [one.fast for one in controls], **INSTANT)
+    for one in controls:
+        one.follow_after(suited)
     page.unload(leave)

@@ -42,12 +42,11 @@ def header(kind: str, *, ready: bool, problem: str = "") -> str:
         tone, words = "bad", "Models not available"
     banner_tone, text = BANNERS.get(kind, ("", ""))
     fetch = f"<code>{html.escape(command('download identity'))}</code>"
-    below = f'<div class="banner {banner_tone}">{text.format(fetch)}</div>' if text else ""
-    if problem:
-        below = failure(problem, "The models could not be opened")
+    banner = f'<div class="banner {banner_tone}">{text.format(fetch)}</div>' if text and not problem else ""
+    below = failure(problem, "The models could not be opened") if problem else ""
     return (
         f'<header class="studio-head"><img class="mark" alt="" src="data:image/svg+xml;base64,{mark}">'
-        f'<h1>Arc2Face Studio</h1><span class="grow"></span>'
+        f"<h1>Arc2Face Studio</h1>{banner}"
         f'<span class="chip {tone}" role="status"><span class="dot"></span>{words}</span>{TOGGLE}</header>{below}'
     )
 

@@ -10,8 +10,9 @@ from gradio.themes.utils import colors
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "style.css"
 PICTURES_STYLESHEET = ASSETS / "pictures.css"
-SCRIPT = ASSETS / "page.js"
 PICTURE_SCRIPTS = tuple(ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js"))
+SCRIPTS = (ASSETS / "page.js", ASSETS / "inputs.js")
+"""Each holds one function without arguments."""
 FAVICON = ASSETS / "favicon.svg"
 EXAMPLES = ASSETS / "examples"
 
@@ -44,6 +45,11 @@ STONE = colors.Color(
     c900="#1b1b1f",
     c950="#131316",
 )
+
+
+def script() -> str:
+    """The scripts as the one function that Gradio runs when the page is there."""
+    return "() => {" + "".join(f"({path.read_text(encoding='utf-8')})();" for path in SCRIPTS) + "}"
 
 
 class StudioTheme(Base):

@@ -21,13 +21,10 @@ from arc2face.errors import InputError
 SURPRISE_SIZE = 512
 TAPPED = "tapped"
 """Class of each tab's button, seen by nobody, that starts its run once an example has been tapped."""
-RUN_OPEN_TAB = (
-    """() => {
+RUN_OPEN_TAB = f"""() => {{
   const panel = [...document.querySelectorAll("[role=tabpanel]")].find((one) => one.offsetParent !== null);
-  panel?.querySelector(".%s")?.click();
-}"""
-    % TAPPED
-)
+  panel?.querySelector(".{TAPPED}")?.click();
+}}"""
 FRESH_SEEDS = (100_001, 2**31, 2)
 """Odd, as for evaluation: nobody the starter models were trained on."""
 
@@ -77,9 +74,10 @@ class ExampleStrip:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self.paths = _pictures("faces")
-        gr.HTML(markup.hint("No photo at hand? Tap one of these people, who do not exist."))
+        with gr.Row(elem_classes=["who-tools"]):
+            gr.HTML(markup.hint("No photo at hand? Tap one of these people, who do not exist."))
+            self.surprise = gr.Button("Surprise me", size="sm", scale=0, min_width=120)
         self.strip = _strip(self.paths, "Example person")
-        self.surprise = gr.Button("Surprise me", size="sm")
 
     def connect(self, person: PersonPicker) -> None:
         """A tap fills the picker and starts the run of the tab that is open, in place of one that is under way."""

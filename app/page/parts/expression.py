@@ -1,4 +1,4 @@
-"""Which expression: read from a photo or taken from a preset, then editable number by number, with a preview."""
+"""Which expression: a named one, that of a photo, or numbers set by hand; one of them at a time, with a preview."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from app.page import markup
 from app.page.messages import shows_errors, words
 from app.page.parts.examples import picture_strip
 from app.page.parts.expression_edit import Edit, clay, expression_of
-from app.page.parts.keyed import Component, Updates, Values
+from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.page.parts.photos import PhotoPicker
 from app.page.parts.recipe import Recipe
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
+from arc2face.errors import InputError
 from arc2face.expression.presets import BUILT_IN, load_presets
 from arc2face.expression.values import (
     AMOUNT_RANGE,
@@ -31,51 +32,70 @@ from arc2face.settings import CONTROL_STRENGTH_RANGE
 from arc2face.sources import ExpressionSource, Mixed, find_expression, find_preset
 from arc2face.types import Expression
 
+NAMED, PHOTO, SLIDERS = "A name", "A photo", "Sliders"
+FIRST = ("Smile", "Laugh", "Surprised", "Sad", "Angry", "Kiss", "Mouth open", "Wink, left eye", "Eyes closed")
+"""Names in this order come before all others; the first that there is stands chosen when the tab is opened."""
 PREVIEW_SIZE = 256
-PREVIEW = "The preview shows everything but the eyelids."
+PREVIEW = "All but the eyelids."
+NO_EXPRESSION_PHOTO = "Add a photo that shows the expression."
+UNREAD = "No expression has been read from this photo yet. Wait a moment, or choose another photo."
 
 
 class ExpressionControls:
-    """The editor. `edit` is its session state; `inputs` is all that a run needs."""
+    """The editor. `edit` is its session state; `inputs` is all that a run needs.
+
+    Numbers that are set by hand, in whatever way, turn the choice to the sliders.
+    """
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self.edit: gr.State = gr.State(Edit())
-        self.photo = PhotoPicker(
-            shell,
-            label="Photo with the expression",
-            text="Anyone's photo: only the expression counts.",
-            name="the expression photo",
-        )
-        picture_strip("expressions", self.photo)
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=190):
-                self.preset = gr.Dropdown(list(BUILT_IN), value=None, label="Or start from")
-                self.amount = gr.Slider(
-                    *AMOUNT_RANGE,
-                    value=1,
-                    step=0.05,
-                    label="Amount",
-                    info="0 neutral, 1 as found, above 1 exaggerated.",
-                    buttons=[],
-                )
-                self.opening = _slider(JAW_OPEN_RANGE, "Mouth open")
-                self.left = _slider(EYELID_RANGE, "Left eye closed")
-                self.right = _slider(EYELID_RANGE, "Right eye closed")
-            with gr.Column(scale=2, min_width=150):
+        self.read: gr.State = gr.State("")
+        """The photo whose expression was read last."""
+        self.mode = gr.Radio([NAMED, PHOTO, SLIDERS], value=NAMED, label="Take the expression from")
+        with gr.Row(equal_height=False, elem_classes=["with-peek"]):
+            with gr.Column(scale=3, min_width=180):
+                self._build_sources()
+            with gr.Column(scale=2, min_width=130):
                 self.preview = gr.Image(
-                    label="Preview",
+                    label="Expression seen by the model",
                     show_label=False,
                     interactive=False,
-                    height=190,
-                    min_width=150,
+                    height=160,
+                    min_width=130,
                     buttons=[],
                     elem_classes=["peek"],
                 )
                 self.note = gr.HTML(markup.hint(PREVIEW))
-                with gr.Row():
-                    self.neutral = gr.Button("Neutral", size="sm", min_width=70)
-                    self.undo = gr.Button("Step back", size="sm", min_width=70)
+        self.amount = gr.Slider(
+            *AMOUNT_RANGE,
+            value=1,
+            step=0.05,
+            label="Amount",
+            info="0 neutral, 1 as found, above 1 exaggerated.",
+            buttons=[],
+        )
+
+    def _build_sources(self) -> None:
+        with gr.Column() as self._named:
+            names = sorted(BUILT_IN, key=_place)
+            self.preset = gr.Radio(names, value=None, label="Expression", show_label=False, elem_classes=["chips"])
+        with gr.Column(visible=False) as self._photo:
+            self.photo = PhotoPicker(
+                self._shell,
+                label="Photo with the expression",
+                text="Anyone's photo: only the expression counts.",
+                name="the expression photo",
+                height=110,
+            )
+            picture_strip("expressions", self.photo)
+        with gr.Column(visible=False) as self._sliders:
+            self.opening = _slider(JAW_OPEN_RANGE, "Mouth open")
+            self.left = _slider(EYELID_RANGE, "Left eye closed")
+            self.right = _slider(EYELID_RANGE, "Right eye closed")
+            with gr.Row():
+                self.neutral = gr.Button("Neutral", size="sm", min_width=70)
+                self.undo = gr.Button("Step back", size="sm", min_width=70)
 
     def build_more(self) -> None:
         """The folded part: strength, blend, jaw rotations, the 50 components, files."""
@@ -108,14 +128,25 @@ class ExpressionControls:
                 self.load = gr.UploadButton("Load an expression", size="sm", file_types=[".json"])
             self.saved = gr.File(label="Expression", visible=False, interactive=False)
         save.click(self._save, {self.edit}, [self.saved], **LIGHT)
-        loaded = {*self._numbers, self.amount, self.share}
-        self.load.upload(self._load, {self.load, self.edit}, [*loaded], **LIGHT)
+        self.load.upload(self._load, {self.load, self.edit}, [*self._by_hand], **LIGHT)
         self._connect()
 
     @property
     def inputs(self) -> set[Component]:
-        """The edit, and the strength."""
-        return {self.edit, self.strength}
+        """The edit, its source, and the strength."""
+        return {self.edit, self.strength, self.mode, self.read, *self.photo.inputs}
+
+    @property
+    def rules(self) -> Rules:
+        """Rules for a validator: where a photo is the source, its expression has been read."""
+        needed = self.photo.rules(NO_EXPRESSION_PHOTO, when=(self.mode, PHOTO))[self.photo.photos]
+
+        def rule(values: Values) -> None:
+            needed(values)
+            if values[self.mode] == PHOTO and values[self.read] != self.photo.paths(values)[0]:
+                raise InputError(UNREAD)
+
+        return {self.photo.photos: rule}
 
     def expression(self, values: Values) -> Expression:
         """The expression as it stands."""
@@ -141,18 +172,27 @@ class ExpressionControls:
         return {self.edit, *(slider for slider, _ in self._fields.values())}
 
     @property
+    def _columns(self) -> dict[str, Component]:
+        return {NAMED: self._named, PHOTO: self._photo, SLIDERS: self._sliders}
+
+    @property
+    def _by_hand(self) -> set[Component]:
+        """What a change of the numbers themselves updates."""
+        return {*self._numbers, *self._mixing, self.mode, *self._columns.values()}
+
+    @property
     def _drawn(self) -> set[Component]:
         return {self.preview, self.note, self.components}
 
     def draw_when(self, trigger: Any) -> None:
-        """Draw the preview, and offer the models' own presets, when `trigger` (an event) fires."""
+        """Draw the preview, and offer the models' own expressions, when `trigger` (an event) fires."""
         trigger(self._draw, {self.edit}, self._drawn, **LIGHT)
-        trigger(self._presets, None, {self.preset}, **LIGHT)
+        trigger(self._offer, {self.preset, self.mode, *self._mixing}, {self.preset, *self._numbers}, **LIGHT)
 
     @property
     def restorable(self) -> set[Component]:
         """Components that `restored` updates."""
-        return {*self._numbers, *self._mixing, self.strength, self.preset, self.second.photos}
+        return {*self._by_hand, self.strength, self.preset, self.second.photos}
 
     def restored(self, recipe: Recipe) -> Updates:
         """The expression and its strength from a recipe. Raises InputError when its numbers are damaged."""
@@ -161,28 +201,46 @@ class ExpressionControls:
             return {}
         shown = self._shown(Edit().to(check_expression(_expression_in(stored)), "recipe"))
         strength = recipe.number("expression", "strength", 1.0, CONTROL_STRENGTH_RANGE)
-        return {**shown, self.strength: strength, self.amount: 1, self.preset: None, self.second.photos: None}
+        alone = {self.amount: 1, self.preset: None, self.second.photos: None}
+        return {**shown, **alone, self.strength: strength, **self._choose(SLIDERS)}
 
     def _connect(self) -> None:
-        mixed = {*self._numbers, self.amount, self.share}
-        self.photo.picks.change(self._read_base, {*self.photo.inputs, *self._mixing}, [*self._numbers], **LIGHT)
+        self.mode.input(self._visible, {self.mode}, [*self._columns.values()], **INSTANT)
+        again = {self.mode, self.preset, *self.photo.inputs, *self._mixing}
+        self.mode.input(self._resource, again, [*self._numbers, self.read], **LIGHT)
+        reading = {self.mode, *self.photo.inputs, *self._mixing}
+        self.photo.picks.change(self._read_base, reading, [*self._numbers, self.read], **LIGHT)
         self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
         self.preset.input(self._preset, {self.preset, *self._mixing}, [*self._numbers], **LIGHT)
-        self.neutral.click(self._to_neutral, {self.edit}, [*mixed, self.preset], **INSTANT)
-        self.undo.click(self._back, {self.edit}, [*mixed], **INSTANT)
+        self.neutral.click(self._to_neutral, {self.edit}, [*self._by_hand], **INSTANT)
+        self.undo.click(self._back, {self.edit}, [*self._by_hand], **INSTANT)
         for name, slider in (("amount", self.amount), ("share", self.share)):
             slider.input(partial(self._mix, name), self._mixing, [*self._numbers], **INSTANT)
         for field, (slider, _) in self._fields.items():
-            outputs = {self.edit, self.amount, self.share}
+            outputs = {self.edit, self.amount, self.share, self.mode, *self._columns.values()}
             slider.input(partial(self._shape, field, slider), {self.edit, slider}, outputs, **INSTANT)
-        self.components.input(self._table, {self.edit, self.components}, [*mixed], **LIGHT)
+        self.components.input(self._table, {self.edit, self.components}, [*self._by_hand], **LIGHT)
         self.edit.change(self._draw, {self.edit}, [*self._drawn], trigger_mode="always_last", **LIGHT)
+
+    def _visible(self, values: Values) -> Updates:
+        return {column: gr.update(visible=values[self.mode] == mode) for mode, column in self._columns.items()}
+
+    def _choose(self, mode: str) -> Updates:
+        return {self.mode: mode, **self._visible({self.mode: mode})}
+
+    @shows_errors
+    def _resource(self, values: Values, request: gr.Request) -> Updates:
+        """Another source was chosen: what it says counts from now on. The sliders go on from where things stand."""
+        if values[self.mode] == NAMED:
+            return self._preset(values)
+        return self._read_base(values, request)
 
     @shows_errors
     def _read_base(self, values: Values, request: gr.Request) -> Updates:
-        if not values[self.photo.photos] or not values[self.photo.picks]:
+        if values[self.mode] != PHOTO or not values[self.photo.photos] or not values[self.photo.picks]:
             return {self.edit: gr.skip()}
-        return self._shown(self._sourced(values, self._read(self.photo, values, request)))
+        found = self._shown(self._sourced(values, self._read(self.photo, values, request)))
+        return {**found, self.read: self.photo.paths(values)[0]}
 
     @shows_errors
     def _read_other(self, values: Values, request: gr.Request) -> Updates:
@@ -201,8 +259,14 @@ class ExpressionControls:
         return self._shown(self._sourced(values, find_preset(values[self.preset], self._root)))
 
     @shows_errors
-    def _presets(self) -> Updates:
-        return {self.preset: gr.update(choices=list(load_presets(self._root)))}
+    def _offer(self, values: Values) -> Updates:
+        """All names there are; the first of them is chosen where nothing was done yet, so that there is an effect."""
+        names = sorted(load_presets(self._root), key=_place)
+        fresh = values[self.mode] == NAMED and not values[self.preset] and values[self.edit] == Edit()
+        if not fresh:
+            return {self.preset: gr.update(choices=names)}
+        chosen = {**values, self.preset: names[0]}
+        return {self.preset: gr.update(choices=names, value=names[0]), **self._preset(chosen)}
 
     @property
     def _root(self) -> Path | None:
@@ -213,7 +277,7 @@ class ExpressionControls:
         return values[self.edit].from_source(base, values[self.amount], values[self.share])
 
     def _to_neutral(self, values: Values) -> Updates:
-        return {**self._direct(values[self.edit].to(Expression.neutral(), "neutral")), self.preset: None}
+        return self._direct(values[self.edit].to(Expression.neutral(), "neutral"))
 
     def _back(self, values: Values) -> Updates:
         return self._direct(values[self.edit].back())
@@ -225,7 +289,7 @@ class ExpressionControls:
     @shows_errors
     def _shape(self, field: str, slider: gr.Slider, values: Values) -> Updates:
         edit: Edit = values[self.edit].shaped(Mixed(**{field: values[slider]}), field)
-        return {self.edit: edit, **self._unmixed(edit)}
+        return {self.edit: edit, **self._unmixed(edit), **self._choose(SLIDERS)}
 
     @shows_errors
     def _table(self, values: Values) -> Updates:
@@ -253,7 +317,7 @@ class ExpressionControls:
 
     def _direct(self, edit: Edit) -> Updates:
         """After a change of the numbers themselves: they are the base now, at amount 1."""
-        return {**self._shown(edit), **self._unmixed(edit)}
+        return {**self._shown(edit), **self._unmixed(edit), **self._choose(SLIDERS)}
 
     def _unmixed(self, edit: Edit) -> Updates:
         share = {self.share: 0} if edit.other is not None else {}
@@ -266,6 +330,10 @@ class ExpressionControls:
             for slider, place in self._fields.values()
         }
         return {self.edit: edit, **sliders}
+
+
+def _place(name: str) -> int:
+    return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
 def _expression_in(stored: Mapping[str, Any]) -> Expression:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REPLACED = "The new photo takes the place of the saved identity."
 SOMEBODY_NEW = "somebody-new.png"
 """File of a person drawn on demand."""
-INVITATION = "One photo is enough; several of the same person are better. All tabs use it."
+INVITATION = "One photo is enough; several are better. All tabs use it."
 
 
 class PersonPicker(PhotoPicker):
@@ -38,7 +38,7 @@ class PersonPicker(PhotoPicker):
 
     def __init__(self, shell: Shell) -> None:
         self.who = gr.HTML(markup.who(""))
-        super().__init__(shell, label="Photos of one person", text=INVITATION, most=MAX_PHOTOS, height=118)
+        super().__init__(shell, label="Photos of one person", text=INVITATION, most=MAX_PHOTOS, height=92)
 
     def build_more(self) -> None:
         """The folded part, placed by the tab where it is out of the way: identity files and several photos."""

@@ -20,6 +20,8 @@ from arc2face.settings import CONTROL_STRENGTH_RANGE, PITCH_LIMIT, ROLL_LIMIT, Y
 from arc2face.sources import PoseSource
 
 OFF, SLIDERS, PHOTO, MAP = "No change", "Sliders", "A photo", "A normal map"
+USUAL_TURN = 30
+"""Degrees."""
 PREVIEW_SIZE = 256
 PREVIEW = "What the model sees of the pose: a map of surface directions."
 NO_POSE_PHOTO = "Add a photo that shows the pose."
@@ -28,24 +30,24 @@ LATEST_START, EARLIEST_END = 0.95, 0.05
 
 
 class AngleSliders:
-    """Yaw, pitch and roll in degrees with a live normal map."""
+    """Yaw, pitch and roll in degrees with a live normal map. `yaw`: where the first slider stands at first."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, yaw: float = 0) -> None:
         self._shell = shell
-        with gr.Row(equal_height=False):
+        with gr.Row(equal_height=False, elem_classes=["with-peek"]):
             with gr.Column(scale=3, min_width=180):
-                self.yaw = _angle("Turn", YAW_LIMIT, "Left or right, in degrees.")
-                self.pitch = _angle("Nod", PITCH_LIMIT, "Up or down.")
-                self.roll = _angle("Tilt", ROLL_LIMIT, "Ear to shoulder.")
-            with gr.Column(scale=2, min_width=150):
+                self.yaw = _angle("Turn", YAW_LIMIT, "Degrees: − left, + right, as you see it.", yaw)
+                self.pitch = _angle("Nod", PITCH_LIMIT, "− up, + down.")
+                self.roll = _angle("Tilt", ROLL_LIMIT, "− to the right, + to the left.")
+            with gr.Column(scale=2, min_width=130):
                 self.preview = gr.Image(
                     label="Head seen by the model",
                     show_label=False,
                     interactive=False,
                     elem_classes=["peek"],
                     format="png",
-                    height=190,
-                    min_width=150,
+                    height=160,
+                    min_width=130,
                     buttons=["download"],
                 )
                 self.note = gr.HTML(markup.hint(PREVIEW))
@@ -83,7 +85,8 @@ class PoseControls:
         modes = [OFF, SLIDERS, PHOTO, MAP] if optional else [SLIDERS, PHOTO, MAP]
         self.mode = gr.Radio(modes, value=modes[0], label="Take the pose from")
         with gr.Column(visible=not optional) as self._sliders:
-            self.angles = AngleSliders(shell)
+            # A turn from the start, so that the first pictures show what this tab is for.
+            self.angles = AngleSliders(shell, 0 if optional else USUAL_TURN)
         with gr.Column(visible=False) as self._photo:
             self.reference = PhotoPicker(
                 shell,
@@ -103,15 +106,16 @@ class PoseControls:
         self.mode.input(self._visible, {self.mode}, [self._sliders, self._photo, self._map], **INSTANT)
 
     def build_advanced(self) -> None:
-        """The folded part: strength, start and end."""
-        with gr.Accordion("How strongly the pose acts", open=False):
-            self.strength = gr.Slider(
-                *CONTROL_STRENGTH_RANGE, value=1, step=0.05, label="Strength", info="1 is as trained.", buttons=[]
-            )
-            self.start = gr.Slider(
-                0, LATEST_START, value=0, step=0.05, label="From this share of the steps", buttons=[]
-            )
-            self.end = gr.Slider(EARLIEST_END, 1, value=1, step=0.05, label="To this share of the steps", buttons=[])
+        """How strongly the pose acts: strength, start and end; placed by the tab in a folded part."""
+        self.strength = gr.Slider(
+            *CONTROL_STRENGTH_RANGE, value=1, step=0.05, label="Pose strength", info="1 is as trained.", buttons=[]
+        )
+        self.start = gr.Slider(
+            0, LATEST_START, value=0, step=0.05, label="Pose acts from this share of the steps", buttons=[]
+        )
+        self.end = gr.Slider(
+            EARLIEST_END, 1, value=1, step=0.05, label="Pose acts to this share of the steps", buttons=[]
+        )
 
     @property
     def inputs(self) -> set[Component]:
@@ -197,5 +201,5 @@ class PoseControls:
             raise SettingsError("The end must come after the start.")
 
 
-def _angle(label: str, limit: float, info: str) -> gr.Slider:
-    return gr.Slider(-limit, limit, value=0, step=1, label=label, info=info, buttons=["reset"])
+def _angle(label: str, limit: float, info: str, value: float = 0) -> gr.Slider:
+    return gr.Slider(-limit, limit, value=value, step=1, label=label, info=info, buttons=["reset"])

@@ -61,7 +61,7 @@ class ResultsPanel:
         aside: Sequence[str] = (),
         above: Callable[[], None] | None = None,
     ) -> None:
-        """`showcase`: markup of what comes out, shown before the first run. `above`: builds what stands over it all."""
+        """`showcase`: markup of what comes out, until there is a first run. `above`: builds what stands over them."""
         self._invitation = markup.idle("Your pictures appear here", invitation, showcase)
         self.status = gr.HTML(self._invitation)
         with gr.Column(visible=False) as self.shown:

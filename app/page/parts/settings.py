@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -29,20 +29,25 @@ from arc2face.sources import check_settings
 ROLLED_SEEDS = 1_000_000
 """Seeds that the page draws itself stay short enough to read out."""
 MIN_FAST_STEPS = 2
+FAST_INFO = "A few steps instead of 25: quicker, a little less faithful."
+FAST_ON_CPU = "On, as no graphics card is in use. A few steps instead of 25: much quicker, a little less faithful."
 
 
 class GenerationControls:
     """Number of pictures and fast mode in the open; seed, steps, guidance, scheduler and keep-best folded away."""
 
     def __init__(self) -> None:
-        self.num_images = gr.Slider(1, MAX_IMAGES, value=DEFAULT_IMAGES, step=1, label="Pictures", buttons=[])
-        self.fast = gr.Checkbox(
-            False, label="Fast mode", info="A few steps instead of 25: quicker, a little less faithful."
-        )
+        with gr.Row(equal_height=False, elem_classes=["how-many"]):
+            self.num_images = gr.Slider(
+                1, MAX_IMAGES, value=DEFAULT_IMAGES, step=1, label="Pictures", buttons=[], scale=1, min_width=150
+            )
+            self.fast = gr.Checkbox(False, label="Fast mode", info=FAST_INFO, scale=1, min_width=150)
 
-    def build_advanced(self) -> None:
-        """The folded part, placed by the tab under its primary action."""
+    def build_advanced(self, more: Callable[[], None] | None = None) -> None:
+        """The folded part, placed by the tab under its primary action. `more`: builds what the tab adds to it."""
         with gr.Accordion("Advanced settings", open=False):
+            if more is not None:
+                more()
             self.new_seed = gr.Checkbox(
                 True, label="A new seed every time", info="Off: the same settings give the same pictures."
             )
@@ -155,12 +160,19 @@ class GenerationControls:
         return [self.steps, self.guidance, self.scheduler]
 
     def follow_after(self, event: Any) -> None:
-        """Fit the ranges to the mode once `event` has set values, which stay."""
+        """Fit the ranges to the mode once `event` has set values, which stay where the mode takes them."""
         event.success(None, [self.fast, *self._following], self._following, js=_follow(usual=False), **QUIET)
+
+    def without_gpu(self, values: Values) -> Updates:
+        """Fast mode, on a machine without a graphics card, unless a visitor was there first. `follow_after` belongs."""
+        untouched = {self.fast: False, self.steps: FULL.steps, self.guidance: FULL.guidance_scale}
+        if any(values[component] != usual for component, usual in untouched.items()):
+            return {}
+        return {self.fast: gr.update(value=True, info=FAST_ON_CPU)}
 
 
 def _follow(*, usual: bool) -> str:
-    """A script that fits ranges to the mode. `usual`: with the mode's usual values, else the present ones stay.
+    """A script that fits ranges to the mode. `usual`: with the mode's usual values, else only where they do not fit.
 
     It runs in the browser, so that the ranges Gradio checks on the server stay the wide ones: a click that overtakes a
     change of range would be refused otherwise.
@@ -172,10 +184,12 @@ def _follow(*, usual: bool) -> str:
     modes = json.dumps({"true": row(FAST, MIN_FAST_STEPS), "false": row(FULL, FULL.steps_range[0])})
     return f"""(fast, steps, guidance, scheduler) => {{
       const [stepsRange, usualSteps, guidanceRange, usualGuidance] = {modes}[String(Boolean(fast))];
-      const slider = ([minimum, maximum], value) => ({{__type__: "update", minimum, maximum, value}});
+      const slider = ([minimum, maximum], value, usual) => ({{
+        __type__: "update", minimum, maximum, value: {json.dumps(usual)} || value > maximum ? usual : value,
+      }});
       return [
-        slider(stepsRange, {"usualSteps" if usual else "steps"}),
-        slider(guidanceRange, {"usualGuidance" if usual else "guidance"}),
+        slider(stepsRange, steps, usualSteps),
+        slider(guidanceRange, guidance, usualGuidance),
         {{__type__: "update", interactive: !fast, value: scheduler,
           info: fast ? "Fast mode brings its own scheduler (LCM)." : null}},
       ];

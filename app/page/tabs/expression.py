@@ -18,6 +18,7 @@ from app.page.parts.pose import PoseControls
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
+from app.page.parts.showcase import showcase
 from app.page.parts.workbench import Asked, Extra, Work, Workbench
 from app.runs import runner
 from app.runs.pictures import Picture
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from app.runs.backend import Backend
 
 TITLE = "Expression"
-LEAD = "Add a photo of someone, then an expression: from another photo, from a preset, or with the sliders."
+LEAD = "The person above with another expression: one by name, that of another photo, or one made with sliders."
 MAX_TARGETS = 12
 
 
@@ -47,17 +48,19 @@ def build(engine: Backend, shell: PageShell) -> None:
             gr.HTML(markup.step(3, "Choose the kind of picture"))
             look = LookControls()
             controls = GenerationControls()
-            buttons = RunButtons("Make pictures")
             editor.build_more()
             with gr.Accordion("Turn the head as well", open=False):
                 pose = PoseControls(shell, optional=True)
-            pose.build_advanced()
+                pose.build_advanced()
             count, targets, series = _series(shell)
             controls.build_advanced()
             drop = RecipeDrop(controls, editor, look, pose)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
+            buttons = RunButtons("Make pictures")
             panel = ResultsPanel(
-                invitation="Add a photo, choose an expression, and press Make pictures.", above=look.build_comparison
+                invitation="Add a photo, choose an expression, and press Make pictures.",
+                showcase=showcase("expression"),
+                above=look.build_comparison,
             )
     editor.draw_when(shell.here.select)
     tab = _Tab(editor, look, pose, panel, count, targets)
@@ -72,8 +75,9 @@ def build(engine: Backend, shell: PageShell) -> None:
         outputs=look.outputs,
         cleared=look.hidden,
     )
-    bench.connect(tab.plan, pose.rules)
-    bench.add_action(series, tab.strip, {**pose.rules, **targets.rules()})
+    rules = {**editor.rules, **pose.rules}
+    bench.connect(tab.plan, rules)
+    bench.add_action(series, tab.strip, {**rules, **targets.rules()})
 
 
 class _Tab:

@@ -10,6 +10,7 @@ from app.page import markup
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
+from app.page.parts.showcase import showcase
 from app.page.parts.workbench import Asked, Work, Workbench
 
 if TYPE_CHECKING:
@@ -24,16 +25,18 @@ NO_PROMPT = "There is no text prompt: the model was trained to draw from the fac
 def build(engine: Backend, shell: PageShell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
-    gr.HTML(markup.lead(HEADLINE, f"Add a photo, get fresh portraits of that face. {NO_PROMPT}"))
+    gr.HTML(markup.lead(HEADLINE, f"Fresh portraits of the face above. {NO_PROMPT}"))
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
             gr.HTML(markup.step(2, "Choose how many"))
             controls = GenerationControls()
-            buttons = RunButtons("Make pictures")
             controls.build_advanced()
             drop = RecipeDrop(controls)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
-            panel = ResultsPanel(invitation="Add a photo, or pick an example, and press Make pictures.")
+            buttons = RunButtons("Make pictures")
+            panel = ResultsPanel(
+                invitation="Add a photo, or pick an example, and press Make pictures.", showcase=showcase("identity")
+            )
 
     def plan(asked: Asked) -> Work:
         return Work(requests=[asked.base])

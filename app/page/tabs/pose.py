@@ -17,6 +17,7 @@ from app.page.parts.pose import NO_POSE_PHOTO, SLIDERS, PoseControls
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
+from app.page.parts.showcase import showcase
 from app.page.parts.workbench import Asked, Work, Workbench
 from arc2face.errors import InputError
 from arc2face.series import turntable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from app.runs.backend import Backend
 
 TITLE = "Pose"
-LEAD = "Add a photo of someone and say where they should look. The models know heads seen from the front half."
+LEAD = "The person above, looking where you say. The models know heads seen from the front half."
 
 
 def build(engine: Backend, shell: PageShell) -> None:
@@ -43,14 +44,14 @@ def build(engine: Backend, shell: PageShell) -> None:
             pose.angles.draw_when(shell.here.select)
             gr.HTML(markup.step(3, "Choose how many"))
             controls = GenerationControls()
-            buttons = RunButtons("Make pictures")
-            pose.build_advanced()
             turns, extent, turn = _turntable()
-            controls.build_advanced()
+            controls.build_advanced(pose.build_advanced)
             drop = RecipeDrop(controls, pose)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
+            buttons = RunButtons("Make pictures")
             panel = ResultsPanel(
                 invitation="Add a photo, choose a pose, and press Make pictures.",
+                showcase=showcase("pose"),
                 aside=("Pose photo, aligned", "Normal map"),
             )
 
