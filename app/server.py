@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import errno
-import functools
 import importlib.util
 import logging
 import os
@@ -71,6 +69,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     """
     workspace = process_workspace()
     prepare_environment(settings.host, workspace)
+    from app.api import tools
     from app.page.parts.board import head_scripts
     from app.page.theme import FAVICON, PICTURES_STYLESHEET, STYLESHEET, StudioTheme, script
     from app.runs.errors import never_silent
@@ -114,8 +113,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "app_kwargs": {"lifespan": _guarded(settings, jobs, visitors)},
     }
     page.launch(**{**options, **overrides})
-    _let_mcp_in(page, settings)
-    _let_mcp_send_lists(page)
+    tools.adapt(page, workspace.uploads, settings.auth)
     backend.start()
     return page
 
@@ -137,52 +135,6 @@ def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any
         yield
 
     return lifespan
-
-
-def _let_mcp_in(page: gr.Blocks, settings: ServerSettings) -> None:
-    """Gradio's MCP server is a client of its own page, and needs the login like everybody else."""
-    if settings.auth is None or page.mcp_server_obj is None or page.local_url is None:
-        return
-    from gradio_client import Client
-
-    login = base64.b64encode(":".join(settings.auth).encode()).decode()
-
-    url = page.local_url
-
-    @functools.cache
-    def client() -> Client:
-        return Client(
-            url,
-            download_files=False,
-            verbose=False,
-            analytics_enabled=False,
-            ssl_verify=False,
-            _skip_components=False,
-            headers={"x-gradio-user": "mcp", "Authorization": f"Basic {login}"},
-        )
-
-    page.mcp_server_obj._get_or_create_client = client  # pyright: ignore[reportPrivateUsage]
-
-
-def _let_mcp_send_lists(page: gr.Blocks) -> None:
-    """Gradio's MCP server turns a file's text into the file only where the schema is no list; ours are lists."""
-    server: Any = page.mcp_server_obj
-    if server is None:
-        return
-    convert = server.convert_strings_to_filedata
-
-    def with_lists(value: dict[str, Any], positions: list[list[str | int]]) -> Any:
-        places: list[list[str | int]] = []
-        for name, *rest in positions:
-            if rest != ["items"]:
-                places.append([name, *rest])
-                continue
-            if isinstance(value.get(str(name)), str):
-                value = {**value, str(name): [value[str(name)]]}
-            places += [[name, number] for number in range(len(value.get(str(name)) or ()))]
-        return convert(value, places)
-
-    server.convert_strings_to_filedata = with_lists
 
 
 def open_backend(settings: ServerSettings) -> Backend:
