@@ -26,10 +26,11 @@ from arc2face.expression.blendshapes import expressions_of, read_recording
 from arc2face.expression.shapes import load_shapes
 from arc2face.pictures.animation import save_animation
 from arc2face.pictures.loading import load_rgb_u8
-from arc2face.pictures.recipes import save_png
+from arc2face.pictures.recipes import read_recipe, recipe_png, save_png
 from arc2face.pictures.video import Sample, pictures_at, sample, timestamps
 from arc2face.series import Frame, single
-from arc2face.settings import DRIVE_MOST, DRIVE_RATE, DRIVE_RATE_RANGE
+from arc2face.settings import DRIVE_MOST, DRIVE_RATE, DRIVE_RATE_RANGE, PasteMask
+from arc2face.sources import Person, paste_all
 from arc2face.types import Expression, ExpressionCondition, GenerationRequest, GenerationResult, ProgressCallback
 from arc2face.weights.jsonfile import parse_json
 from arc2face.weights.writing import replace_with
@@ -291,6 +292,21 @@ def drive(
     finally:
         for _, job in open_jobs:
             job.cancel()
+
+
+def paste_shot(engine: Engine, person: Person, shot: Shot, mask: PasteMask | str) -> Path:
+    """The picture blended into the person's full photo, beside it, with its recipe; made once.
+
+    Raises InputError (there is no photo), SettingsError (unknown mask) or StorageError.
+    """
+    target = shot.path.with_name(f"{mask}-{shot.path.name}")
+    if shot.result is None and target.is_file() and target.stat().st_mtime_ns >= shot.path.stat().st_mtime_ns:
+        return target
+    (whole,) = paste_all(engine, person, [load_rgb_u8(shot.path)], mask)
+    data = recipe_png(whole, read_recipe(shot.path))
+    with replace_with(target) as temporary:
+        temporary.write_bytes(data)
+    return target
 
 
 def save_film(performance: Performance, pictures: Sequence[Path], path: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from arc2face.driving import Performance, Shot
     from arc2face.engine import Engine
     from arc2face.series import Frame
-    from arc2face.sources import Person
 
 HELP = (
     "A film of the person: the expression follows a face in a video, or a blendshape recording. What is "
@@ -124,7 +122,7 @@ def run(
 ) -> None:
     """Reads the motion, generates picture by picture, saves each at once, and makes the film."""
     from arc2face import checks
-    from arc2face.driving import check_piece, driven
+    from arc2face.driving import check_piece, driven, paste_shot, save_film
     from arc2face.sources import LookSource, find_look
     from arc2face.types import GenerationRequest
 
@@ -140,11 +138,14 @@ def run(
         seen = _performance(engine, video, blendshapes, rate, start, end, recorded_rate)
         base = GenerationRequest(identity=person.identity, reference=find_look(engine, look, person), **settings)
         shots = _make(engine, driven(base, seen, strength), output)
-        pasted = _paste(engine, person, shots, look.paste)
-        facts = _film(seen, pasted or [shot.path for shot in shots], output / f"drive.{film}")
+        pasted = [paste_shot(engine, person, shot, look.paste) for shot in shots] if look.paste is not None else []
+        path = save_film(seen, pasted or [shot.path for shot in shots], output / f"drive.{film}")
         rows = [_row(shot) for shot in shots]
         motion = {"seconds": seen.seconds, "faceless": list(seen.faceless), "warnings": list(seen.warnings)}
-        tell({"images": rows, "pasted": [str(path) for path in pasted], **facts, "motion": motion}, as_json)
+        tell(
+            {"images": rows, "pasted": [str(path) for path in pasted], "animation": str(path), "motion": motion},
+            as_json,
+        )
 
 
 def _performance(
@@ -204,31 +205,6 @@ def _kept(shots: list[Shot], wanted: int, folder: Path) -> Generator[None]:
         more = f" and kept in {folder}; the same command goes on with the next." if shots else "."
         console.add_note(error, text + more)
         raise
-
-
-def _paste(engine: Engine, person: Person, shots: list[Shot], mask: str | None) -> list[Path]:
-    """Each picture blended into the original photo, beside it, with its recipe."""
-    from arc2face.pictures.loading import load_rgb_u8
-    from arc2face.pictures.recipes import save_png
-    from arc2face.pictures.saving import save_picture
-    from arc2face.sources import paste_all
-
-    files: list[Path] = []
-    for shot in shots if mask is not None else ():
-        (whole,) = paste_all(engine, person, [load_rgb_u8(shot.path)], cast("str", mask))
-        target = shot.path.with_name(f"pasted-{shot.path.name}")
-        if shot.result is not None:
-            save_png(replace(shot.result.images[0], rgb_u8=whole), shot.result, target)
-        elif not target.is_file():
-            save_picture(whole, target)
-        files.append(target)
-    return files
-
-
-def _film(seen: Performance, pictures: list[Path], path: Path) -> dict[str, Any]:
-    from arc2face.driving import save_film
-
-    return {"animation": str(save_film(seen, pictures, path))}
 
 
 def _row(shot: Shot) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from app.runs import runner
 from app.runs.pictures import Picture
 from app.runs.shell import Shell
 from app.runs.tickets import Ticket
-from arc2face.driving import AHEAD, Performance, Reel, Shot, mark, watching
+from arc2face.driving import AHEAD, Performance, Reel, Shot, mark, save_film, watching
 from arc2face.errors import CancelledError
 from arc2face.series import Frame
 from arc2face.types import Progress
@@ -34,9 +34,7 @@ Takes = Generator[Progress, None, Take]
 """Reads what moves; yields progress, its value is the film to be made."""
 
 
-def follow(
-    shell: Shell, session: str, take: Callable[[Engine], Takes], lane: str
-) -> Iterator[Progress | Take | Shot]:
+def follow(shell: Shell, session: str, take: Callable[[Engine], Takes], lane: str) -> Iterator[Progress | Take | Shot]:
     """Make a film; yields progress, the take once it is known, and each picture as soon as it is saved.
 
     Pictures that an earlier run of this visitor finished for the same film are not made again. Everything is stopped
@@ -57,9 +55,9 @@ def follow(
             raise runner.ReplacedError(str(error)) if ticket.replaced else error from None
 
 
-def watched(engine: Engine, video: Path, rate: float, start: float, end: float | None, most: int) -> Generator[
-    Progress, None, Performance
-]:
+def watched(
+    engine: Engine, video: Path, rate: float, start: float, end: float | None, most: int
+) -> Generator[Progress, None, Performance]:
     """The expressions of a video, with progress."""
     steps = watching(engine, video, rate, start, end, most)
     yield Progress("encoding", message="Opening the video")
@@ -82,6 +80,14 @@ def picture_of(shot: Shot) -> Picture:
     similarity = recipe.get("similarity")
     found = similarity if isinstance(similarity, float) else None
     return Picture(str(shot.path), shot.frame.request.seed, found, None, shot.frame.name)
+
+
+def save_film_of(take: Take, pictures: Sequence[str]) -> Path:
+    """The pictures of a take as a film beside them; fewer pictures make the beginning. Raises StorageError."""
+    first = Path(pictures[0])
+    return save_film(
+        take.performance, [Path(picture) for picture in pictures], first.with_name(f"{first.stem}-{len(pictures)}.webp")
+    )
 
 
 def _name(engine: Engine, take: Take) -> str:
