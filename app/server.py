@@ -71,7 +71,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     prepare_environment(settings.host, workspace)
     from app.api import tools
     from app.page.parts.board import head_scripts
-    from app.page.theme import FAVICON, PICTURES_STYLESHEET, STYLESHEET, StudioTheme, script
+    from app.page.theme import FAVICON, FILM_STYLESHEET, PICTURES_STYLESHEET, STYLESHEET, StudioTheme, script
     from app.runs.errors import never_silent
     from app.runs.outputs import Outputs
     from app.runs.photos import PhotoShelf
@@ -103,7 +103,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "footer_links": ["api"],
         "favicon_path": str(FAVICON),
         "theme": StudioTheme(),
-        "css_paths": [STYLESHEET, PICTURES_STYLESHEET],
+        "css_paths": [STYLESHEET, PICTURES_STYLESHEET, FILM_STYLESHEET],
         "head": head_scripts(),
         "js": script(),
         "max_file_size": MAX_FILE_BYTES,

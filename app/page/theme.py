@@ -10,7 +10,10 @@ from gradio.themes.utils import colors
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "style.css"
 PICTURES_STYLESHEET = ASSETS / "pictures.css"
-PICTURE_SCRIPTS = tuple(ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js"))
+FILM_STYLESHEET = ASSETS / "film.css"
+PICTURE_SCRIPTS = tuple(
+    ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js", "film.js")
+)
 SCRIPTS = (ASSETS / "page.js", ASSETS / "inputs.js")
 """Each holds one function without arguments."""
 FAVICON = ASSETS / "favicon.svg"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
+import numpy as np
 
 from app.page import markup
 from app.page.messages import shows_errors, words
@@ -16,7 +17,7 @@ from app.runs.shell import LIGHT, Shell
 from arc2face.driving import check_piece, replay
 from arc2face.errors import Arc2FaceError, InputError
 from arc2face.settings import DRIVE_MOST, DRIVE_RATE, DRIVE_RATE_RANGE
-from arc2face.types import Progress
+from arc2face.types import Progress, RgbU8
 
 if TYPE_CHECKING:
     from arc2face.driving import Performance
@@ -28,6 +29,19 @@ HINT = (
     "expression's 55 numbers. A few seconds with the face large and from the front are best."
 )
 TABLE = "CSV of Live Link Face or MediaPipe with ARKit's 52 names. Copied number by number, so the head must know them."
+SHOWN = 6
+"""Frames that are shown of a video."""
+CAMERA = """
+<div class="film-row"><button type="button" class="film-open">Film yourself</button></div>
+<div class="film-stage" hidden>
+  <video class="film-view" muted playsinline autoplay aria-label="Your camera"></video>
+  <div class="film-row">
+    <button type="button" class="film-record">Record</button>
+    <button type="button" class="film-close">Close the camera</button>
+  </div>
+</div>
+<span class="film-said" role="status"></span>
+"""
 
 
 class MotionControls:
@@ -35,18 +49,16 @@ class MotionControls:
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self.video = gr.Video(
+        # Not gr.Video: it complains of files that this browser cannot play, though they can be read here, and its
+        # scissors fetch a program from a foreign host.
+        self.video = gr.File(
             label="Video of a face",
             show_label=False,
-            sources=["upload", "webcam"],
-            webcam_options=gr.WebcamOptions(mirror=False),
-            include_audio=False,
-            height=230,
-            buttons=[],
-            elem_classes=["motion"],
+            file_types=["video", ".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif"],
+            height=92,
+            elem_classes=["drop", "motion"],
         )
-        # Gradio would have the sound cut out by a program that may not be installed; the sound is never read.
-        self.video.preprocess = _path  # type: ignore[method-assign]
+        gr.HTML(CAMERA, js_on_load="window.studio.film(element);", elem_classes=["film"])
         self.report = gr.HTML(markup.hint(HINT))
         self.rate = gr.Slider(
             *DRIVE_RATE_RANGE,
@@ -105,7 +117,7 @@ class MotionControls:
         if not values[self.video] and not values[self.table]:
             return {self.report: markup.hint(HINT)}
         try:
-            return {self.report: markup.notes([(self._count(values), False)])}
+            return {self.report: self._frames(values) + markup.notes([(self._count(values), False)])}
         except Arc2FaceError as error:
             return {self.report: markup.notes([(words(error), True)])}
 
@@ -123,7 +135,24 @@ class MotionControls:
         limit = "" if pictures <= DRIVE_MOST else f" That is more than {DRIVE_MOST}: take a piece, or fewer per second."
         return f"{seconds:.1f} s{frames}. At {rate:g} a second that makes {pictures} pictures.{limit}"
 
+    def _frames(self, values: Values) -> str:
+        """A few frames of the piece, side by side."""
+        from arc2face.pictures.video import pictures_at, sample, timestamps
 
-def _path(payload: Any) -> str | None:
-    """The file as it was uploaded."""
-    return None if payload is None or not payload.path else str(payload.path)
+        if not values[self.video]:
+            return ""
+        path = Path(values[self.video])
+        piece = check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        wanted = [one.frame for one in sample(timestamps(path), *piece)]
+        few = sorted({wanted[k * (len(wanted) - 1) // (SHOWN - 1)] for k in range(SHOWN)})
+        pictures = [_small(picture) for picture in pictures_at(path, few)]
+        images = "".join(f'<img alt="" src="{markup.data_uri(picture)}">' for picture in pictures)
+        return f'<div class="frames" role="img" aria-label="{len(pictures)} frames of the video">{images}</div>'
+
+
+def _small(picture: RgbU8) -> RgbU8:
+    from PIL import Image
+
+    small = Image.fromarray(picture)
+    small.thumbnail((160, 120))
+    return np.asarray(small)
