@@ -10,7 +10,7 @@ from gradio.themes.utils import colors
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "style.css"
 PICTURES_STYLESHEET = ASSETS / "pictures.css"
-FILM_STYLESHEET = ASSETS / "film.css"
+DRIVING_STYLESHEET = ASSETS / "driving.css"
 PICTURE_SCRIPTS = tuple(
     ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js", "film.js")
 )
