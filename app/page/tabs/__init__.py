@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from app.page.tabs import driving, expression, identity, pose
+from app.page.tabs import driving, expression, group, identity, pose
 
-TABS: tuple[ModuleType, ...] = (identity, pose, expression, driving)
+TABS: tuple[ModuleType, ...] = (identity, pose, expression, driving, group)
