@@ -6,7 +6,6 @@ its progress callback says. What has come stays on the disk, and the next downlo
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
 import threading
 import time
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.runs.backend import Backend
 from app.runs.errors import explain
 from arc2face.errors import Arc2FaceError, DownloadError
-from arc2face.weights.download import Event, Options, Plan, fetch, make_plan
+from arc2face.weights.download import Options, Plan, make_plan
+from arc2face.weights.download.process import start_process
 from arc2face.weights.folder import ModelsFolder
 
 if TYPE_CHECKING:
@@ -99,10 +99,7 @@ class Downloads:
             if not self._transfer.ended:
                 raise DownloadError(BUSY)
             self._transfer = Transfer("running", count=len(plan.jobs), total=plan.known_bytes)
-        spawned = multiprocessing.get_context("spawn")
-        events = spawned.Queue()
-        self._process = spawned.Process(target=_fetch, args=(plan, events), daemon=True)
-        self._process.start()
+        self._process, events = start_process(plan)
         threading.Thread(target=self._watch, args=(plan, events), name="downloads", daemon=True).start()
 
     def stop(self) -> None:
@@ -211,24 +208,3 @@ def _is_small(folder: Path) -> bool:
 
 def _left(come: int, missing: int, seconds: float) -> float | None:
     return missing / (come / seconds) if come > 0 and seconds > 2 else None
-
-
-def _fetch(plan: Plan, events: Any) -> None:
-    """In the other process: events, then None at the end, or a sentence where it failed."""
-    last = 0.0
-
-    def tell(event: Event) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if event.kind == "bytes" and now - last < 0.1:
-            return
-        last = now
-        events.put(event)
-
-    try:
-        fetch(plan, tell)
-        events.put(None)
-    except Arc2FaceError as error:
-        events.put(str(error))
-    except Exception as error:
-        events.put(f"The download failed ({type(error).__name__}: {error}). Start it again; it goes on where it was.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from arc2face.errors import MissingWeightsError
 from arc2face.expression.regions import HeadBasis, Mixture, mix_regions
 from arc2face.expression.shapes import load_shapes
+from arc2face.expression.values import clamped
 from arc2face.sources.expression import ExpressionSource, find_expression
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ def mix_expressions(
     """
     found = {region: _found(engine, source) for region, source in parts.items()}
     shapes = load_shapes(engine.models.root)
-    return mix_regions(_found(engine, base), found, shapes, None if shapes is not None else _basis(engine))
+    mixed = mix_regions(_found(engine, base), found, shapes, None if shapes is not None else _basis(engine))
+    return replace(mixed, expression=clamped(mixed.expression))  # edited numbers lie in their ranges
 
 
 def _found(engine: Engine, source: ExpressionSource | Expression) -> Expression:

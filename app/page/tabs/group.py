@@ -154,7 +154,9 @@ class _Tab:
             target = Path(pictures[0].path).with_name("group.png")
             save_png(replace(drawn[0], rgb_u8=whole), results[0], target)
             size, before = (whole.shape[1], whole.shape[0]), str(photo.path)
-            made = Picture(str(target), pictures[0].seed, None, None, "All together", PASTED, size, before)
+            scores = [picture.similarity for picture in pictures]
+            least = None if None in scores else min(score for score in scores if score is not None)
+            made = Picture(str(target), pictures[0].seed, least, None, "All together", PASTED, size, before)
             return {self.slider: gr.update(value=(before, str(target)), visible=True)}, [made]
 
         return extra
