@@ -36,7 +36,7 @@ def _fetch(plan: Plan, events: Any) -> None:
     def tell(event: Event) -> None:
         nonlocal last
         now = time.monotonic()
-        if event.kind == "bytes":
+        if event.kind == "bytes" and event.done:
             if now - last < _EVERY_SECONDS:
                 return
             last = now
