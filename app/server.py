@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from app.runs.files import SessionFiles
 from app.runs.workspace import Workspace, process_workspace
@@ -74,7 +75,15 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     prepare_environment(settings.host, workspace)
     from app.api import tools
     from app.page.parts.board import head_scripts
-    from app.page.theme import DRIVING_STYLESHEET, FAVICON, PICTURES_STYLESHEET, STYLESHEET, StudioTheme, script
+    from app.page.theme import (
+        ACCESS_STYLESHEET,
+        DRIVING_STYLESHEET,
+        FAVICON,
+        PICTURES_STYLESHEET,
+        STYLESHEET,
+        StudioTheme,
+        script,
+    )
     from app.runs.downloads import downloads_of
     from app.runs.errors import never_silent
     from app.runs.outputs import Outputs
@@ -108,7 +117,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "footer_links": ["api"],
         "favicon_path": str(FAVICON),
         "theme": StudioTheme(),
-        "css_paths": [STYLESHEET, PICTURES_STYLESHEET, DRIVING_STYLESHEET],
+        "css_paths": [STYLESHEET, PICTURES_STYLESHEET, ACCESS_STYLESHEET, DRIVING_STYLESHEET],
         "head": head_scripts(),
         "js": script(),
         "max_file_size": MAX_FILE_BYTES,
@@ -132,11 +141,13 @@ def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any
     which answers other sites' questions on its own account.
     """
     from app.guard import Guard
+    from app.page.front import Front
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[None]:
         app.state.visitors, app.state.jobs = visitors, jobs
-        app.middleware_stack = Guard(app.middleware_stack, app, settings, visitors)
+        front = Front(app.middleware_stack, urlsplit(settings.root_path).path.rstrip("/"))
+        app.middleware_stack = Guard(front, app, settings, visitors)
         yield
 
     return lifespan

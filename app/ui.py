@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from app.api import ENDPOINTS
-from app.page import markup
+from app.page import links, markup, opening
 from app.page.parts import who
 from app.page.parts.follow import Follow, PageShell
 from app.page.parts.keyed import Updates, Values, joined
@@ -72,6 +72,7 @@ def build_app(
         with gr.Column(visible=False):
             for endpoints in ENDPOINTS:
                 endpoints.build(shell)
+        opening.connect(page, tabs, shell.benches)
         _follow_loading(page, shell, head)
     return page
 
@@ -90,11 +91,14 @@ def _follow_loading(page: gr.Blocks, shell: PageShell, head: gr.HTML) -> None:
     def leave(request: gr.Request) -> None:
         shell.jobs.cancel(session_of(request))
 
-    def suit(values: Values) -> Updates:
+    def suit(values: Values, request: gr.Request) -> Updates:
+        if links.asks(dict(request.query_params or {})):
+            return {controls[0].fast: gr.skip()}  # an address that names settings means them
         engine = shell.backend.engine() if shell.backend.ready else None
         if engine is None or engine.runtime.device != "cpu" or engine.missing("fast"):
-            return {}
-        return {component: update for one in controls for component, update in one.without_gpu(values).items()}
+            return {controls[0].fast: gr.skip()}
+        updates = {component: update for one in controls for component, update in one.without_gpu(values).items()}
+        return updates or {controls[0].fast: gr.skip()}
 
     loaded = page.load(announce, None, head, concurrency_limit=None, **QUIET)
     suited = loaded.success(suit, joined(*(one.inputs for one in controls)), [one.fast for one in controls], **INSTANT)

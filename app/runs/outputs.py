@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app.runs.pictures import Picture
-from arc2face.errors import InputError, StorageError
+from arc2face.errors import InputError, SettingsError, StorageError
 from arc2face.weights.writing import replace_with
 
 GONE = "That picture is not in the outputs folder any more."
@@ -23,10 +23,13 @@ class Outputs:
     """`root`: the folder, or None where nothing is kept. Files lie in a folder per day, never over an existing one."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """Raises StorageError when the folder cannot be made."""
+        """Raises SettingsError for a folder that holds far more than pictures, StorageError when it cannot be made."""
         self.root = None if root is None else root.expanduser().resolve()
         if self.root is None:
             return
+        home = Path.home().resolve()
+        if self.root == home or self.root in home.parents:  # the page may read whatever lies in there
+            raise SettingsError(f"The outputs folder must be one of its own, such as {home / 'faces'}.")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -80,7 +80,7 @@ class Body:
             if isinstance(asked, dict) and any(_is_foreign(text) for text in _texts(asked.get("arguments"))):
                 raise BadBodyError("Web addresses are not fetched. Upload the file and pass its path.", call_id)
             return cls()
-        paths = tuple(_paths(data))
+        paths = tuple(file_paths(data))
         if any(_is_web_address(path) for path in paths):
             raise BadBodyError("Web addresses are not fetched. Upload the file instead.")
         session, function = data.get("session_hash"), data.get("fn_index")
@@ -189,7 +189,8 @@ def _texts(data: Any) -> Iterator[str]:
     yield from (value for value in _nodes(data) if isinstance(value, str))
 
 
-def _paths(data: Any) -> Iterator[str]:
+def file_paths(data: Any) -> Iterator[str]:
+    """Every file that a JSON value names, as Gradio writes files. Raises BadBodyError when it nests too deep."""
     for value in _nodes(data):
         if isinstance(value, dict):
             path = value.get("path")

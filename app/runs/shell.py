@@ -10,6 +10,7 @@ import gradio as gr
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
 from app.runs.outputs import Outputs
+from app.runs.pace import Pace
 from app.runs.photos import PhotoShelf
 from app.runs.store import RunStore
 from app.runs.tickets import JobBook
@@ -38,6 +39,7 @@ class Shell:
     jobs: JobBook = field(default_factory=JobBook)
     files: SessionFiles = field(default_factory=SessionFiles)
     photos: PhotoShelf = field(default_factory=PhotoShelf)
+    pace: Pace = field(default_factory=Pace)
     runs: RunStore = field(default_factory=RunStore)
     outputs: Outputs = field(default_factory=Outputs)
     history: gr.State

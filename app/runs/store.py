@@ -18,10 +18,11 @@ MAX_RUNS = 50
 
 @dataclass(slots=True)
 class _Book:
-    """`pictures`: of every run, removed ones too, so that removing can be undone."""
+    """`runs`: with removed pictures, so that it can be undone. `cleared`: in their tab still, not in the history."""
 
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
     removed: set[str] = field(default_factory=set[str])
+    cleared: set[str] = field(default_factory=set[str])
     favourites: set[str] = field(default_factory=set[str])
     bin: dict[str, Path] = field(default_factory=dict[str, Path])
     revision: int = 0
@@ -47,9 +48,15 @@ class RunStore:
         """Take pictures out of the list; returns the revision."""
         return self._mark(session, ids, "removed", True)
 
+    def clear(self, session: str, ids: Iterable[str]) -> int:
+        """Take pictures out of the history; their tab goes on showing them. Returns the revision."""
+        return self._mark(session, ids, "cleared", True)
+
     def restore(self, session: str, ids: Iterable[str]) -> int:
-        """Undo `remove`; returns the revision."""
-        return self._mark(session, ids, "removed", False)
+        """Undo `remove` and `clear`; returns the revision."""
+        chosen = list(ids)
+        self._mark(session, chosen, "cleared", False)
+        return self._mark(session, chosen, "removed", False)
 
     def favour(self, session: str, ids: Iterable[str], on: bool) -> int:
         """Mark pictures as favourites, or no longer; returns the revision."""
@@ -72,11 +79,11 @@ class RunStore:
         pictures = (picture for run in self.runs(session) for picture in run.pictures)
         return next((picture for picture in pictures if picture.id == picture_id), None)
 
-    def is_removed(self, session: str, picture_id: str) -> bool:
-        """Whether the visitor took it out of the list."""
+    def is_cleared(self, session: str, picture_id: str) -> bool:
+        """Whether the visitor cleared it from the history."""
         with self._lock:
             book = self._books.get(session)
-            return book is not None and picture_id in book.removed
+            return book is not None and picture_id in book.cleared
 
     def is_favourite(self, session: str, picture_id: str) -> bool:
         """Whether the visitor marked it."""
@@ -86,12 +93,11 @@ class RunStore:
 
     def shown(self, session: str) -> list[tuple[Run, Picture]]:
         """What is not removed, the newest run first."""
-        return [
-            (run, picture)
-            for run in reversed(self.runs(session))
-            for picture in run.pictures
-            if not self.is_removed(session, picture.id)
-        ]
+        with self._lock:
+            book = self._books.get(session)
+            gone = frozenset(book.removed) if book is not None else frozenset[str]()
+        runs = reversed(self.runs(session))
+        return [(run, picture) for run in runs for picture in run.pictures if picture.id not in gone]
 
     def bin(self, session: str) -> dict[str, Path]:
         """Copies of files that were deleted from the outputs folder, by the names they had there, for the undo."""

@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from app.page.messages import as_shown
 from app.page.parts import workbench
 from app.page.parts.expression import ExpressionControls
+from app.page.parts.follow import Follow, PageShell
 from app.page.parts.keyed import Values, validator
 from app.page.parts.look import LookControls
 from app.page.parts.person import PersonPicker
@@ -31,7 +32,6 @@ from app.page.parts.settings import GenerationControls
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
 from app.runs.pictures import Picture, best_of
-from app.runs.shell import Shell
 from arc2face.errors import Arc2FaceError, InputError, SettingsError, StorageError
 from arc2face.sources import Person
 from arc2face.types import GeneratedImage, GenerationRequest, GenerationResult, IdentityEmbedding
@@ -46,8 +46,8 @@ class Form:
     def __init__(self, root: Path) -> None:
         backend = Backend(lambda: pytest.fail("nothing here opens the models"))
         with gr.Blocks():
-            self.shell = Shell(backend=backend, history=gr.State(()), files=SessionFiles(root))
-            self.person = PersonPicker(self.shell)
+            self.shell = PageShell(backend=backend, history=gr.State(()), files=SessionFiles(root))
+            self.person = self.shell.person = PersonPicker(self.shell)
             self.controls = GenerationControls()
             self.editor = ExpressionControls(self.shell)
             self.look = LookControls()
@@ -201,6 +201,7 @@ def test_look_mask_pose_and_strengths_come_back(form: Form, tmp_path: Path) -> N
         editor.strength: 1.8, editor.right: 0.75,
     }  # fmt: skip
     assert {component: updates[component] for component in wanted} == wanted
+    assert updates[editor.mode] == "Sliders"
     assert editor.strength.maximum >= 1.8
     assert updates[editor.edit].base == updates[editor.edit].now
 
@@ -222,7 +223,7 @@ def test_pictures_come_first_and_a_failing_extra_is_a_warning(
     asked = workbench.Asked(
         engine=None,  # pyright: ignore[reportArgumentType] - nothing here asks for it
         session="anna",
-        values={form.shell.history: (), form.person.identity_file: "x.npz", form.person.photos: None},
+        values={form.person.identity_file: "x.npz", form.person.photos: None},
         person=Person(request.identity),
         base=request,
     )
@@ -235,16 +236,52 @@ def test_pictures_come_first_and_a_failing_extra_is_a_warning(
         steps = list(tab._shown(asked, work, (result,)))  # pyright: ignore[reportPrivateUsage]
     assert len(steps) == 1
     made: Made = steps[0][form.panel.made]
-    assert Path(made.pictures[0].path).is_file()
-    assert len(steps[0][form.shell.history]) == 1
+    ((run, picture),) = form.shell.runs.shown("anna")
+    assert (made.run, steps[0][form.shell.history]) == (run.id, 1)
+    assert Path(picture.path).is_file()
+    assert [one["id"] for one in steps[0][form.panel.board]["entries"]] == [picture.id]
+
+
+def test_a_picture_becomes_the_person_of_another_tab(form: Form, tmp_path: Path) -> None:
+    """U2: a copy of it, in place of a saved identity; a picture that is gone is said."""
+    with gr.Blocks(), gr.Tabs() as tabs:
+        follow = Follow(form.shell, form.person, tabs)
+    made = tmp_path / "pose-1-seed-7.png"
+    Image.new("RGB", (8, 8), "red").save(made)
+    updates = follow.use(str(made), "anna", "expression")
+    assert set(updates) <= follow.outputs
+    (copy,) = updates[form.person.photos]
+    assert Path(copy) != made
+    made.unlink()
+    assert Image.open(copy).getpixel((0, 0)) == (255, 0, 0)
+    assert (updates[form.person.identity_file], updates[tabs]["selected"]) == (None, "expression")
+    assert tabs not in follow.use(copy, "anna")
+    with pytest.raises(InputError, match="not there any more"):
+        follow.use(str(made), "anna")
+
+
+def test_fast_mode_comes_on_only_where_nothing_was_chosen(form: Form) -> None:
+    """U1: a visitor who was quicker, or a link, keeps what they chose."""
+    assert form.controls.without_gpu(form.values())[form.controls.fast]["value"] is True
+    assert form.controls.without_gpu(form.values(steps=30)) == {}
+    assert form.controls.without_gpu(form.values(fast=True)) == {}
+
+
+def test_a_photo_whose_expression_is_unread_is_refused(form: Form, tmp_path: Path) -> None:
+    """U6: pictures never carry the expression that was chosen before."""
+    editor = form.editor
+    rule = editor.rules[editor.photo.photos]
+    values = {editor.mode: "A photo", editor.photo.photos: [("a.png", None)], editor.read: "b.png"}
+    with pytest.raises(InputError, match="No expression has been read"):
+        rule(values)
+    rule({**values, editor.read: "a.png"})
+    rule({**values, editor.mode: "Sliders"})
 
 
 def _bench(form: Form) -> workbench.Workbench:
-    absent: Any = None
     buttons: Any = type("Buttons", (), {"free": staticmethod(dict)})()
     return workbench.Workbench(
-        shell=form.shell, title="Toy", person=form.person, controls=form.controls, panel=form.panel,
-        buttons=buttons, strip=absent, drop=form.drop,
+        shell=form.shell, title="Toy", controls=form.controls, panel=form.panel, buttons=buttons, drop=form.drop,
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def counted(studio: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tu
 
 
 def zones(page: Page) -> Any:
-    return shown(page.get_by_role("tabpanel")).locator(".photos input[type=file]")
+    return page.locator(".photos input[type=file]")
 
 
 def test_twelve_photos_are_looked_at_once_each(visit: Any, counted: Counts, tmp_path: Path) -> None:
@@ -77,9 +77,10 @@ def test_look_expression_photo_and_paste_back_look_once(
     keys = [load_rgb_u8(path).tobytes() for path in (photos["one"], other)]
     page = visit()
     page.get_by_role("tab", name="Expression").click()
-    zones(page).nth(0).set_input_files(str(photos["one"]))
+    zones(page).first.set_input_files(str(photos["one"]))
     expect(shown(page.get_by_text("1 face found"))).to_be_visible()
-    zones(page).nth(1).set_input_files(str(other))
+    shown(page.get_by_label("A photo", exact=True)).check()
+    shown(page.get_by_role("tabpanel").locator(".photos")).locator("input[type=file]").set_input_files(str(other))
     expect(page.get_by_text("1 face found").locator("visible=true")).to_have_count(2)
     page.get_by_label("Keep the photo's look").check()
     few_steps(page)

@@ -30,16 +30,19 @@ def visit(browser: Browser, studio: Any) -> Iterator[Any]:
     contexts: list[Any] = []
     problems: list[str] = []
 
-    def open_page(**options: Any) -> Page:
+    def open_page(script: str = "", **options: Any) -> Page:
         wanted: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, **options}
         context = browser.new_context(**wanted)
         contexts.append(context)
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: problems.extend(_foreign(request.url, studio.url)))
         page.goto(studio.url)
         expect(shown(page.get_by_role("button", name="Make pictures"))).to_be_visible()
+        expect(shown(page.get_by_label("Fast mode"))).to_be_checked()  # as there is no graphics card
         return page
 
     yield open_page
@@ -57,11 +60,24 @@ def shown(locator: Locator) -> Locator:
 
 
 def add_photo(page: Page, photo: Path) -> None:
-    shown(page.get_by_role("tabpanel")).locator("input[type=file]").first.set_input_files(str(photo))
+    page.locator(".who .photos input[type=file]").first.set_input_files(str(photo))
 
 
 def few_steps(page: Page) -> None:
     shown(page.get_by_label("Fast mode")).check()
+
+
+def many_steps(page: Page) -> None:
+    """A run that takes a while."""
+    shown(page.get_by_label("Fast mode")).uncheck()
+    shown(page.get_by_role("button", name="Advanced settings")).click()
+    set_number(page, "Steps", "100")
+
+
+def by_sliders(page: Page) -> None:
+    """In the Expression tab: numbers set by hand."""
+    page.get_by_role("radio", name="Sliders", exact=True).locator("visible=true").first.check()
+    expect(shown(page.get_by_label("number input for Mouth open"))).to_be_visible()
 
 
 def set_number(page: Page, label: str, value: str) -> None:

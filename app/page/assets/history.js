@@ -16,7 +16,7 @@
   const picker = (label, key, values, chosen, act) => {
     const options = [EVERYTHING, ...values].map((value) => make("option", { value, selected: value === chosen }, value || "All"));
     return make("label", { class: "filter" }, make("span", {}, label),
-      make("select", { "data-key": key, onchange: (event) => act(event.target.value) }, ...options));
+      make("select", { "data-key": key, "aria-label": label, onchange: (event) => act(event.target.value) }, ...options));
   };
   const box = (label, key, checked, act) => make("label", { class: "filter check" },
     make("input", { type: "checkbox", "data-key": key, checked, onchange: (event) => act(event.target.checked) }), make("span", {}, label));

@@ -28,6 +28,54 @@
     if (give(zone, files)) event.preventDefault();
   });
 
+  // Camera and clipboard: what goes wrong is said in a sentence below the zone, whatever the browser calls it.
+  const say = (text) => {
+    for (const old of document.querySelectorAll(".cannot")) old.remove();
+    const zone = document.activeElement?.closest(".photos")
+      ?? [...document.querySelectorAll(".photos")].find((one) => one.querySelector("video"));
+    if (!text || !zone) return;
+    const note = Object.assign(document.createElement("p"), { className: "note warn cannot", textContent: text });
+    note.setAttribute("role", "alert");
+    zone.after(note);
+  };
+  const OTHERWISE = "Choose a file instead.";
+  const CAMERA = {
+    NotAllowedError: "The camera is blocked. Allow it for this page in the browser's address bar, or choose a file.",
+    NotFoundError: `No camera was found. ${OTHERWISE}`,
+    NotReadableError: `The camera is in use by another program. ${OTHERWISE}`,
+    TypeError: `Browsers lend the camera only to pages on this machine or over https. ${OTHERWISE}`,
+  };
+  if (!navigator.mediaDevices) {
+    const lacking = { getUserMedia: () => Promise.reject(new TypeError()), enumerateDevices: () => Promise.resolve([]) };
+    Object.defineProperty(navigator, "mediaDevices", { value: lacking });
+  }
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    try {
+      const stream = await open(wish);
+      say("");
+      return stream;
+    } catch (error) {
+      say(CAMERA[error.name] ?? `The camera cannot be used (${error.name}). ${OTHERWISE}`);
+      return new Promise(() => {}); // Gradio takes no refusal; its button stays for another try
+    }
+  };
+  const BLOCKED = "The browser keeps the clipboard closed. Press Ctrl+V (or Cmd+V) here, or choose a file.";
+  const read = navigator.clipboard?.read?.bind(navigator.clipboard);
+  const clipboard = navigator.clipboard ?? {};
+  clipboard.read = async () => {
+    try {
+      const items = await read();
+      const some = items.some((item) => item.types.some((type) => type.startsWith("image/")));
+      say(some ? "" : "There is no picture in the clipboard.");
+      return items;
+    } catch {
+      say(BLOCKED);
+      return [];
+    }
+  };
+  if (!navigator.clipboard) Object.defineProperty(navigator, "clipboard", { value: clipboard });
+
   // How large a picture is decides how large it is shown at most (style.css).
   const sized = (image) => {
     const box = image.closest(".gallery-container, .image-container, .image-frame");

@@ -46,6 +46,7 @@
     dialog = make("dialog", { class: "lightbox", "aria-label": "Picture", onclose: () => { host = null; } });
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     dialog.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") event.stopPropagation(); // it closes the picture, and nothing else
       if (event.target instanceof HTMLInputElement) return; // the slider of the comparison has the arrows
       if (event.key === "ArrowLeft") step(-1);
       else if (event.key === "ArrowRight") step(1);

@@ -79,6 +79,7 @@
     const choose = (action) => () => { menu.hidePopover(); act(action); };
     menu.append(...actions.map((action) => make("button", { type: "button", role: "menuitem", onclick: choose(action) }, action.text)));
     menu.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") event.stopPropagation();
       const items = [...menu.children], place = items.indexOf(document.activeElement);
       const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: items.length - 1 }[event.key];
       if (next === undefined) return;
@@ -120,7 +121,7 @@
       make("button", { type: "button", class: "open", "data-key": `open-${one.id}`, "aria-label": `Open large: ${one.caption}`,
         onclick: () => open(index, false) }, image),
       make("div", { class: "below" }, make("span", { class: "caption-label" }, make("b", {}, caption[0]), make("small", {}, caption[1])),
-        make("span", { class: "tools" }, heart, save, more)));
+        make("span", { class: "picture-tools" }, heart, save, more)));
   };
 
   /** Draw without losing the focus: the element of the same key has it afterwards. */

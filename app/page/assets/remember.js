@@ -64,6 +64,7 @@
       + "the list lasts until you close the page." : ""),
     /** Join entries of the server with what is remembered; small copies are made of pictures that have none. */
     async put(entries) {
+      entries = entries.filter((one) => !one.cleared);
       if (!wanted() || !entries.length) return;
       const known = new Map(read().map((one) => [one.id, one]));
       const fresh = [];

@@ -37,7 +37,7 @@ def head_scripts() -> str:
     return "<script>" + "\n".join(path.read_text(encoding="utf-8") for path in PICTURE_SCRIPTS) + "</script>"
 
 
-def entry(run: Run, picture: Picture, *, favourite: bool) -> dict[str, Any]:
+def entry(run: Run, picture: Picture) -> dict[str, Any]:
     """What the scripts know of one picture; JSON."""
     return {
         "id": picture.id,
@@ -54,17 +54,28 @@ def entry(run: Run, picture: Picture, *, favourite: bool) -> dict[str, Any]:
         "kind": picture.kind,
         "size": list(picture.size),
         "saved": picture.saved,
-        "favourite": favourite,
-        "recipe": _settings(picture.path),
     }
 
 
-def entries(shell: Shell, session: str, run_id: str = "") -> list[dict[str, Any]]:
-    """Entries of all that a visitor's list shows, the newest run first, or of one run."""
+def entries_of(shell: Shell, session: str, run_id: str) -> list[dict[str, Any]]:
+    """Entries of one run, for its tab, with the settings that the browser is to remember."""
+    runs = shell.runs
     return [
-        entry(run, picture, favourite=shell.runs.is_favourite(session, picture.id))
-        for run, picture in shell.runs.shown(session)
-        if run_id in ("", run.id)
+        entry(run, picture)
+        | {"favourite": runs.is_favourite(session, picture.id), "cleared": runs.is_cleared(session, picture.id)}
+        | {"recipe": settings_of(picture.path)}
+        for run, picture in runs.shown(session)
+        if run_id == run.id
+    ]
+
+
+def history_of(shell: Shell, session: str) -> list[dict[str, Any]]:
+    """Entries of all that a visitor's history shows, the newest run first."""
+    runs = shell.runs
+    return [
+        entry(run, picture) | {"favourite": runs.is_favourite(session, picture.id)}
+        for run, picture in runs.shown(session)
+        if not runs.is_cleared(session, picture.id)
     ]
 
 
@@ -79,7 +90,8 @@ def ids_of(data: Mapping[str, Any]) -> Sequence[str]:
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
-def _settings(path: str) -> dict[str, Any]:
+def settings_of(path: str) -> dict[str, Any]:
+    """What a picture's recipe says of its settings; empty where there is none."""
     from arc2face.pictures.recipes import read_recipe
 
     try:

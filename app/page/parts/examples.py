@@ -75,7 +75,7 @@ class ExampleStrip:
         self._shell = shell
         self.paths = _pictures("faces")
         with gr.Row(elem_classes=["who-tools"]):
-            gr.HTML(markup.hint("No photo at hand? Tap one of these people, who do not exist."))
+            gr.HTML(markup.hint("No photo at hand? Tap somebody who does not exist."))
             self.surprise = gr.Button("Surprise me", size="sm", scale=0, min_width=120)
         self.strip = _strip(self.paths, "Example person")
 
@@ -92,8 +92,8 @@ class ExampleStrip:
             return person.filled_with(str(target))
 
         taps = (
-            self.strip.select(chosen, None, [*person.filled], **INSTANT),
-            self.surprise.click(rendered, None, [*person.filled], **LIGHT),
+            self.strip.select(chosen, None, [*person.fillable], **INSTANT),
+            self.surprise.click(rendered, None, [*person.fillable], **LIGHT),
         )
         for tap in taps:
             person.inspect_after(tap)

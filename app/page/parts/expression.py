@@ -36,7 +36,7 @@ NAMED, PHOTO, SLIDERS = "A name", "A photo", "Sliders"
 FIRST = ("Smile", "Laugh", "Surprised", "Sad", "Angry", "Kiss", "Mouth open", "Wink, left eye", "Eyes closed")
 """Names in this order come before all others; the first that there is stands chosen when the tab is opened."""
 PREVIEW_SIZE = 256
-PREVIEW = "All but the eyelids."
+PREVIEW = "The preview shows all but the eyelids."
 NO_EXPRESSION_PHOTO = "Add a photo that shows the expression."
 UNREAD = "No expression has been read from this photo yet. Wait a moment, or choose another photo."
 
@@ -53,28 +53,28 @@ class ExpressionControls:
         self.read: gr.State = gr.State("")
         """The photo whose expression was read last."""
         self.mode = gr.Radio([NAMED, PHOTO, SLIDERS], value=NAMED, label="Take the expression from")
+        self._build_sources()
         with gr.Row(equal_height=False, elem_classes=["with-peek"]):
             with gr.Column(scale=3, min_width=180):
-                self._build_sources()
-            with gr.Column(scale=2, min_width=130):
+                self.amount = gr.Slider(
+                    *AMOUNT_RANGE,
+                    value=1,
+                    step=0.05,
+                    label="Amount",
+                    info="0 neutral, 1 as found.",
+                    buttons=[],
+                )
+                self.note = gr.HTML(markup.hint(PREVIEW))
+            with gr.Column(scale=2, min_width=120):
                 self.preview = gr.Image(
                     label="Expression seen by the model",
                     show_label=False,
                     interactive=False,
-                    height=160,
-                    min_width=130,
+                    height=132,
+                    min_width=120,
                     buttons=[],
                     elem_classes=["peek"],
                 )
-                self.note = gr.HTML(markup.hint(PREVIEW))
-        self.amount = gr.Slider(
-            *AMOUNT_RANGE,
-            value=1,
-            step=0.05,
-            label="Amount",
-            info="0 neutral, 1 as found, above 1 exaggerated.",
-            buttons=[],
-        )
 
     def _build_sources(self) -> None:
         with gr.Column() as self._named:
@@ -201,14 +201,18 @@ class ExpressionControls:
             return {}
         shown = self._shown(Edit().to(check_expression(_expression_in(stored)), "recipe"))
         strength = recipe.number("expression", "strength", 1.0, CONTROL_STRENGTH_RANGE)
-        alone = {self.amount: 1, self.preset: None, self.second.photos: None}
+        alone = {self.amount: 1, self.preset: None, self.second.photos: []}
         return {**shown, **alone, self.strength: strength, **self._choose(SLIDERS)}
+
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The expression as part of a recipe: its numbers, whatever they come from, and its strength."""
+        return {"expression": {"values": self.expression(values).values.tolist(), "strength": values[self.strength]}}
 
     def _connect(self) -> None:
         self.mode.input(self._visible, {self.mode}, [*self._columns.values()], **INSTANT)
-        again = {self.mode, self.preset, *self.photo.inputs, *self._mixing}
+        again: set[Component] = {self.mode, self.preset, *self.photo.inputs, *self._mixing}
         self.mode.input(self._resource, again, [*self._numbers, self.read], **LIGHT)
-        reading = {self.mode, *self.photo.inputs, *self._mixing}
+        reading: set[Component] = {self.mode, *self.photo.inputs, *self._mixing}
         self.photo.picks.change(self._read_base, reading, [*self._numbers, self.read], **LIGHT)
         self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
         self.preset.input(self._preset, {self.preset, *self._mixing}, [*self._numbers], **LIGHT)

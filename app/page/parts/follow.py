@@ -47,7 +47,7 @@ class Follow:
     @property
     def outputs(self) -> set[Component]:
         """Components that `use` updates."""
-        return {*self._person.filled, self._tabs}
+        return {*self._person.fillable, self._tabs}
 
     def use(self, picture: str, session: str, tab: str = "") -> Updates:
         """Updates that make a picture the person's photo; a copy, so that deleting the picture takes nothing away.

@@ -31,7 +31,7 @@ class LookControls:
     """New picture or keep the look, and pasting the result back into the full photo."""
 
     def __init__(self) -> None:
-        self.mode = gr.Radio([NEW, KEEP], value=NEW, label="Make")
+        self.mode = gr.Radio([NEW, KEEP], value=NEW, label="Kind of picture", show_label=False)
         with gr.Column(visible=False) as self.kept:
             self.look = gr.Slider(
                 *LOOK_STRENGTH_RANGE,
@@ -78,6 +78,11 @@ class LookControls:
             mask = checks.choice("The paste-back mask", paste, (*PASTE_MASKS, NO_PASTE))
             updates |= {self.paste: mask != NO_PASTE, **({self.mask: mask} if mask != NO_PASTE else {})}
         return updates
+
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The look as parts of a recipe; nothing for a new picture."""
+        source = self.source(values)
+        return {"reference": {"strength": source.strength}, "page": self.notes(values)} if source.keep else {}
 
     def build_comparison(self) -> None:
         """The before and after views, placed by the tab among its results."""

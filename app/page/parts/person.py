@@ -38,6 +38,8 @@ class PersonPicker(PhotoPicker):
 
     def __init__(self, shell: Shell) -> None:
         self.who = gr.HTML(markup.who(""))
+        self.count: gr.State = gr.State(0)
+        """How many photos there were, so that an added one is told from a removed one."""
         super().__init__(shell, label="Photos of one person", text=INVITATION, most=MAX_PHOTOS, height=92)
 
     def build_more(self) -> None:
@@ -59,16 +61,21 @@ class PersonPicker(PhotoPicker):
         self._saved = saved
         self.identity_file.change(self._named, self.filled, [self.who], **INSTANT)
         self.photos.change(self._named, self.filled, [self.who], **INSTANT)
-        self.photos.upload(self._replaced, {self.identity_file}, [self.identity_file], **LIGHT)
+        self.photos.change(self._replaced, {*self.filled, self.count}, [self.identity_file, self.count], **LIGHT)
 
     @property
     def filled(self) -> set[Component]:
         """What says who it is: photos and identity file."""
         return {self.photos, self.identity_file}
 
+    @property
+    def fillable(self) -> set[Component]:
+        """Components that `filled_with` updates."""
+        return {*self.filled, self.count}
+
     def filled_with(self, path: str) -> Updates:
         """One photo, from somewhere else than an upload; the newest counts. `inspect_after` belongs to it."""
-        return {self.photos: [path], self.identity_file: None}
+        return {self.photos: [path], self.identity_file: None, self.count: 1}
 
     def inspect_after(self, event: Any) -> None:
         """Look at the photos, and say whose they are, once `event` has put them there."""
@@ -124,10 +131,12 @@ class PersonPicker(PhotoPicker):
         return {self.who: markup.who(f"{self.name(values)}{lends}")}
 
     def _replaced(self, values: Values) -> Updates:
-        if not values[self.identity_file]:
-            return {self.identity_file: gr.skip()}
+        """The newest counts: a photo that was added, in whatever way, takes the place of a saved identity."""
+        count = len(self.paths(values))
+        if count <= values[self.count] or not values[self.identity_file]:
+            return {self.count: count}
         warn(REPLACED)
-        return {self.identity_file: None}
+        return {self.count: count, self.identity_file: None}
 
     @shows_errors
     def _save(self, values: Values, request: gr.Request) -> Any:

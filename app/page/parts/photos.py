@@ -56,6 +56,7 @@ class PhotoPicker:
         self._faces = faces
         # A Gallery hands over the file as it was uploaded; gr.Image would decode it first, and fail without a message.
         self.photos = gr.Gallery(
+            [],  # not None: Gradio adds a picture from the clipboard to a list only
             label=label,
             type="filepath",
             file_types=["image"],
@@ -65,6 +66,7 @@ class PhotoPicker:
             object_fit="contain",
             allow_preview=False,
             buttons=[],
+            sources=["upload", "webcam", "clipboard"],
             elem_classes=["photos"],
         )
         self.report = gr.HTML(markup.hint(text) if text else "")

@@ -88,8 +88,8 @@ class PictureTools:
             names = data.get("saved")
             for name in names if isinstance(names, list) else ():
                 change(session, str(name))
-        marked = runs.restore(session, ids) if what == "restore" else runs.remove(session, ids)
-        return {self._shell.history: marked}
+        change_list = {"remove": runs.remove, "clear": runs.clear, "restore": runs.restore}[what]
+        return {self._shell.history: change_list(session, ids)}
 
     def _discard(self, session: str, name: str) -> None:
         """Take a picture out of the outputs folder, with a copy for the undo that goes with the session."""

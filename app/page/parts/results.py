@@ -11,7 +11,7 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import shows_errors
-from app.page.parts.board import board, entries, outputs_folder
+from app.page.parts.board import board, entries_of, outputs_folder
 from app.page.parts.keyed import Component, Updates, Values
 from app.page.parts.picture_tools import FETCH_FILE, PictureTools
 from app.runs import runner
@@ -80,12 +80,13 @@ class ResultsPanel:
                     )
                     for label in aside
                 ]
+        self.shell: Shell
+        """Set by the workbench that the panel belongs to."""
         self.packed = gr.DownloadButton(visible=False)
         self.made: gr.State = gr.State(Made())
 
     def connect(self, shell: PageShell, bench: Workbench) -> None:
         """Wire the order, the zip, and what can be done with each picture."""
-        self._shell: Shell = shell
         looked: set[Component] = {self.made, self.order}
         self.order.input(self._redraw, looked, [self.board], **INSTANT)
         shell.history.change(self._redraw, looked, [self.board], **INSTANT)
@@ -144,7 +145,7 @@ class ResultsPanel:
     def _drawn(self, made: Made, session: str, order: str) -> dict[str, Any]:
         from arc2face.pictures.animation import can_write
 
-        shown = entries(self._shell, session, made.run) if made.run else []
+        shown = entries_of(self.shell, session, made.run) if made.run else []
         if order == MOST_SIMILAR:
             shown.sort(key=lambda one: STRANGER if one["score"] is None else one["score"], reverse=True)
         moving = [path for path in made.files if path.endswith(MOVING)]
@@ -155,7 +156,7 @@ class ResultsPanel:
             "motion": moving[0] if moving else "",
             "sheet": sheets[0] if moving and sheets else "",
             "mp4": bool(moving) and can_write("mp4"),
-            "outputs": outputs_folder(self._shell),
+            "outputs": outputs_folder(self.shell),
         }
 
     def _redraw(self, values: Values, request: gr.Request) -> Updates:
@@ -164,7 +165,7 @@ class ResultsPanel:
     @shows_errors
     def _pack(self, values: Values, request: gr.Request) -> Updates:
         made: Made = values[self.made]
-        shown = self._shell.runs.shown(session_of(request))
+        shown = self.shell.runs.shown(session_of(request))
         pictures = [picture.path for run, picture in shown if run.id == made.run]
         if not pictures:
             raise InputError(NOTHING)

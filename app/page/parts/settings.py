@@ -30,7 +30,7 @@ ROLLED_SEEDS = 1_000_000
 """Seeds that the page draws itself stay short enough to read out."""
 MIN_FAST_STEPS = 2
 FAST_INFO = "A few steps instead of 25: quicker, a little less faithful."
-FAST_ON_CPU = "On, as no graphics card is in use. A few steps instead of 25: much quicker, a little less faithful."
+FAST_ON_CPU = "On, as there is no graphics card: a few steps instead of 25, much quicker, a little less faithful."
 
 
 class GenerationControls:
@@ -154,6 +154,13 @@ class GenerationControls:
     def seeded(self, seed: object) -> Updates:
         """Updates that set this seed for the runs to come. Raises SettingsError."""
         return {self.seed: checks.whole("The seed", seed, (0, MAX_SEED)), self.new_seed: False}
+
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The settings as part of a recipe; the seed only where it is a chosen one."""
+        fields = {name: values[component] for name, component in self._fields.items()}
+        if values[self.new_seed]:
+            del fields["seed"]
+        return {"settings": fields}
 
     @property
     def _following(self) -> list[Any]:

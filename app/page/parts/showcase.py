@@ -27,7 +27,8 @@ def showcase(tab: str) -> str:
     if not rows:
         return ""
     names = "".join(f"<span>{html.escape(name)}</span>" for name in CELLS[tab])
-    return f'<figure class="showcase">{rows}<div class="names" aria-hidden="true">{names}</div><figcaption>{NOTE}</figcaption></figure>'
+    captions = f'<div class="names" aria-hidden="true">{names}</div><figcaption>{NOTE}</figcaption>'
+    return f'<figure class="showcase">{rows}{captions}</figure>'
 
 
 def _row(path: Path, names: tuple[str, ...]) -> str:

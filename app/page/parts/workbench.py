@@ -20,6 +20,7 @@ from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import Made, ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
 from app.runs import runner
+from app.runs.pace import steadied
 from app.runs.pictures import Picture, Run, noted, save_pictures
 from app.runs.shell import HEAVY, session_of
 from arc2face.errors import CancelledError, InputError, StorageError
@@ -89,6 +90,9 @@ class Workbench:
     outputs: set[Component] = field(default_factory=set[Component])
     cleared: Callable[[], Updates] = dict
 
+    def __post_init__(self) -> None:
+        self.panel.shell = self.shell
+
     @property
     def person(self) -> PersonPicker:
         """The person of the page."""
@@ -102,7 +106,7 @@ class Workbench:
         # Not "once": a tap during a run counts, and its run takes the other's place.
         tapped.click(self._generator(plan), trigger_mode="multiple", **self._event())
         self.buttons.connect_cancel(self.shell, self.title)
-        self.drop.connect()
+        self.drop.connect(self.title.lower())
         self.panel.connect(self.shell, self)
 
     def add_action(self, button: gr.Button, plan: Planner, rules: Rules | None = None) -> None:
@@ -150,7 +154,11 @@ class Workbench:
             works.append(plan(asked[0]))
             return works[0].requests
 
-        for event in runner.follow(self.shell, session, prepare, self.title):
+        def pictures() -> int:
+            return sum(request.num_images for work in works for request in work.requests)
+
+        events = runner.follow(self.shell, session, prepare, self.title)
+        for event in steadied(events, self.shell.pace, pictures):
             if isinstance(event, Progress):
                 yield self.panel.progress(event)
                 continue

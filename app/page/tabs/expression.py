@@ -134,7 +134,7 @@ class _Tab:
 
 
 def _series(shell: PageShell) -> tuple[gr.Slider, PhotoPicker, gr.Button]:
-    with gr.Accordion("Expression strip: one person, many expressions", open=False):
+    with gr.Accordion("Expression strip: many expressions", open=False):
         gr.HTML(markup.hint("From neutral to the expression above, or one picture per photo you add here; one seed."))
         count = gr.Slider(3, MAX_TARGETS, value=5, step=1, label="Amounts", buttons=[])
         targets = PhotoPicker(shell, label="Target photos (optional)", text="", most=MAX_TARGETS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app.page import markup
-from app.page.parts.board import board, entries, outputs_folder
+from app.page.parts.board import board, history_of, outputs_folder
 from app.page.parts.follow import PageShell
 from app.page.parts.keyed import Updates
 from app.page.parts.picture_tools import PictureTools
@@ -30,7 +30,7 @@ def build(shell: PageShell, tab: gr.Tab) -> None:
     packed = gr.DownloadButton(visible=False)
 
     def show(request: gr.Request) -> Updates:
-        return {past: {"entries": entries(shell, session_of(request)), "outputs": folder}}
+        return {past: {"entries": history_of(shell, session_of(request)), "outputs": folder}}
 
     shell.history.change(show, None, [past], **INSTANT)
     tab.select(show, None, [past], **INSTANT)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 TITLE = "Identity"
 HEADLINE = "New pictures of the same person"
-NO_PROMPT = "There is no text prompt: the model was trained to draw from the face alone, so the photo says everything."
+NO_PROMPT = "There is no text prompt: the models draw from the face alone."
 
 
 def build(engine: Backend, shell: PageShell) -> None:
     """Lay out the tab and connect its events."""
     del engine  # reached through the shell once it is open
-    gr.HTML(markup.lead(HEADLINE, f"Fresh portraits of the face above. {NO_PROMPT}"))
+    gr.HTML(markup.lead(HEADLINE, f"Fresh portraits of the person above. {NO_PROMPT}"))
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
             gr.HTML(markup.step(2, "Choose how many"))

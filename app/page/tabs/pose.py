@@ -90,7 +90,7 @@ def _beside(panel: ResultsPanel, posed: Posed, *_: object) -> tuple[Updates, Seq
 
 
 def _turntable() -> tuple[gr.Slider, gr.Slider, gr.Button]:
-    with gr.Accordion("Turntable: one person from many angles", open=False):
+    with gr.Accordion("Turntable: many angles", open=False):
         gr.HTML(markup.hint("One picture per angle with the same seed, as a contact sheet and an animation."))
         turns = gr.Slider(3, 16, value=7, step=1, label="Angles", buttons=[])
         extent = gr.Slider(15, YAW_LIMIT, value=50, step=5, label="From this far left to this far right", buttons=[])
