@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from app.runs import runner
 from app.runs.pictures import Picture
@@ -15,11 +17,17 @@ from app.runs.shell import Shell
 from app.runs.tickets import Ticket
 from arc2face.driving import AHEAD, Performance, Reel, Shot, mark, save_film, watching
 from arc2face.errors import CancelledError
+from arc2face.pictures.animation import save_animation
+from arc2face.pictures.loading import load_rgb_u8
 from arc2face.series import Frame
 from arc2face.types import Progress
+from arc2face.weights.jsonfile import parse_json
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
+
+TIMING = "film.json"
+"""Beside the pictures of a film: how long each is shown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -75,11 +83,36 @@ def picture_of(shot: Shot) -> Picture:
 
     if shot.result is not None:
         image = shot.result.images[0]
-        return Picture(str(shot.path), image.seed, image.similarity, image.face_found, shot.frame.name)
-    recipe = read_recipe(shot.path)
-    similarity = recipe.get("similarity")
-    found = similarity if isinstance(similarity, float) else None
-    return Picture(str(shot.path), shot.frame.request.seed, found, None, shot.frame.name)
+        score, found = image.similarity, image.face_found
+    else:
+        known = read_recipe(shot.path).get("similarity")
+        score, found = known if isinstance(known, float) else None, None
+    seed = shot.frame.request.seed
+    return Picture(str(shot.path), seed, score, found, shot.frame.name, size=size_of(shot.path))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture made here, from its first bytes."""
+    with Image.open(path) as opened:
+        return opened.size
+
+
+def film_as(pictures: Sequence[str], kind: str) -> Path | None:
+    """A film of another kind with the same timing; None where the pictures are no film. Raises StorageError."""
+    paths = [Path(picture) for picture in pictures]
+    try:
+        timing: Any = parse_json(paths[0].with_name(TIMING).read_bytes(), max_bytes=1 << 16)
+    except (OSError, ValueError):
+        return None
+    target = paths[0].with_name(f"{paths[0].stem}-{len(paths)}.{kind}")
+    if target.is_file():
+        return target
+    shown = [
+        frame
+        for path, count in zip(paths, timing["repeats"], strict=False)
+        for frame in [load_rgb_u8(path)] * int(count)
+    ]
+    return save_animation(shown, target, int(timing["milliseconds"]), bounce=False)
 
 
 def save_film_of(take: Take, pictures: Sequence[str]) -> Path:

@@ -21,7 +21,7 @@ from app.page.parts.workbench import Asked, Planner, Work, Workbench
 from app.runs import driving, runner
 from app.runs.pictures import Run
 from arc2face.driving import Shot, driven, paste_shot
-from arc2face.errors import Arc2FaceError
+from arc2face.errors import Arc2FaceError, CancelledError
 from arc2face.settings import CONTROL_STRENGTH_RANGE
 from arc2face.sources import Person, find_look
 from arc2face.types import GenerationRequest, GenerationResult, Progress
@@ -53,7 +53,7 @@ def build(engine: Backend, shell: PageShell) -> None:
             controls.build_advanced(lambda: strength.append(_strength()))
             controls.keep_best.visible = False
             drop = RecipeDrop(controls, look)
-        with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
+        with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage", "filmed"]):
             buttons = RunButtons("Make the film")
             resume = gr.Button(GO_ON, visible=False, elem_classes=["go-on"])
             panel = ResultsPanel(
@@ -172,23 +172,23 @@ class FilmBench(Workbench):
         pictures = [driving.picture_of(shot) for shot in shots]
         if held.mask is not None:
             paths = [paste_shot(asked.engine, asked.person, shot, held.mask) for shot in shots]
-            pictures = [replace(one, path=str(path)) for one, path in zip(pictures, paths, strict=True)]
+            pictures = [
+                replace(one, path=str(path), size=driving.size_of(path))
+                for one, path in zip(pictures, paths, strict=True)
+            ]
         run = Run.now(self.title, self._kept(pictures), self.person.name(asked.values), self._before(asked, pictures))
         revision = self.shell.runs.put(asked.session, run)
         done = self.panel.finished(self._source(asked), run, _results(shots), asked.session)
         more = ended is not None
         yield {
             **done,
+            **(self._stopped(held, shots, ended) if ended is not None else {}),
             **self.buttons.free(),
             **self.cleared(),
             self.shell.history: revision,
             self.film.resume: gr.update(visible=more),
             self.film.held: held if more else None,
         }
-        if more:
-            said = f"{len(shots)} of {len(held.take.frames)} pictures are finished and kept. “{GO_ON}” makes the rest."
-            why = [] if isinstance(ended, runner.CancelledError) else [(words(ended), True)] if ended else []
-            yield {self.panel.status: gr.update(value=markup.notes([*why, (said, False)]), visible=True)}
         try:
             film = driving.save_film_of(held.take, [picture.path for picture in pictures])
             self.shell.outputs.keep_files([film])
@@ -196,6 +196,12 @@ class FilmBench(Workbench):
             warn(words(error))
             return
         yield self.panel.showing(Made(run.id).with_files([film]), asked.session)
+
+    def _stopped(self, held: _Held, shots: Sequence[Shot], ended: Exception) -> Updates:
+        """How much there is, and how to get the rest."""
+        said = f"{len(shots)} of {len(held.take.frames)} pictures are finished and kept. “{GO_ON}” makes the rest."
+        why = [] if isinstance(ended, CancelledError) else [(words(ended), True)]
+        return {self.panel.status: gr.update(value=markup.notes([*why, (said, False)]), visible=True)}
 
 
 def _results(shots: Sequence[Shot]) -> runner.Results:
