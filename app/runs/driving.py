@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from arc2face.pictures.loading import load_rgb_u8
 from arc2face.series import Frame
 from arc2face.types import Progress
 from arc2face.weights.jsonfile import parse_json
+from arc2face.weights.writing import replace_with
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -117,10 +119,11 @@ def film_as(pictures: Sequence[str], kind: str) -> Path | None:
 
 def save_film_of(take: Take, pictures: Sequence[str]) -> Path:
     """The pictures of a take as a film beside them; fewer pictures make the beginning. Raises StorageError."""
-    first = Path(pictures[0])
-    return save_film(
-        take.performance, [Path(picture) for picture in pictures], first.with_name(f"{first.stem}-{len(pictures)}.webp")
-    )
+    paths, seen = [Path(picture) for picture in pictures], take.performance
+    with replace_with(paths[0].with_name(TIMING)) as temporary:
+        timing = {"milliseconds": round(1000 / seen.rate), "repeats": seen.repeats}
+        temporary.write_text(json.dumps(timing), encoding="utf-8")
+    return save_film(seen, paths, paths[0].with_name(f"{paths[0].stem}-{len(paths)}.webp"))
 
 
 def _name(engine: Engine, take: Take) -> str:
