@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib.util
 import logging
 import os
@@ -18,6 +19,8 @@ from app.runs.workspace import Workspace, process_workspace
 from arc2face.errors import Arc2FaceError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import gradio as gr
 
     from app.runs.backend import Backend
@@ -72,7 +75,16 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     prepare_environment(settings.host, workspace)
     from app.api import tools
     from app.page.parts.board import head_scripts
-    from app.page.theme import ACCESS_STYLESHEET, FAVICON, PICTURES_STYLESHEET, STYLESHEET, StudioTheme, script
+    from app.page.theme import (
+        ACCESS_STYLESHEET,
+        DRIVING_STYLESHEET,
+        FAVICON,
+        PICTURES_STYLESHEET,
+        STYLESHEET,
+        StudioTheme,
+        script,
+    )
+    from app.runs.downloads import downloads_of
     from app.runs.errors import never_silent
     from app.runs.outputs import Outputs
     from app.runs.photos import PhotoShelf
@@ -84,7 +96,8 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
 
     files, jobs, photos = SessionFiles(workspace.results), JobBook(), PhotoShelf()
     runs, outputs = RunStore(), Outputs(settings.outputs)
-    page = build_app(backend, files=files, jobs=jobs, photos=photos, runs=runs, outputs=outputs)
+    downloads = downloads_of(settings, backend, functools.partial(engine_of, settings))
+    page = build_app(backend, files=files, jobs=jobs, photos=photos, runs=runs, outputs=outputs, downloads=downloads)
     never_silent(page)
     # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.
     page.queue(max_size=None, default_concurrency_limit=4, api_open=False)
@@ -104,7 +117,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "footer_links": ["api"],
         "favicon_path": str(FAVICON),
         "theme": StudioTheme(),
-        "css_paths": [STYLESHEET, PICTURES_STYLESHEET, ACCESS_STYLESHEET],
+        "css_paths": [STYLESHEET, PICTURES_STYLESHEET, ACCESS_STYLESHEET, DRIVING_STYLESHEET],
         "head": head_scripts(),
         "js": script(),
         "max_file_size": MAX_FILE_BYTES,
@@ -158,23 +171,25 @@ def open_backend(settings: ServerSettings) -> Backend:
     from app.runs.backend import Backend
     from arc2face.weights.folder import best_bundle
 
-    def open_engine() -> Engine:
-        from arc2face.engine import Engine
-
-        return Engine.open(
-            settings.models,
-            device=settings.device,
-            dtype=settings.dtype,
-            vram=settings.vram,
-            budget_bytes=settings.budget_bytes,
-            preload=settings.preload,
-        )
-
     try:
         kind = best_bundle(settings.models).kind
     except Arc2FaceError:
         kind = ""
-    return Backend(open_engine, kind=kind)
+    return Backend(lambda: engine_of(settings, settings.models), kind=kind)
+
+
+def engine_of(settings: ServerSettings, models: Path | None) -> Engine:
+    """An engine on a models folder, None for the best one found. Raises Arc2FaceError."""
+    from arc2face.engine import Engine
+
+    return Engine.open(
+        models,
+        device=settings.device,
+        dtype=settings.dtype,
+        vram=settings.vram,
+        budget_bytes=settings.budget_bytes,
+        preload=settings.preload,
+    )
 
 
 def check_port(host: str, port: int) -> None:

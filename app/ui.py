@@ -14,6 +14,7 @@ from app.page.parts.keyed import Updates, Values, joined
 from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
+from app.runs.downloads import Downloads
 from app.runs.files import SessionFiles
 from app.runs.outputs import Outputs
 from app.runs.photos import PhotoShelf
@@ -38,10 +39,12 @@ def build_app(
     photos: PhotoShelf | None = None,
     runs: RunStore | None = None,
     outputs: Outputs | None = None,
+    downloads: Downloads | None = None,
 ) -> gr.Blocks:
     """Build the page around an engine that may still be opening.
 
-    Nothing heavy is imported or loaded here. Theme, style sheet and script belong to `launch` (see `app.server`).
+    `downloads`: None where visitors may not fetch models. Nothing heavy is imported or loaded here. Theme, style sheet
+    and script belong to `launch` (see `app.server`).
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         history_revision: gr.State = gr.State(0)
@@ -64,7 +67,7 @@ def build_app(
             with gr.Tab("History", id="history") as past:
                 history.build(shell, past)
             with gr.Tab("Models", id="models") as models:
-                models_panel.build(shell, models)
+                models_panel.build(shell, models, head, downloads)
         gr.HTML(f'<footer class="foot">{FOOT}</footer>')
         with gr.Column(visible=False):
             for endpoints in ENDPOINTS:
