@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ __all__ = ["ServerSettings", "parse_auth", "parse_hosts"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "fp32", "fp16")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 VRAM = ("resident", "offload", "sequential")
 
 
@@ -28,7 +30,8 @@ class ServerSettings:
     `dtype`: auto, fp32, fp16. `vram`: resident, offload or sequential. `budget_bytes`: upper bound for loaded weights
     on the device, None for no bound. `preload`: load everything at the start. `mcp`: also serve the endpoints to MCP
     clients. `hosts`: names under which the page is reached besides `host` itself, such as that of a reverse proxy; "*"
-    for any (see `app.guard`).
+    for any (see `app.guard`). `outputs`: folder in which everything made on the page is kept, None for nowhere; only
+    where this machine alone reaches the page.
 
     Raises SettingsError for values that cannot be used.
     """
@@ -46,6 +49,7 @@ class ServerSettings:
     preload: bool = False
     mcp: bool = True
     hosts: tuple[str, ...] = ()
+    outputs: Path | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
@@ -58,6 +62,17 @@ class ServerSettings:
             raise SettingsError("The memory budget must be larger than zero.")
         if self.share and self.auth is None:
             raise SettingsError("A public link needs a password: set --auth user:password (or ARC2FACE_AUTH) too.")
+        if self.outputs is not None and not self.alone:
+            raise SettingsError(
+                "An outputs folder would keep what other people make here, so it is for a page that only this machine "
+                "reaches. Leave out --outputs (ARC2FACE_OUTPUTS), or --host, --hosts, --root-path and --share."
+            )
+
+    @property
+    def alone(self) -> bool:
+        """Whether only this machine reaches the page: on loopback, behind no proxy, no public link, no Space."""
+        shared = self.share or self.hosts or self.root_path or os.environ.get("SPACE_ID")
+        return self.host.lower() in LOOPBACK and not shared
 
 
 def parse_auth(text: str) -> tuple[str, str]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from arc2face.faces.alignment import image_align
     from arc2face.faces.identities import IdentityReport, load_identity, save_identity
     from arc2face.faces.pasteback import paste_back
+    from arc2face.pictures.animation import save_animation
+    from arc2face.pictures.enlarge import enlarge, enlarge_png
     from arc2face.pictures.loading import load_rgb_u8
     from arc2face.pictures.recipes import read_recipe, request_from_recipe, save_png
     from arc2face.types import (
@@ -37,6 +39,8 @@ _HOMES = {
     "engine": ("Engine",),
     "errors": ("Arc2FaceError",),
     "faces.identities": ("IdentityReport", "load_identity", "save_identity"),
+    "pictures.animation": ("save_animation",),
+    "pictures.enlarge": ("enlarge", "enlarge_png"),
     "pictures.loading": ("load_rgb_u8",),
     "faces.pasteback": ("paste_back",),
     "pictures.recipes": ("read_recipe", "request_from_recipe", "save_png"),
@@ -69,6 +73,8 @@ __all__ = [
     "Progress",
     "ReferenceAdapter",
     "ReferenceCondition",
+    "enlarge",
+    "enlarge_png",
     "image_align",
     "load_identity",
     "load_rgb_u8",
@@ -76,6 +82,7 @@ __all__ = [
     "project_face_embs",
     "read_recipe",
     "request_from_recipe",
+    "save_animation",
     "save_identity",
     "save_png",
 ]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from arc2face import checks
 from arc2face.errors import SettingsError
 from arc2face.expression.values import amplify
+from arc2face.pictures.animation import save_animation
 from arc2face.pictures.saving import save_picture
-from arc2face.pictures.sheets import contact_sheet, save_animation
+from arc2face.pictures.sheets import contact_sheet
 from arc2face.pose.values import turntable_angles
 from arc2face.settings import (
     PITCH_LIMIT,
@@ -114,5 +115,5 @@ def single(base: GenerationRequest) -> GenerationRequest:
 
 
 def save_series(pictures: Sequence[RgbU8], sheet: Path, animation: Path) -> tuple[Path, Path]:
-    """Contact sheet (PNG) and animation (WebP or GIF by its suffix) of a series. Raises StorageError."""
+    """Contact sheet (PNG) and animation (WebP, GIF or MP4 by its suffix) of a series. Raises StorageError."""
     return save_picture(contact_sheet(pictures), sheet), save_animation(pictures, animation)

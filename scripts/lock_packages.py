@@ -2,7 +2,7 @@
 
 `pyproject.toml` holds the ranges that people keep; uv works out the versions for Python 3.10 to 3.13 on every system:
 
-- `requirements.txt`: what the app, the command line and the library need, HEIC pictures included;
+- `requirements.txt`: what the app, the command line and the library need, HEIC pictures and MP4 included;
 - `requirements-dev.txt`: the same, and what tests, checks and training need;
 - `constraints.txt`: every extra as well, for packages that are added later (`pip install ... -c constraints.txt`);
   MediaPipe is in this one alone.
@@ -22,8 +22,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 HEADER = "# Written by `./run lock` from pyproject.toml (scripts/lock_packages.py); edits here are lost.\n"
 LISTS = {
     "constraints.txt": ("--all-extras", "--group", "dev"),
-    "requirements.txt": ("--extra", "heif"),
-    "requirements-dev.txt": ("--extra", "heif", "--extra", "training", "--extra", "original", "--group", "dev"),
+    "requirements.txt": ("--extra", "heif", "--extra", "mp4"),
+    "requirements-dev.txt": tuple("--extra heif --extra mp4 --extra training --extra original --group dev".split()),
 }
 """File, and what of pyproject.toml goes into it. The first holds every package; the others keep its versions."""
 LEFT_OUT = ("nvidia-", "cuda-", "triton")

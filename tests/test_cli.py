@@ -145,8 +145,9 @@ def test_a_saved_identity_gives_the_same_pictures(run: Run, photos: list[Path]) 
 
 
 def test_fast_mode_has_its_own_defaults(run: Run, photos: list[Path]) -> None:
-    found = answer(run("generate", photos[0], "--fast", "-n", 1, "--json"))
-    settings = found["recipe"]["settings"]
+    found = answer(run("generate", photos[0], "--fast", "-n", 1, "--enlarge", 2, "--json"))
+    settings, (row,) = found["recipe"]["settings"], found["images"]
+    assert Image.open(row["enlarged"]).width == 2 * Image.open(row["path"]).width
     assert settings["steps"] == 4 and settings["guidance_scale"] == 1.0 and settings["fast"]
 
 
@@ -168,6 +169,7 @@ def test_lines_for_people(run: Run, photos: list[Path]) -> None:
         (("generate", "PHOTO", "--size", "wide"), "A size is written"),
         (("generate", "PHOTO", "--size", "100"), "multiple of 8"),
         (("generate", "PHOTO", "--scheduler", "magic"), "scheduler must be dpm++"),
+        (("generate", "PHOTO", "--enlarge", "3"), "enlarged 2 or 4 times"),
         (("generate", "PHOTO", "--vram", "lots"), "VRAM policy must be resident"),
         (("generate", "PHOTO", "--device", "toaster"), "evice"),
         (("generate", "PHOTO", "--models", "nowhere"), "does not exist"),

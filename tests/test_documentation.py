@@ -142,7 +142,7 @@ def test_example_imports_exist(page: Path) -> None:
             assert name.strip() in arc2face.__all__
 
 
-CORE = ["dependencies", "heif"]
+CORE = ["dependencies", "heif", "mp4"]
 LISTS = {"requirements.txt": CORE, "requirements-dev.txt": [*CORE, "training", "original", "dev"]}
 LISTS["constraints.txt"] = [*LISTS["requirements-dev.txt"], "cuda", "mediapipe"]
 TABLES = {"dependencies": "project", "dev": "dependency-groups"}

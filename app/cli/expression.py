@@ -15,6 +15,7 @@ from app.cli.options import (
     Count,
     Device,
     Dtype,
+    Enlarge,
     Fast,
     Guidance,
     IdentityFile,
@@ -44,7 +45,7 @@ from app.cli.pose_options import (
     pose_source,
 )
 from app.cli.pose_options import Strength as PoseStrength
-from app.cli.session import ModelChoice, Settings, find_person, generate, generate_series, open_engine
+from app.cli.session import ModelChoice, Settings, check_enlarge, find_person, generate, generate_series, open_engine
 from arc2face.settings import (
     DEFAULT_IMAGES,
     DEFAULT_LOOK_STRENGTH,
@@ -114,6 +115,9 @@ def run(
     jaw_open: face_options.JawOpen = None,
     jaw_side: face_options.JawSide = None,
     jaw_roll: face_options.JawRoll = None,
+    eyes_from: face_options.EyesFrom = None,
+    brows_from: face_options.BrowsFrom = None,
+    mouth_from: face_options.MouthFrom = None,
     strength: face_options.Strength = 1.0,
     strip: Strip = None,
     keep_look: KeepLook = False,
@@ -138,6 +142,7 @@ def run(
     keep_best: KeepBest = 0,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
+    enlarge: Enlarge = None,
     save_expression: SaveExpression = None,
     read_only: ReadOnly = False,
     as_json: AsJson = False,
@@ -148,7 +153,7 @@ def run(
 ) -> None:
     """Reads or builds the expression, generates, saves and reports."""
     from arc2face.series import expression_strip
-    from arc2face.sources import LookSource, find_expression, find_look
+    from arc2face.sources import LookSource, find_expression, find_look, mix_expressions
     from arc2face.types import ExpressionCondition, GenerationRequest
 
     if preset == "list":
@@ -168,9 +173,15 @@ def run(
     look = LookSource(keep=keep_look, strength=look_strength, paste=cast("PasteMask | None", paste_back)).check()
     pose = pose_source(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
     output, save_expression = check_folder(output), check_file(save_expression, (".json",))
+    enlarge = check_enlarge(enlarge)
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
         found = find_expression(engine, source)
-        facts: dict[str, Any] = {"source": face_options.source_words(source), "amplitude": amplitude}
+        regions = {"eyes": eyes_from, "brows": brows_from, "mouth": mouth_from}
+        mixed = {region: text for region, text in regions.items() if text}
+        if mixed:
+            parts = {name: face_options.source_named(text) for name, text in mixed.items()}
+            found = mix_expressions(engine, found, parts).expression
+        facts: dict[str, Any] = {"source": face_options.source_words(source), "amplitude": amplitude, "mixed": mixed}
         facts |= {"values": [float(value) for value in found.values], "saved": _save(save_expression, found)}
         if read_only:
             _tell({"images": [], "expression": facts}, as_json)
@@ -186,10 +197,11 @@ def run(
         )
         if strip is not None:
             frames = expression_strip(request, found, strip, strength=strength)
-            _tell({**generate_series(engine, frames, output, "strip", "strip"), "expression": facts}, as_json)
+            made = generate_series(engine, frames, output, "strip", "strip", enlarge)
+            _tell({**made, "expression": facts}, as_json)
             return
         result = generate(engine, request)
-        rows = save(result, output, "expression")
+        rows = save(result, output, "expression", enlarge=enlarge)
         pasted = _paste(engine, person, result, look, output)
         answer = {"images": rows, "pasted": pasted, "expression": facts, "person": person.facts}
         _tell({**answer, "recipe": result.recipe, "seconds": result.seconds}, as_json)

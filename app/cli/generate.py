@@ -12,6 +12,7 @@ from app.cli.options import (
     Count,
     Device,
     Dtype,
+    Enlarge,
     Fast,
     Guidance,
     IdentityFile,
@@ -28,7 +29,7 @@ from app.cli.options import (
     Vram,
 )
 from app.cli.output import check_file, check_folder, save, tell
-from app.cli.session import ModelChoice, Settings, find_person, generate, open_engine
+from app.cli.session import ModelChoice, Settings, check_enlarge, find_person, generate, open_engine
 from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def run(
     no_score: NoScore = False,
     recipe: FromRecipe = None,
     output: Output = Path("outputs"),
+    enlarge: Enlarge = None,
     save_identity: SaveIdentity = None,
     embedding_in_recipe: KeepEmbedding = False,
     as_json: AsJson = False,
@@ -89,6 +91,7 @@ def run(
     """Generates, saves and reports."""
     settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
     output, save_identity = check_folder(output), check_file(save_identity)
+    enlarge = check_enlarge(enlarge)
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
         # only a recipe may have to know the person itself
         known = recipe is not None and not photos and identity is None
@@ -99,7 +102,7 @@ def run(
 
             write(save_identity, person.identity)
         result = generate(engine, request)
-        rows = save(result, output, "face", embedding_in_recipe)
+        rows = save(result, output, "face", embedding_in_recipe, enlarge)
         facts = person.facts if person is not None else None
         tell({"images": rows, "person": facts, "recipe": result.recipe, "seconds": result.seconds}, as_json)
 

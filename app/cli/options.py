@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from arc2face.errors import SettingsError
-from arc2face.settings import CHOOSABLE_SCHEDULERS, FAST, FULL, MAX_IMAGES, VRAM_POLICIES, one_of, span
+from arc2face.settings import CHOOSABLE_SCHEDULERS, ENLARGE_FACTORS, FAST, FULL, MAX_IMAGES, VRAM_POLICIES, one_of, span
 
 __all__ = [
     "AsJson",
     "Count",
     "Device",
     "Dtype",
+    "Enlarge",
     "Fast",
     "Guidance",
     "IdentityFile",
@@ -103,6 +104,14 @@ Picks = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.", rich_help_panel=_ANSWER)]
+Enlarge = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Also save each picture {one_of(map(str, ENLARGE_FACTORS))} times as large; no detail is added.",
+        rich_help_panel=_ANSWER,
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=_ANSWER)]
 Count = Annotated[
     int, typer.Option("--count", "-n", help=f"Number of pictures, 1 to {MAX_IMAGES}.", rich_help_panel=_PICTURES)

@@ -48,8 +48,13 @@ def check_file(path: Path | None, suffixes: Sequence[str] = ()) -> Path | None:
     return path
 
 
-def save(result: GenerationResult, folder: Path, name: str, embedding: bool = False) -> list[dict[str, Any]]:
-    """Saves the pictures as PNG with their recipes, never over an existing file; returns one row per picture."""
+def save(
+    result: GenerationResult, folder: Path, name: str, embedding: bool = False, enlarge: int | None = None
+) -> list[dict[str, Any]]:
+    """Saves the pictures as PNG with their recipes, never over an existing file; returns one row per picture.
+
+    `enlarge`: also save each so many times as large.
+    """
     from arc2face.pictures.recipes import save_png
 
     rows: list[dict[str, Any]] = []
@@ -59,6 +64,11 @@ def save(result: GenerationResult, folder: Path, name: str, embedding: bool = Fa
         rows.append(
             {"path": str(path), "seed": image.seed, "similarity": image.similarity, "face_found": image.face_found}
         )
+        if enlarge is not None:
+            from arc2face.pictures.enlarge import enlarge_png
+
+            larger = unused(path.with_name(f"{path.stem}-{enlarge}x.png"))
+            rows[-1]["enlarged"] = str(enlarge_png(path, enlarge, larger))
     return rows
 
 
@@ -71,12 +81,14 @@ class Series:
 
     folder: Path
     prefix: str
+    enlarge: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     pictures: list[RgbU8] = field(default_factory=list["RgbU8"])
 
     def add(self, result: GenerationResult, facts: Mapping[str, Any]) -> None:
         """Saves the next result. Raises StorageError."""
-        rows = save(result, self.folder, f"{self.prefix}-{len(self.pictures) + 1:02d}")
+        name = f"{self.prefix}-{len(self.pictures) + 1:02d}"
+        rows = save(result, self.folder, name, enlarge=self.enlarge)
         self.rows += [row | dict(facts) for row in rows]
         self.pictures.append(result.images[0].rgb_u8)
 
@@ -109,6 +121,8 @@ def tell(facts: dict[str, Any], as_json: bool) -> None:
         similarity, found = row["similarity"], row["face_found"]
         words = f"similarity {similarity:.3f}" if similarity is not None else "no face found" if found is False else ""
         console.say("  ".join(part for part in (row["path"], f"seed {row['seed']}", words) if part))
+        if row.get("enlarged"):
+            console.say(f"{row['enlarged']}  enlarged")
     for path in facts.get("pasted", ()):
         console.say(f"{path}  pasted back")
     for name in ("normal_map", "sheet", "animation"):

@@ -12,6 +12,7 @@ from app.cli.options import (
     Count,
     Device,
     Dtype,
+    Enlarge,
     Fast,
     Guidance,
     IdentityFile,
@@ -41,7 +42,7 @@ from app.cli.pose_options import (
     find_pose,
     pose_source,
 )
-from app.cli.session import ModelChoice, Settings, find_person, generate, generate_series, open_engine
+from app.cli.session import ModelChoice, Settings, check_enlarge, find_person, generate, generate_series, open_engine
 from arc2face.errors import SettingsError
 from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER, TURNTABLE_WIDEST
 
@@ -92,6 +93,7 @@ def run(
     keep_best: KeepBest = 0,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
+    enlarge: Enlarge = None,
     save_normal_map: MapOut = None,
     map_only: MapOnly = False,
     as_json: AsJson = False,
@@ -111,11 +113,12 @@ def run(
     if not source.given and turntable is None:
         raise SettingsError("Say which pose: --pose-photo, --yaw/--pitch/--roll, --normal-map or --turntable.")
     output, save_normal_map = check_folder(output), check_file(save_normal_map, (".png",))
+    enlarge = check_enlarge(enlarge)
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
         anyone = map_only and source.photo is None and turntable is None
         person = None if anyone else find_person(engine, photos, identity, face)
         if turntable is not None and person is not None:
-            tell(_turn(engine, person.identity, source, turntable, settings, output), as_json)
+            tell(_turn(engine, person.identity, source, turntable, settings, output, enlarge), as_json)
             return
         posed = find_pose(engine, source, person)
         assert posed is not None
@@ -125,7 +128,7 @@ def run(
         if not map_only and person is not None:
             request = GenerationRequest(identity=person.identity, pose=posed.condition, **settings)
             result = generate(engine, request)
-            facts |= {"images": save(result, output, "pose"), "person": person.facts}
+            facts |= {"images": save(result, output, "pose", enlarge=enlarge), "person": person.facts}
             facts |= {"recipe": result.recipe, "seconds": result.seconds}
         tell(facts, as_json)
 
@@ -137,6 +140,7 @@ def _turn(
     angles: int,
     settings: dict[str, Any],
     output: Path,
+    enlarge: int | None,
 ) -> dict[str, Any]:
     """One seed, n angles; the sheet and the animation lie beside the pictures."""
     from arc2face.series import turntable
@@ -152,4 +156,4 @@ def _turn(
         start=source.start,
         end=source.end,
     )
-    return generate_series(engine, frames, output, "turntable", "turn")
+    return generate_series(engine, frames, output, "turntable", "turn", enlarge)

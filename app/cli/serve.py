@@ -54,6 +54,15 @@ Hosts = Annotated[
     ),
 ]
 
+OutputsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--outputs",
+        help="Keep everything made on the page in this folder too; only for a page of this machine alone.",
+        envvar="ARC2FACE_OUTPUTS",
+    ),
+]
+
 
 def settings(
     host: Host = USUAL.host,
@@ -69,6 +78,7 @@ def settings(
     preload: Preload = USUAL.preload,
     mcp: Mcp = USUAL.mcp,
     hosts: Hosts = "",
+    outputs: OutputsFolder = None,
 ) -> ServerSettings:
     """The settings, checked. Raises SettingsError."""
     return ServerSettings(
@@ -85,6 +95,7 @@ def settings(
         preload=preload,
         mcp=mcp,
         hosts=parse_hosts(hosts),
+        outputs=outputs,
     )
 
 
@@ -103,5 +114,7 @@ def run(**flags: Any) -> None:
     chosen = settings(**flags)
     check_port(chosen.host, chosen.port)
     shown = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host
+    if chosen.outputs is not None:
+        console.say(f"Everything made is kept in {chosen.outputs}")
     console.say(f"Arc2Face Studio: http://{shown}:{chosen.port}{chosen.root_path}")
     serve(chosen)

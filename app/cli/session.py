@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from arc2face.sources import Person
     from arc2face.types import GenerationRequest, GenerationResult
 
-__all__ = ["ModelChoice", "Settings", "find_person", "generate", "generate_series", "open_engine", "zero_based"]
+__all__ = [
+    "ModelChoice",
+    "Settings",
+    "check_enlarge",
+    "find_person",
+    "generate",
+    "generate_series",
+    "open_engine",
+    "zero_based",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,15 @@ def find_person(
     return person
 
 
+def check_enlarge(factor: int | None) -> int | None:
+    """`factor` if pictures can be enlarged so many times. Raises SettingsError before anything is computed."""
+    if factor is None:
+        return None
+    from arc2face.pictures.enlarge import check_factor
+
+    return check_factor(factor)
+
+
 def zero_based(picks: Sequence[int] | None, photos: int) -> list[int | None] | None:
     """Faces as people count them (from 1) to places (from 0). Raises SettingsError for more faces than photos."""
     if not picks:
@@ -137,7 +155,9 @@ def generate(engine: Engine, request: GenerationRequest, title: str = "") -> Gen
     return next(_follow([engine.submit(request)], [title]))
 
 
-def generate_series(engine: Engine, frames: Sequence[Frame], folder: Path, stem: str, prefix: str) -> dict[str, Any]:
+def generate_series(
+    engine: Engine, frames: Sequence[Frame], folder: Path, stem: str, prefix: str, enlarge: int | None = None
+) -> dict[str, Any]:
     """Runs a series that is queued at once; saves each picture when it is there, sheet and animation at the end.
 
     Returns facts for the answer. Whatever ends the series early, the pictures made until then are kept, and the error
@@ -146,7 +166,7 @@ def generate_series(engine: Engine, frames: Sequence[Frame], folder: Path, stem:
     from arc2face.series import save_series
 
     titles = [f"{frame.name} ({number} of {len(frames)})" for number, frame in enumerate(frames, 1)]
-    series = Series(folder, prefix)
+    series = Series(folder, prefix, enlarge)
     with series.kept(len(frames)):
         with closing(_follow([engine.submit(frame.request) for frame in frames], titles)) as results:
             for frame, result in zip(frames, results, strict=True):

@@ -9,8 +9,16 @@ from gradio.themes.utils import colors
 
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "style.css"
-SCRIPTS = (ASSETS / "page.js", ASSETS / "inputs.js")
+PICTURES_STYLESHEET = ASSETS / "pictures.css"
+DRIVING_STYLESHEET = ASSETS / "driving.css"
+ACCESS_STYLESHEET = ASSETS / "access.css"
+SCRIPT_HEAD = ASSETS / "language.js"
+"""Runs before Gradio, so that no text appears in another language first."""
+SCRIPTS = tuple(ASSETS / name for name in ("page.js", "inputs.js", "access.js", "keys.js", "links.js"))
 """Each holds one function without arguments."""
+PICTURE_SCRIPTS = tuple(
+    ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js", "film.js")
+)
 FAVICON = ASSETS / "favicon.svg"
 EXAMPLES = ASSETS / "examples"
 

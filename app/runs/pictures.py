@@ -1,22 +1,27 @@
-"""What a run leaves behind: saved pictures with their recipes, and the runs of one visitor."""
+"""What a run leaves behind: saved pictures with their recipes. What a visitor has made is in `app.runs.store`."""
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.runs.files import zip_files
-from app.runs.runner import Results
-from app.runs.shell import Shell
 
 if TYPE_CHECKING:
+    from app.runs.runner import Results
+    from app.runs.shell import Shell
     from arc2face.engine import Engine
     from arc2face.sources import Person
 
-MAX_RUNS = 50
+PASTED = "pasted"
+
+
+def _name() -> str:
+    return uuid.uuid4().hex[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,8 @@ class Picture:
     """One saved picture. `path`: PNG with its recipe inside. `similarity`: cosine, None when unknown.
 
     `name`: what sets it apart within its run, such as an angle; empty for pictures that differ by seed only.
+    `kind`: empty, or PASTED for a photo with the picture pasted into it. `size`: (width, height) in pixels.
+    `before`: the photo to compare it with, where that is not the run's. `saved`: its name in the outputs folder.
     """
 
     path: str
@@ -31,10 +38,15 @@ class Picture:
     similarity: float | None
     face_found: bool | None
     name: str = ""
+    kind: str = ""
+    size: tuple[int, int] = (0, 0)
+    before: str = ""
+    saved: str = ""
+    id: str = field(default_factory=_name, compare=False)
 
     @property
     def caption(self) -> str:
-        """What stands on the picture in a gallery."""
+        """What stands under the picture in a gallery."""
         if self.similarity is not None:
             score = f"Similarity {self.similarity:.2f}"
         else:
@@ -49,21 +61,26 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One finished generation. `when`: local time of the server, HH:MM."""
+    """One finished generation. `when`: seconds since 1970, for the visitor's own clock to show.
+
+    `person`: who, as the page calls them. `before`: the photo's face, to compare pictures with; may be empty.
+    """
 
     tab: str
-    when: str
+    when: float
     pictures: tuple[Picture, ...]
+    person: str = ""
+    before: str = ""
+    id: str = field(default_factory=_name, compare=False)
 
     @classmethod
-    def now(cls, tab: str, pictures: Sequence[Picture]) -> Run:
+    def now(cls, tab: str, pictures: Sequence[Picture], person: str = "", before: str = "") -> Run:
         """A run that has just finished."""
-        return cls(tab, datetime.now().strftime("%H:%M"), tuple(pictures))
+        return cls(tab, time.time(), tuple(pictures), person, before)
 
-
-def remember(history: Sequence[Run], run: Run) -> tuple[Run, ...]:
-    """The history with one more run, the oldest dropped beyond MAX_RUNS."""
-    return (*history, run)[-MAX_RUNS:]
+    def with_more(self, pictures: Sequence[Picture]) -> Run:
+        """The same run with further pictures."""
+        return replace(self, pictures=(*self.pictures, *pictures))
 
 
 def noted(results: Results, notes: Mapping[str, Any]) -> Results:
@@ -89,7 +106,9 @@ def save_pictures(
             path = folder / f"{prefix}-{number + 1}-seed-{image.seed}.png"
             save_png(image, result, path)
             name = names[number] if number < len(names) else ""
-            pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found, name))
+            height, width = image.rgb_u8.shape[:2]
+            picture = Picture(str(path), image.seed, image.similarity, image.face_found, name, size=(width, height))
+            pictures.append(picture)
     return pictures
 
 
@@ -108,7 +127,9 @@ def pack(paths: Sequence[Path | str], name: str = "pictures.zip") -> Path:
     return zip_files(paths, Path(paths[0]).parent / name)
 
 
-def save_pasted(engine: Engine, person: Person, mask: str, results: Results, pictures: Sequence[Picture]) -> list[Path]:
+def save_pasted(
+    engine: Engine, person: Person, mask: str, results: Results, pictures: Sequence[Picture]
+) -> list[Picture]:
     """Every picture blended into the person's full photo, beside it, with its recipe.
 
     Raises:
@@ -119,8 +140,13 @@ def save_pasted(engine: Engine, person: Person, mask: str, results: Results, pic
 
     images = [(image, result) for result in results for image in result.images]
     whole = paste_all(engine, person, [image.rgb_u8 for image, _ in images], mask)
-    files: list[Path] = []
-    for (image, result), pasted, picture in zip(images, whole, pictures, strict=True):
+    before = str(person.photo("Comparing with the photo").path)
+    made: list[Picture] = []
+    for number, ((image, result), pasted, picture) in enumerate(zip(images, whole, pictures, strict=True), 1):
         target = Path(picture.path).with_name(f"full-{Path(picture.path).name}")
-        files.append(save_png(replace(image, rgb_u8=pasted), result, target))
-    return files
+        save_png(replace(image, rgb_u8=pasted), result, target)
+        size, name = (pasted.shape[1], pasted.shape[0]), f"Pasted {number}"
+        made.append(
+            replace(picture, path=str(target), name=name, kind=PASTED, size=size, before=before, saved="", id=_name())
+        )
+    return made

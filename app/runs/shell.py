@@ -9,7 +9,10 @@ import gradio as gr
 
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
+from app.runs.outputs import Outputs
+from app.runs.pace import Pace
 from app.runs.photos import PhotoShelf
+from app.runs.store import RunStore
 from app.runs.tickets import JobBook
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -28,12 +31,17 @@ LIGHT: dict[str, Any] = {**QUIET, "concurrency_id": FACES, "concurrency_limit": 
 
 @dataclass(slots=True, kw_only=True)
 class Shell:
-    """`history`: session state, a tuple of `app.runs.pictures.Run`, oldest first. `here`: the tab being built."""
+    """`runs`: what each visitor has made. `history`: session state, the revision of that; its change event tells of
+    something new. `outputs`: the folder that `--outputs` names. `here`: the tab being built.
+    """
 
     backend: Backend
     jobs: JobBook = field(default_factory=JobBook)
     files: SessionFiles = field(default_factory=SessionFiles)
     photos: PhotoShelf = field(default_factory=PhotoShelf)
+    pace: Pace = field(default_factory=Pace)
+    runs: RunStore = field(default_factory=RunStore)
+    outputs: Outputs = field(default_factory=Outputs)
     history: gr.State
     here: gr.Tab = field(init=False)
 

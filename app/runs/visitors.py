@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.runs.memory import give_back
+from app.runs.requests import file_paths
+
 if TYPE_CHECKING:
     import gradio as gr
 
@@ -70,6 +73,8 @@ class Visitors:
         self._open: defaultdict[str, int] = defaultdict(int)
         self._seen: dict[str, float] = {}
         self._claims: defaultdict[str, set[Path]] = defaultdict(set)
+        # The page's own pictures lie among the uploads; one that a visitor taps is still everybody's.
+        self._own = {Path(path) for path in file_paths(page.config["components"])}
         self._queue: Any = page._queue  # pyright: ignore[reportPrivateUsage] - Gradio has no public way to its queue
         self.streams = Streams(self._queue)
         self._queue.pending_messages_per_session = self.streams
@@ -96,7 +101,7 @@ class Visitors:
         with self._lock:
             self._seen[session] = time.monotonic()
             for path in map(Path, paths):
-                if self._is_upload(path):
+                if path not in self._own and self._is_upload(path):
                     self._claims[session].add(path)
 
     def refusal(self, session: str, address: str, fn: Any) -> str:
@@ -144,6 +149,7 @@ class Visitors:
         self._drop_state(session)
         self.streams.pop(session, None)
         self._queue.pending_event_ids_session.pop(session, None)
+        give_back()
 
     def _in_use(self, session: str) -> bool:
         return session in self._open or self.streams.busy(session)

@@ -30,6 +30,7 @@ from arc2face.types import (
     GenerationRequest,
     GenerationResult,
     IdentityEmbedding,
+    RgbU8,
 )
 from arc2face.weights.store import replace_with
 
@@ -94,11 +95,16 @@ def image_recipe(image: GeneratedImage, result: GenerationResult, embedding: boo
 
 def png_bytes(image: GeneratedImage, result: GenerationResult, embedding: bool = False) -> bytes:
     """The picture as PNG with its recipe. `embedding`: store the identity embedding too (biometric data!)."""
+    return recipe_png(image.rgb_u8, image_recipe(image, result, embedding))
+
+
+def recipe_png(rgb_u8: RgbU8, recipe: Mapping[str, Any]) -> bytes:
+    """(H, W, 3) uint8 RGB as PNG with a recipe, marked as synthetic."""
     info = PngInfo()
-    info.add_text(CHUNK, json.dumps(image_recipe(image, result, embedding)), zip=False)
+    info.add_text(CHUNK, json.dumps(recipe), zip=False)
     info.add_itxt("XML:com.adobe.xmp", _XMP)
     buffer = io.BytesIO()
-    Image.fromarray(image.rgb_u8).save(buffer, "PNG", pnginfo=info, compress_level=4)
+    Image.fromarray(rgb_u8).save(buffer, "PNG", pnginfo=info, compress_level=4)
     return buffer.getvalue()
 
 
@@ -161,6 +167,7 @@ __all__ = [
     "image_recipe",
     "png_bytes",
     "read_recipe",
+    "recipe_png",
     "request_from_recipe",
     "save_png",
 ]

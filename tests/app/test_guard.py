@@ -367,6 +367,15 @@ def test_what_a_visitor_brought_and_made_goes_with_the_page(
     assert until(lambda: not uploaded("one.png") and not results(ben))
 
 
+def test_an_example_that_somebody_tapped_stays_for_the_others(studio: Any) -> None:
+    """The page's own pictures lie among the uploads, and are nobody's to take along."""
+    books = studio.page.app.state.visitors
+    own = next(path for path in sorted(books._own) if path.is_file() and path.suffix == ".webp")
+    books.claim("somebody", [str(own)])
+    books.forget("somebody")
+    assert own.is_file()
+
+
 def test_a_page_that_comes_back_keeps_its_things(studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A6: a short loss of the connection is no goodbye."""
     monkeypatch.setattr(visitors, "GRACE", 0.3)

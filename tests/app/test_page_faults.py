@@ -111,27 +111,6 @@ def test_a_phone_shows_the_run_when_it_starts(visit: Any, photos: dict[str, Path
     expect(page.get_by_text("Your inputs are untouched")).to_be_visible()
 
 
-def test_nothing_paints_over_a_picture_that_fills_the_screen(visit: Any, photos: dict[str, Path]) -> None:
-    """F5: the whole picture, and nothing but it."""
-    page = visit(viewport={"width": 1440, "height": 900})
-    add_photo(page, photos["one"])
-    found(page)
-    few_steps(page)
-    run(page)
-    finished(page)
-    page.locator(".results .thumbnail-item").first.click()
-    shown(page.locator(".stage").get_by_role("button", name="Fullscreen")).click()
-    full = page.locator(".results.fullscreen")
-    expect(full).to_be_visible()
-    covered = """() => [...Array(60)].filter((_, k) => !document.elementFromPoint(
-        20 + (k % 10) * 150, 20 + Math.floor(k / 10) * 150)?.closest(".fullscreen")).length"""
-    page.wait_for_function(f"({covered})() === 0")
-    box = page.get_by_test_id("detailed-image").bounding_box()
-    assert box is not None
-    assert box["y"] >= 0
-    assert box["y"] + box["height"] <= 900
-
-
 def test_a_pose_recipe_brings_back_every_setting(visit: Any, photos: dict[str, Path], tmp_path: Path) -> None:
     """F6: angles, number of pictures, keep-best and seed; C9: strengths beyond a slider's old end."""
     page = visit()

@@ -223,7 +223,7 @@ def test_pictures_come_first_and_a_failing_extra_is_a_warning(
     asked = workbench.Asked(
         engine=None,  # pyright: ignore[reportArgumentType] - nothing here asks for it
         session="anna",
-        values={form.shell.history: (), form.person.identity_file: "x.npz", form.person.photos: None},
+        values={form.person.identity_file: "x.npz", form.person.photos: None},
         person=Person(request.identity),
         base=request,
     )
@@ -236,8 +236,10 @@ def test_pictures_come_first_and_a_failing_extra_is_a_warning(
         steps = list(tab._shown(asked, work, (result,)))  # pyright: ignore[reportPrivateUsage]
     assert len(steps) == 1
     made: Made = steps[0][form.panel.made]
-    assert Path(made.pictures[0].path).is_file()
-    assert len(steps[0][form.shell.history]) == 1
+    ((run, picture),) = form.shell.runs.shown("anna")
+    assert (made.run, steps[0][form.shell.history]) == (run.id, 1)
+    assert Path(picture.path).is_file()
+    assert [one["id"] for one in steps[0][form.panel.board]["entries"]] == [picture.id]
 
 
 def test_a_picture_becomes_the_person_of_another_tab(form: Form, tmp_path: Path) -> None:

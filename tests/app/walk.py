@@ -30,10 +30,12 @@ def visit(browser: Browser, studio: Any) -> Iterator[Any]:
     contexts: list[Any] = []
     problems: list[str] = []
 
-    def open_page(**options: Any) -> Page:
+    def open_page(script: str = "", **options: Any) -> Page:
         wanted: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, **options}
         context = browser.new_context(**wanted)
         contexts.append(context)
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: problems.append(str(error)))

@@ -171,7 +171,7 @@ def write():
         from arc2face.pictures.saving import save_picture
         save_picture(contact_sheet([rgb, rgb]), folder / "a.png")
     elif kind == "animation":
-        from arc2face.pictures.sheets import save_animation
+        from arc2face.pictures.animation import save_animation
         save_animation([rgb, rgb[::-1].copy()][: version], folder / "a.webp")
     elif kind == "state":
         import torch

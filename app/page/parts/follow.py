@@ -64,8 +64,11 @@ class Follow:
         if not picture or not source.is_file():
             raise InputError(GONE)
         copy = shutil.copyfile(source, self._shell.files.new_run(session) / source.name)
-        opened = {self._tabs: gr.update(selected=tab)} if tab else {}
-        return {**self._person.filled_with(str(copy)), **opened}
+        return {**self._person.filled_with(str(copy)), **self.opened(tab)}
+
+    def opened(self, tab: str) -> Updates:
+        """Updates that open a tab by its id; none for an empty one."""
+        return {self._tabs: gr.update(selected=tab)} if tab else {}
 
     def connect(self, trigger: Any, inputs: set[Component], picture: Callable[[Values], str], tab: str = "") -> None:
         """Let an event carry a picture over.

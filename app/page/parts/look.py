@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
@@ -80,6 +79,11 @@ class LookControls:
             updates |= {self.paste: mask != NO_PASTE, **({self.mask: mask} if mask != NO_PASTE else {})}
         return updates
 
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The look as parts of a recipe; nothing for a new picture."""
+        source = self.source(values)
+        return {"reference": {"strength": source.strength}, "page": self.notes(values)} if source.keep else {}
+
     def build_comparison(self) -> None:
         """The before and after views, placed by the tab among its results."""
         self.slider = gr.ImageSlider(
@@ -104,14 +108,13 @@ class LookControls:
 
     def pasted(
         self, engine: Engine, person: Person, mask: PasteMask, results: runner.Results, pictures: Sequence[Picture]
-    ) -> tuple[Updates, list[Path]]:
-        """Blend every picture into the full photo; the best one is compared with it. Returns updates and new files."""
-        files = save_pasted(engine, person, mask, results, pictures)
+    ) -> tuple[Updates, list[Picture]]:
+        """Blend every picture into the full photo; the best is compared with it. Returns updates and new pictures."""
+        pasted = save_pasted(engine, person, mask, results, pictures)
         best = pictures.index(best_of(pictures))
-        before = str(person.photo("Comparing with the photo").path)
-        caption = markup.hint(f"Your photo, and picture {best + 1} pasted into it. All of them are in the zip.")
-        shown = gr.update(value=(before, str(files[best])), visible=True)
-        return {self.slider: shown, self.caption: caption}, files
+        caption = markup.hint(f"Your photo, and picture {best + 1} pasted into it. All of them are below.")
+        shown = gr.update(value=(pasted[best].before, pasted[best].path), visible=True)
+        return {self.slider: shown, self.caption: caption}, pasted
 
     def _visible(self, values: Values) -> Updates:
         return {self.kept: gr.update(visible=values[self.mode] == KEEP)}

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.page import markup
 from app.page.messages import shows_errors
+from app.page.parts.board import board, entries_of, outputs_folder
 from app.page.parts.keyed import Component, Updates, Values
+from app.page.parts.picture_tools import FETCH_FILE, PictureTools
 from app.runs import runner
-from app.runs.pictures import Picture, pack, rank
+from app.runs.pictures import Picture, Run, pack
 from app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
 from arc2face.errors import InputError
 from arc2face.types import Progress
+
+if TYPE_CHECKING:
+    from app.page.parts.follow import PageShell
+    from app.page.parts.workbench import Workbench
 
 AS_MADE, MOST_SIMILAR = "As made", "Most similar first"
 EXPLANATION = (
@@ -24,22 +30,21 @@ EXPLANATION = (
     "strangers are near 0."
 )
 NOTHING = "There is nothing to download yet."
-FETCH = """(file) => {
-  if (!file?.url) return;
-  const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name || "pictures.zip"});
-  document.body.append(link);
-  link.click();
-  link.remove();
-}"""
-"""Fetches a file that was packed on demand."""
+MOVING = (".webp", ".gif")
+STRANGER = -2.0
+"""What a picture without a score is sorted by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What the panel shows: the pictures of a run, and further files of it."""
+    """What the panel shows: a run (its id in the store), and further files of it, such as an animation."""
 
-    pictures: tuple[Picture, ...] = ()
+    run: str = ""
     files: tuple[str, ...] = ()
+
+    def with_files(self, files: Iterable[Path]) -> Made:
+        """The same with more files."""
+        return replace(self, files=(*self.files, *map(str, files)))
 
 
 class ResultsPanel:
@@ -63,19 +68,7 @@ class ResultsPanel:
             self.source = gr.HTML("")
             if above is not None:
                 above()
-            self.motion = gr.Image(
-                label="Animation", show_label=False, visible=False, interactive=False, buttons=["download"], height=360
-            )
-            self.gallery = gr.Gallery(
-                label="Pictures",
-                show_label=False,
-                columns=2,
-                height="auto",
-                object_fit="cover",
-                interactive=False,
-                buttons=["download", "fullscreen"],
-                elem_classes=["results"],
-            )
+            self.board = board("results", elem_classes=["results"])
             self.summary = gr.HTML("")
             with gr.Row(elem_classes=["tools"]):
                 self.order = gr.Radio([AS_MADE, MOST_SIMILAR], value=AS_MADE, label="Order", scale=2, min_width=240)
@@ -87,16 +80,24 @@ class ResultsPanel:
                     )
                     for label in aside
                 ]
+        self.shell: Shell
+        """Set by the workbench that the panel belongs to."""
         self.packed = gr.DownloadButton(visible=False)
         self.made: gr.State = gr.State(Made())
-        self.order.input(self._reorder, {self.made, self.order}, [self.gallery], **INSTANT)
+
+    def connect(self, shell: PageShell, bench: Workbench) -> None:
+        """Wire the order, the zip, and what can be done with each picture."""
+        looked: set[Component] = {self.made, self.order}
+        self.order.input(self._redraw, looked, [self.board], **INSTANT)
+        shell.history.change(self._redraw, looked, [self.board], **INSTANT)
         packed = self.zip.click(self._pack, {self.made}, [self.packed], **LIGHT)
-        packed.success(None, [self.packed], None, js=FETCH, **QUIET)
+        packed.success(None, [self.packed], None, js=FETCH_FILE, **QUIET)
+        PictureTools(shell, self.board, self.packed).connect([bench])
 
     @property
     def outputs(self) -> set[Component]:
         """Components that a run updates."""
-        results = {self.source, self.motion, self.gallery, self.summary, self.order, self.made}
+        results = {self.source, self.board, self.summary, self.order, self.made}
         return {self.status, self.shown, *results, self.aside_row, *self.aside}
 
     def started(self) -> Updates:
@@ -108,25 +109,22 @@ class ResultsPanel:
         """While it runs."""
         return {self.status: markup.progress(event)}
 
-    def finished(self, source: str, pictures: Sequence[Picture], results: runner.Results) -> Updates:
-        """When the pictures are there. `source`: markup that says whose they are."""
-        columns = 2 if len(pictures) < 5 else 4
-        items = _items(pictures, AS_MADE)
+    def finished(self, source: str, run: Run, results: runner.Results, session: str) -> Updates:
+        """When the pictures are there. `source`: markup that says whose they are. The run stands in the store."""
+        made = Made(run.id)
         return {
             self.status: gr.update(value="", visible=False),
             self.shown: gr.update(visible=True),
             self.source: source,
-            self.motion: gr.update(visible=False),
-            self.gallery: gr.update(value=items, columns=min(columns, len(pictures))),
-            self.summary: _summary(pictures, results),
+            self.summary: _summary(run.pictures, results),
             self.order: AS_MADE,
             self.aside_row: gr.update(visible=False),
-            self.made: Made(tuple(pictures)),
+            **self.showing(made, session),
         }
 
-    def with_files(self, pictures: Sequence[Picture], files: Sequence[Path]) -> Updates:
-        """Add files to what is downloaded."""
-        return {self.made: Made(tuple(pictures), tuple(map(str, files)))}
+    def showing(self, made: Made, session: str, order: str = AS_MADE) -> Updates:
+        """The pictures of a run as they stand in the store, and its further files."""
+        return {self.made: made, self.board: self._drawn(made, session, order)}
 
     def with_aside(self, *pictures: Any) -> Updates:
         """Fill the small pictures, in the order of their labels."""
@@ -134,29 +132,44 @@ class ResultsPanel:
         filled = {part: gr.update(value=picture, visible=picture is not None) for part, picture in pairs}
         return {self.aside_row: gr.update(visible=True), **filled}
 
-    def with_motion(self, path: Path) -> Updates:
-        """Show an animation above the pictures."""
-        return {self.motion: gr.update(value=str(path), visible=True)}
-
     def failed(self, message: str, before: Made) -> Updates:
         """When it could not be done; the message stays until the next run, and so do the pictures made before."""
-        return {self.status: markup.failure(message), self.shown: gr.update(visible=bool(before.pictures))}
+        return {self.status: markup.failure(message), self.shown: gr.update(visible=bool(before.run))}
 
     def stopped(self, before: Made) -> Updates:
         """When the visitor asked to stop: what was there before comes back."""
-        some = bool(before.pictures)
+        some = bool(before.run)
         status = gr.update(value="" if some else self._invitation, visible=not some)
         return {self.status: status, self.shown: gr.update(visible=some)}
 
-    def _reorder(self, values: Values) -> Updates:
-        return {self.gallery: _items(values[self.made].pictures, values[self.order])}
+    def _drawn(self, made: Made, session: str, order: str) -> dict[str, Any]:
+        from arc2face.pictures.animation import can_write
+
+        shown = entries_of(self.shell, session, made.run) if made.run else []
+        if order == MOST_SIMILAR:
+            shown.sort(key=lambda one: STRANGER if one["score"] is None else one["score"], reverse=True)
+        moving = [path for path in made.files if path.endswith(MOVING)]
+        sheets = [path for path in made.files if path.endswith(".png")]
+        return {
+            "run": made.run,
+            "entries": shown,
+            "motion": moving[0] if moving else "",
+            "sheet": sheets[0] if moving and sheets else "",
+            "mp4": bool(moving) and can_write("mp4"),
+            "outputs": outputs_folder(self.shell),
+        }
+
+    def _redraw(self, values: Values, request: gr.Request) -> Updates:
+        return {self.board: self._drawn(values[self.made], session_of(request), values[self.order])}
 
     @shows_errors
-    def _pack(self, values: Values) -> Updates:
+    def _pack(self, values: Values, request: gr.Request) -> Updates:
         made: Made = values[self.made]
-        if not made.pictures:
+        shown = self.shell.runs.shown(session_of(request))
+        pictures = [picture.path for run, picture in shown if run.id == made.run]
+        if not pictures:
             raise InputError(NOTHING)
-        return {self.packed: str(pack([*(picture.path for picture in made.pictures), *made.files]))}
+        return {self.packed: str(pack([*pictures, *made.files]))}
 
 
 class RunButtons:
@@ -184,12 +197,6 @@ class RunButtons:
         self.cancel.click(stop, None, None, **INSTANT)
 
 
-def _items(pictures: Sequence[Picture], order: str) -> list[tuple[str, str]]:
-    if order == MOST_SIMILAR:
-        pictures = sorted(pictures, key=rank, reverse=True)
-    return [(picture.path, picture.caption) for picture in pictures]
-
-
 def _summary(pictures: Sequence[Picture], results: runner.Results) -> str:
     scores = [picture.similarity for picture in pictures if picture.similarity is not None]
     seconds = sum(sum(result.seconds.values()) for result in results)
@@ -203,4 +210,6 @@ def _summary(pictures: Sequence[Picture], results: runner.Results) -> str:
     if without:
         facts.append(f"no face found in <b>{without}</b>")
     facts.append(f"{request.denoising_steps} steps, guidance {request.guidance:g}, seed {request.seed}")
-    return f'<div class="summary" role="status">{" · ".join(facts)}<br>{EXPLANATION}</div>'
+    said = dict.fromkeys(note for result in results for note in result.recipe.get("notes") or ())
+    notes = markup.notes([(str(note), True) for note in said])
+    return f'{notes}<div class="summary" role="status">{" · ".join(facts)}<br>{EXPLANATION}</div>'

@@ -17,12 +17,13 @@ from app.page.parts.follow import PageShell
 from app.page.parts.keyed import Component, Rules, Updates, Values, joined, validator
 from app.page.parts.person import PersonPicker
 from app.page.parts.recipe import RecipeDrop
-from app.page.parts.results import ResultsPanel, RunButtons
+from app.page.parts.results import Made, ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
 from app.runs import runner
-from app.runs.pictures import Picture, Run, noted, remember, save_pictures
+from app.runs.pace import steadied
+from app.runs.pictures import Picture, Run, noted, save_pictures
 from app.runs.shell import HEAVY, session_of
-from arc2face.errors import CancelledError, InputError
+from arc2face.errors import CancelledError, InputError, StorageError
 from arc2face.series import Frame
 from arc2face.sources import Person
 from arc2face.types import GenerationRequest, Progress, RgbU8
@@ -30,9 +31,15 @@ from arc2face.types import GenerationRequest, Progress, RgbU8
 if TYPE_CHECKING:
     from arc2face.engine import Engine
 
-Extra = Callable[[runner.Results, Sequence[Picture]], "tuple[Updates, Sequence[Path]]"]
-"""What comes after the pictures: more updates, and more files of the run. When it fails, that is only a warning."""
+Extra = Callable[[runner.Results, Sequence[Picture]], "tuple[Updates, Sequence[Path | Picture]]"]
+"""What comes after the pictures: more updates, and more of the run: pictures for the gallery, files for the zip.
+
+An animation (WebP) among the files is shown, with the contact sheet (PNG) that comes with it. When it fails, that is
+only a warning.
+"""
 FACE_SIZE, FACE_MARGIN = 96, 0.35
+FRAME_SIZE, FRAME_MARGIN = 512, 0.32
+"""For comparing: about the room that the models leave around a face."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +63,11 @@ class Work:
     notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
-    def of_series(cls, frames: Iterable[Frame], panel: ResultsPanel) -> Work:
+    def of_series(cls, frames: Iterable[Frame]) -> Work:
         """One picture per frame, then a contact sheet and an animation."""
         listed = list(frames)
         requests, names = [frame.request for frame in listed], [frame.name for frame in listed]
-        return cls(requests=requests, names=names, extras=[_series_of(panel)])
+        return cls(requests=requests, names=names, extras=[_series])
 
 
 Planner = Callable[[Asked], Work]
@@ -83,6 +90,9 @@ class Workbench:
     outputs: set[Component] = field(default_factory=set[Component])
     cleared: Callable[[], Updates] = dict
 
+    def __post_init__(self) -> None:
+        self.panel.shell = self.shell
+
     @property
     def person(self) -> PersonPicker:
         """The person of the page."""
@@ -96,7 +106,8 @@ class Workbench:
         # Not "once": a tap during a run counts, and its run takes the other's place.
         tapped.click(self._generator(plan), trigger_mode="multiple", **self._event())
         self.buttons.connect_cancel(self.shell, self.title)
-        self.drop.connect()
+        self.drop.connect(self.title.lower())
+        self.panel.connect(self.shell, self)
 
     def add_action(self, button: gr.Button, plan: Planner, rules: Rules | None = None) -> None:
         """Let another button start a run with a plan of its own. `rules`: what is asked of the tab's own components."""
@@ -105,7 +116,7 @@ class Workbench:
 
     @property
     def _inputs(self) -> set[Component]:
-        return {*joined(self.person.inputs, self.controls.inputs, self.more), self.panel.made, self.shell.history}
+        return {*joined(self.person.inputs, self.controls.inputs, self.more), self.panel.made}
 
     def _event(self) -> dict[str, Any]:
         own = {self.buttons.run, self.buttons.cancel, self.controls.seed, self.shell.history}
@@ -143,7 +154,11 @@ class Workbench:
             works.append(plan(asked[0]))
             return works[0].requests
 
-        for event in runner.follow(self.shell, session, prepare, self.title):
+        def pictures() -> int:
+            return sum(request.num_images for work in works for request in work.requests)
+
+        events = runner.follow(self.shell, session, prepare, self.title)
+        for event in steadied(events, self.shell.pace, pictures):
             if isinstance(event, Progress):
                 yield self.panel.progress(event)
                 continue
@@ -154,51 +169,76 @@ class Workbench:
         run = {name: getattr(asked.base, name) for name in ("num_images", "seed", "keep_best")}
         results = noted(results, {**(run if len(work.requests) == 1 else {}), **work.notes})
         pictures = save_pictures(self.shell, asked.session, results, self.title.lower(), work.names)
-        kept = remember(asked.values[self.shell.history], Run.now(self.title, pictures))
-        source = self._source(asked)
-        done = {**self.panel.finished(source, pictures, results), **self.buttons.free(), self.shell.history: kept}
-        yield {**done, **self.cleared()}
+        run = Run.now(self.title, self._kept(pictures), self.person.name(asked.values), self._before(asked, pictures))
+        revision = self.shell.runs.put(asked.session, run)
+        done = self.panel.finished(self._source(asked), run, results, asked.session)
+        yield {**done, **self.buttons.free(), self.shell.history: revision, **self.cleared()}
+        made = Made(run.id)
         for extra in work.extras:
             try:
-                updates, files = extra(results, pictures)
+                updates, more = extra(results, pictures)
+                files = [one for one in more if isinstance(one, Path)]
+                run = run.with_more(self._kept([one for one in more if isinstance(one, Picture)]))
+                self.shell.outputs.keep_files(files)
             except Exception as error:  # the pictures are there, whatever else is not
                 warn(words(error))
                 continue
-            yield {**updates, **(self.panel.with_files(pictures, files) if files else {})}
+            revision, made = self.shell.runs.put(asked.session, run), made.with_files(files)
+            yield {**updates, **self.panel.showing(made, asked.session), self.shell.history: revision}
+
+    def _kept(self, pictures: Sequence[Picture]) -> Sequence[Picture]:
+        """The pictures, in the outputs folder too where there is one."""
+        try:
+            return self.shell.outputs.keep(pictures)
+        except StorageError as error:
+            warn(words(error))
+            return pictures
+
+    def _before(self, asked: Asked, pictures: Sequence[Picture]) -> str:
+        """What pictures are compared with: the face in the photo, framed like them; empty without a photo."""
+        from arc2face.pictures.saving import save_picture
+
+        if asked.person.report is None:
+            return ""
+        try:
+            face = _face(asked.engine, asked.person, FRAME_MARGIN, FRAME_SIZE)
+            return str(save_picture(face, Path(pictures[0].path).with_name("photo.png")))
+        except (InputError, StorageError):
+            return ""
 
     def _source(self, asked: Asked) -> str:
         text = f"Made from {self.person.name(asked.values)}"
         if asked.person.report is None:
             return markup.source(None, text)
         try:
-            return markup.source(_face(asked.engine, asked.person), text)
+            return markup.source(_face(asked.engine, asked.person, FACE_MARGIN, FACE_SIZE), text)
         except InputError:
             return markup.source(None, text)
 
 
-def _face(engine: Engine, person: Person) -> RgbU8:
-    """The face that the pictures were made from, with some room around it; at most 96 pixels a side."""
+def _face(engine: Engine, person: Person, margin: float, size: int) -> RgbU8:
+    """The face that the pictures were made from, square, at most `size` pixels a side.
+
+    `margin`: room around the face as a share of its longer side; beyond the photo the edge is repeated.
+    """
     from PIL import Image
 
     photo = person.photo("Showing the face")
     x0, y0, x1, y1 = (float(value) for value in photo.face(engine.faces, person.pick).box)
-    room, (height, width) = FACE_MARGIN * max(x1 - x0, y1 - y0), photo.rgb_u8.shape[:2]
-    left, right = max(0, round(x0 - room)), min(width, round(x1 + room))
-    top, bottom = max(0, round(y0 - room)), min(height, round(y1 + room))
-    face = Image.fromarray(photo.rgb_u8[top:bottom, left:right])
-    face.thumbnail((FACE_SIZE, FACE_SIZE), Image.Resampling.LANCZOS)
+    side = max(8, round(max(x1 - x0, y1 - y0) * (1 + 2 * margin)))
+    left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    height, width = photo.rgb_u8.shape[:2]
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
+    face = Image.fromarray(photo.rgb_u8[np.ix_(rows, columns)])
+    face.thumbnail((size, size), Image.Resampling.LANCZOS)
     return np.asarray(face)
 
 
-def _series_of(panel: ResultsPanel) -> Extra:
+def _series(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, Sequence[Path]]:
     """The contact sheet and the animation of a series."""
+    from arc2face.series import save_series
 
-    def extra(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, Sequence[Path]]:
-        from arc2face.series import save_series
-
-        folder = Path(pictures[0].path).parent
-        frames = [image.rgb_u8 for result in results for image in result.images]
-        sheet, motion = save_series(frames, folder / "contact-sheet.png", folder / "animation.webp")
-        return panel.with_motion(motion), [sheet, motion]
-
-    return extra
+    folder = Path(pictures[0].path).parent
+    frames = [image.rgb_u8 for result in results for image in result.images]
+    return {}, save_series(frames, folder / "contact-sheet.png", folder / "animation.webp")

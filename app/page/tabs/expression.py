@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -113,15 +112,13 @@ class _Tab:
         photos = self.targets.all(asked.values, asked.session)
         if not photos:
             expression = self.editor.expression(asked.values, asked.session)
-            return Work.of_series(
-                expression_strip(base, expression, asked.values[self.count], strength=strength), self.panel
-            )
+            return Work.of_series(expression_strip(base, expression, asked.values[self.count], strength=strength))
         found = [
             find_expression(asked.engine, ExpressionSource(photo=photo, face=face))
             for photo, face in zip(photos, self.targets.picked(asked.values), strict=True)
         ]
         names = [f"Photo {k + 1}" for k in range(len(found))]
-        return Work.of_series(expression_gallery(base, found, names, strength=strength), self.panel)
+        return Work.of_series(expression_gallery(base, found, names, strength=strength))
 
     def _base(self, asked: Asked) -> GenerationRequest:
         """Person, settings, look and pose."""
@@ -132,7 +129,7 @@ class _Tab:
         return asked.base.with_(reference=reference, pose=None if posed is None else posed.condition)
 
     def _pasted(self, asked: Asked, mask: PasteMask) -> Extra:
-        def extra(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, Sequence[Path]]:
+        def extra(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, Sequence[Picture]]:
             return self.look.pasted(asked.engine, asked.person, mask, results, pictures)
 
         return extra

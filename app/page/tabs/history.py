@@ -1,89 +1,37 @@
-"""What this visitor has made since the page was opened. Lives in session state; nothing is shared between visitors."""
+"""What this visitor has made: on the server until the page closes, small copies and settings in the browser's storage.
+
+The list is drawn by `assets/history.js`, which joins both; nothing is shared between visitors.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
 from app.page import markup
-from app.page.messages import shows_errors
-from app.page.parts.keyed import Component, Updates, Values
-from app.runs.files import zip_files
-from app.runs.pictures import Run
-from app.runs.shell import INSTANT, LIGHT, Shell, session_of
-from arc2face.errors import InputError
+from app.page.parts.board import board, history_of, outputs_folder
+from app.page.parts.follow import PageShell
+from app.page.parts.keyed import Updates
+from app.page.parts.picture_tools import PictureTools
+from app.runs.shell import INSTANT, session_of
 
-TEXT = "Everything you made since you opened the page. It goes away when you close it: download what you want to keep."
+HERE = (
+    "Small copies and the settings stay in this browser, so they survive a reload. The full pictures go when you close "
+    "the page: download what you want to keep."
+)
+KEPT = "Everything is kept in the folder {}, each picture with its settings."
 
 
-def build(shell: Shell) -> None:
-    """The History tab."""
+def build(shell: PageShell, tab: gr.Tab) -> None:
+    """The History tab. `tab`: the one that it stands in."""
+    folder = outputs_folder(shell)
     with gr.Column(elem_classes=["card", "history"]):
-        gr.HTML(markup.lead("This session", TEXT))
-        empty = gr.HTML(markup.idle("Nothing here yet", "Pictures you make in the other tabs are collected here."))
-        pictures = gr.Gallery(
-            label="Pictures of this session",
-            show_label=False,
-            columns=5,
-            height="auto",
-            visible=False,
-            interactive=False,
-            buttons=["download", "fullscreen"],
-        )
-        with gr.Row():
-            pack = gr.Button("Pack everything as a zip", interactive=False)
-            clear = gr.Button("Clear the history", interactive=False)
-        packed = gr.File(label="All pictures", visible=False, interactive=False)
-    view = _View(shell, empty, pictures, pack, clear, packed)
-    shell.history.change(view.show, {shell.history}, [*view.outputs], **INSTANT)
-    clear.click(view.clear, None, [shell.history], **INSTANT)
-    pack.click(view.pack, {shell.history}, [packed], **LIGHT)
+        gr.HTML(markup.lead("What you have made", KEPT.format(folder) if folder else HERE))
+        past = board("history")
+    packed = gr.DownloadButton(visible=False)
 
+    def show(request: gr.Request) -> Updates:
+        return {past: {"entries": history_of(shell, session_of(request)), "outputs": folder}}
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    shell: Shell
-    empty: gr.HTML
-    pictures: gr.Gallery
-    pack_button: gr.Button
-    clear_button: gr.Button
-    packed: gr.File
-
-    @property
-    def outputs(self) -> set[Component]:
-        """Everything that follows the history."""
-        return {self.empty, self.pictures, self.pack_button, self.clear_button, self.packed}
-
-    def show(self, values: Values) -> Updates:
-        """All pictures, the newest run first."""
-        items = [
-            (picture.path, f"{run.tab} {run.when} · {picture.short}")
-            for run in reversed(values[self.shell.history])
-            for picture in run.pictures
-        ]
-        some = bool(items)
-        return {
-            self.empty: gr.update(visible=not some),
-            self.pictures: gr.update(value=items, visible=some),
-            self.pack_button: gr.update(interactive=some),
-            self.clear_button: gr.update(interactive=some),
-            self.packed: gr.update(visible=False, value=None),
-        }
-
-    def clear(self) -> Updates:
-        """Forget all runs."""
-        return {self.shell.history: ()}
-
-    @shows_errors
-    def pack(self, values: Values, request: gr.Request) -> Updates:
-        """All pictures as one zip."""
-        history: Sequence[Run] = values[self.shell.history]
-        if not history:
-            raise InputError("There is nothing to pack yet.")
-        folder = self.shell.files.new_run(session_of(request))
-        paths = [Path(picture.path) for run in history for picture in run.pictures]
-        archive = zip_files(paths, folder / "arc2face-session.zip")
-        return {self.packed: gr.update(value=str(archive), visible=True)}
+    shell.history.change(show, None, [past], **INSTANT)
+    tab.select(show, None, [past], **INSTANT)
+    PictureTools(shell, past, packed).connect(shell.benches)

@@ -69,7 +69,7 @@ def build(engine: Backend, shell: PageShell) -> None:
         count, widest = asked.values[turns], asked.values[extent]
         nod = asked.values[pose.angles.pitch] if asked.values[pose.mode] == SLIDERS else 0.0
         frames = turntable(asked.engine, asked.base, count, widest, nod, **pose.acting(asked.values))
-        return Work.of_series(frames, panel)
+        return Work.of_series(frames)
 
     bench = Workbench(
         shell=shell,
