@@ -133,10 +133,23 @@ def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[None]:
         app.state.visitors, app.state.jobs = visitors, jobs
-        app.middleware_stack = Guard(app.middleware_stack, app, settings, visitors)
+        app.middleware_stack = Guard(_compressed(app.middleware_stack), app, settings, visitors)
         yield
 
     return lifespan
+
+
+def _compressed(app: Any) -> Any:
+    """Compress the page and its configuration, which Gradio sends as they are: 1 MB, of which a tenth remains."""
+    from starlette.middleware.gzip import GZipMiddleware
+
+    smaller = GZipMiddleware(app)
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        is_page = scope["type"] == "http" and scope["path"] in ("/", "/config")
+        await (smaller if is_page else app)(scope, receive, send)
+
+    return answer
 
 
 def _let_mcp_in(page: gr.Blocks, settings: ServerSettings) -> None:

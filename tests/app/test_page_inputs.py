@@ -34,7 +34,7 @@ from app.runs.files import SessionFiles
 from app.runs.pictures import Picture, best_of
 from arc2face.errors import Arc2FaceError, InputError, SettingsError, StorageError
 from arc2face.sources import Person
-from arc2face.types import GeneratedImage, GenerationRequest, GenerationResult, IdentityEmbedding
+from arc2face.types import Expression, GeneratedImage, GenerationRequest, GenerationResult, IdentityEmbedding
 from tests.conftest import PROJECT
 
 GOOD: dict[str, Any] = {"steps": 4, "seed": 7, "guidance_scale": 2.0, "fast": False, "scheduler": "dpm++"}
@@ -267,15 +267,23 @@ def test_fast_mode_comes_on_only_where_nothing_was_chosen(form: Form) -> None:
     assert form.controls.without_gpu(form.values(fast=True)) == {}
 
 
-def test_a_photo_whose_expression_is_unread_is_refused(form: Form, tmp_path: Path) -> None:
+def test_what_is_chosen_counts_even_where_a_click_overtakes_it(form: Form, tmp_path: Path) -> None:
     """U6: pictures never carry the expression that was chosen before."""
     editor = form.editor
-    rule = editor.rules[editor.photo.photos]
-    values = {editor.mode: "A photo", editor.photo.photos: [("a.png", None)], editor.read: "b.png"}
-    with pytest.raises(InputError, match="No expression has been read"):
-        rule(values)
-    rule({**values, editor.read: "a.png"})
-    rule({**values, editor.mode: "Sliders"})
+    start = {component: component.value for component in editor._sources}
+    opened = {**start, editor.preset: "Mouth wide open", editor.amount: 0.5}
+    assert editor.expression(opened, "anna").values[52] == pytest.approx(0.275)
+    by_hand = {**opened, editor.mode: "Sliders"}
+    assert editor.expression(by_hand, "anna").values[52] == 0
+    edit = editor._sourced(opened, "anna")
+    assert editor._sourced({**opened, editor.edit: edit, editor.amount: 1.0}, "anna") is edit
+    assert edit.to(edit_now(edit), "file").source == ""
+    with pytest.raises(InputError, match="Add a photo that shows the expression"):
+        editor.rules[editor.photo.photos]({**start, editor.mode: "A photo"})
+
+
+def edit_now(edit: Any) -> Any:
+    return Expression(np.asarray(edit.now, np.float32))
 
 
 def _bench(form: Form) -> workbench.Workbench:

@@ -21,9 +21,10 @@ PAGE_LIMIT = 1_000_000
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, input, select, textarea, a, [role=radio], [role=tab]")]
   .filter((one) => one.checkVisibility({checkOpacity: false, checkVisibilityCSS: true}))
   .map((one) => [one, (one.closest("label") ?? one).getBoundingClientRect()])
-  .filter(([one, box]) => box.width > 1 && Math.min(box.width, box.height) < 24)
+  .filter(([one, box]) => Math.min(box.width, box.height) > 1 && Math.min(box.width, box.height) < 24)
   .map(([one, box]) => `${one.tagName} ${one.ariaLabel ?? one.textContent.trim()} ${box.width}x${box.height}`)"""
-COVERED = """() => {
+COVERED = """async () => {
+  for (const _ of [1, 2, 3]) await new Promise(requestAnimationFrame);
   const bar = [...document.querySelectorAll(".run-row")].find((one) => one.getClientRects().length);
   const focused = document.activeElement, box = (focused.closest("label") ?? focused).getBoundingClientRect();
   if (bar.contains(focused) || !box.height) return "";
@@ -124,8 +125,9 @@ def test_one_source_of_the_expression_at_a_time(visit: Any, photos: dict[str, Pa
     shown(page.get_by_label("A photo", exact=True)).check()
     expect(names).not_to_be_visible()
     add_photo(page, photos["one"])
+    expect(page.get_by_text("1 face found")).to_be_visible()
     run(page)
-    expect(page.locator("div.validation-error")).to_contain_text("Add a photo that shows the expression")
+    expect(page.locator(".validation-error")).to_contain_text("Add a photo that shows the expression")
     shown(page.get_by_label("Sliders", exact=True)).check()
     expect(shown(mouth)).to_have_value("0.3")
     shown(page.get_by_role("button", name="Neutral", exact=True)).click()

@@ -8,6 +8,7 @@
     for (const file of files) transfer.items.add(file);
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
+    say("");
     return true;
   };
   const filled = (target) => {
@@ -84,6 +85,17 @@
   document.addEventListener("load", (event) => {
     if (event.target instanceof HTMLImageElement) sized(event.target);
   }, true);
+
+  // What gets the focus never stays under the bar at the bottom of a phone.
+  const bar = () => [...document.querySelectorAll(".run-row")]
+    .find((one) => one.getClientRects().length && getComputedStyle(one).position === "fixed");
+  document.addEventListener("focusin", ({ target }) => requestAnimationFrame(() => {
+    const over = bar();
+    if (!over || over.contains(target)) return;
+    const box = (target.closest("label") ?? target).getBoundingClientRect();
+    const under = box.bottom + 8 - over.getBoundingClientRect().top;
+    if (under > 0 && box.height < innerHeight / 2) scrollBy({ top: under, behavior: "instant" });
+  }));
 
   // Names for what Gradio only numbers: example pictures, and drop zones that would all be called the same.
   const named = (element, name) => {

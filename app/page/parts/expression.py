@@ -17,7 +17,6 @@ from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.page.parts.photos import PhotoPicker
 from app.page.parts.recipe import Recipe
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
-from arc2face.errors import InputError
 from arc2face.expression.presets import BUILT_IN, load_presets
 from arc2face.expression.values import (
     AMOUNT_RANGE,
@@ -38,7 +37,6 @@ FIRST = ("Smile", "Laugh", "Surprised", "Sad", "Angry", "Kiss", "Mouth open", "W
 PREVIEW_SIZE = 256
 PREVIEW = "The preview shows all but the eyelids."
 NO_EXPRESSION_PHOTO = "Add a photo that shows the expression."
-UNREAD = "No expression has been read from this photo yet. Wait a moment, or choose another photo."
 
 
 class ExpressionControls:
@@ -50,8 +48,6 @@ class ExpressionControls:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self.edit: gr.State = gr.State(Edit())
-        self.read: gr.State = gr.State("")
-        """The photo whose expression was read last."""
         self.mode = gr.Radio([NAMED, PHOTO, SLIDERS], value=NAMED, label="Take the expression from")
         self._build_sources()
         with gr.Row(equal_height=False, elem_classes=["with-peek"]):
@@ -127,30 +123,23 @@ class ExpressionControls:
                 save = gr.Button("Save the expression", size="sm")
                 self.load = gr.UploadButton("Load an expression", size="sm", file_types=[".json"])
             self.saved = gr.File(label="Expression", visible=False, interactive=False)
-        save.click(self._save, {self.edit}, [self.saved], **LIGHT)
+        save.click(self._save, self._sources, [self.saved], **LIGHT)
         self.load.upload(self._load, {self.load, self.edit}, [*self._by_hand], **LIGHT)
         self._connect()
 
     @property
     def inputs(self) -> set[Component]:
-        """The edit, its source, and the strength."""
-        return {self.edit, self.strength, self.mode, self.read, *self.photo.inputs}
+        """The edit, what it is taken from and how it is mixed, and the strength."""
+        return {*self._sources, self.strength}
 
     @property
     def rules(self) -> Rules:
-        """Rules for a validator: where a photo is the source, its expression has been read."""
-        needed = self.photo.rules(NO_EXPRESSION_PHOTO, when=(self.mode, PHOTO))[self.photo.photos]
+        """Rules for a validator: a photo, where that is the source."""
+        return self.photo.rules(NO_EXPRESSION_PHOTO, when=(self.mode, PHOTO))
 
-        def rule(values: Values) -> None:
-            needed(values)
-            if values[self.mode] == PHOTO and values[self.read] != self.photo.paths(values)[0]:
-                raise InputError(UNREAD)
-
-        return {self.photo.photos: rule}
-
-    def expression(self, values: Values) -> Expression:
-        """The expression as it stands."""
-        return expression_of(values[self.edit].now)
+    def expression(self, values: Values, session: str) -> Expression:
+        """The expression that the values describe. Raises Arc2FaceError."""
+        return expression_of(self._sourced(values, session).now)
 
     @property
     def _fields(self) -> dict[str, tuple[Component, int]]:
@@ -162,6 +151,10 @@ class ExpressionControls:
             "jaw_side": (self.side, 53),
             "jaw_roll": (self.roll, 54),
         }
+
+    @property
+    def _sources(self) -> set[Component]:
+        return {self.mode, self.preset, *self.photo.inputs, *self._mixing}
 
     @property
     def _mixing(self) -> set[Component]:
@@ -187,7 +180,7 @@ class ExpressionControls:
     def draw_when(self, trigger: Any) -> None:
         """Draw the preview, and offer the models' own expressions, when `trigger` (an event) fires."""
         trigger(self._draw, {self.edit}, self._drawn, **LIGHT)
-        trigger(self._offer, {self.preset, self.mode, *self._mixing}, {self.preset, *self._numbers}, **LIGHT)
+        trigger(self._offer, self._sources, {self.preset, *self._numbers}, **LIGHT)
 
     @property
     def restorable(self) -> set[Component]:
@@ -206,12 +199,9 @@ class ExpressionControls:
 
     def _connect(self) -> None:
         self.mode.input(self._visible, {self.mode}, [*self._columns.values()], **INSTANT)
-        again: set[Component] = {self.mode, self.preset, *self.photo.inputs, *self._mixing}
-        self.mode.input(self._resource, again, [*self._numbers, self.read], **LIGHT)
-        reading: set[Component] = {self.mode, *self.photo.inputs, *self._mixing}
-        self.photo.picks.change(self._read_base, reading, [*self._numbers, self.read], **LIGHT)
+        for source in (self.mode.input, self.preset.input, self.photo.picks.change):
+            source(self._source, self._sources, [*self._numbers], **LIGHT)
         self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
-        self.preset.input(self._preset, {self.preset, *self._mixing}, [*self._numbers], **LIGHT)
         self.neutral.click(self._to_neutral, {self.edit}, [*self._by_hand], **INSTANT)
         self.undo.click(self._back, {self.edit}, [*self._by_hand], **INSTANT)
         for name, slider in (("amount", self.amount), ("share", self.share)):
@@ -229,52 +219,51 @@ class ExpressionControls:
         return {self.mode: mode, **self._visible({self.mode: mode})}
 
     @shows_errors
-    def _resource(self, values: Values, request: gr.Request) -> Updates:
-        """Another source was chosen: what it says counts from now on. The sliders go on from where things stand."""
-        if values[self.mode] == NAMED:
-            return self._preset(values)
-        return self._read_base(values, request)
-
-    @shows_errors
-    def _read_base(self, values: Values, request: gr.Request) -> Updates:
-        if values[self.mode] != PHOTO or not values[self.photo.photos] or not values[self.photo.picks]:
+    def _source(self, values: Values, request: gr.Request) -> Updates:
+        """What was chosen counts from now on; a photo in which nobody was found is told of where it stands."""
+        if values[self.mode] == PHOTO and not (values[self.photo.photos] and values[self.photo.picks]):
             return {self.edit: gr.skip()}
-        found = self._shown(self._sourced(values, self._read(self.photo, values, request)))
-        return {**found, self.read: self.photo.paths(values)[0]}
+        return self._shown(self._sourced(values, session_of(request)))
+
+    def _sourced(self, values: Values, session: str) -> Edit:
+        """The edit, made again where it does not come from what is chosen: a click may overtake the reading."""
+        edit: Edit = values[self.edit]
+        source = ""
+        if values[self.mode] == NAMED and values[self.preset]:
+            source = f"name {values[self.preset]}"
+        elif values[self.mode] == PHOTO and self.photo.paths(values):
+            source = f"photo {self.photo.paths(values)[0]} {self.photo.picked(values)[0]}"
+        if source in ("", edit.source):
+            return edit
+        by_name = values[self.mode] == NAMED
+        base = find_preset(values[self.preset], self._root) if by_name else self._read(self.photo, values, session)
+        return edit.from_source(base, values[self.amount], values[self.share], source)
 
     @shows_errors
     def _read_other(self, values: Values, request: gr.Request) -> Updates:
         there = values[self.second.photos] and values[self.second.picks]
-        other = self._read(self.second, values, request) if there else None
+        other = self._read(self.second, values, session_of(request)) if there else None
         return self._shown(values[self.edit].with_other(other, values[self.amount], values[self.share]))
 
-    def _read(self, picker: PhotoPicker, values: Values, request: gr.Request) -> Expression:
-        photo, face = picker.one(values, session_of(request), "Add a photo first.")
+    def _read(self, picker: PhotoPicker, values: Values, session: str) -> Expression:
+        photo, face = picker.one(values, session, NO_EXPRESSION_PHOTO)
         return find_expression(self._shell.backend.engine(), ExpressionSource(photo=photo, face=face))
 
     @shows_errors
-    def _preset(self, values: Values) -> Updates:
-        if not values[self.preset]:
-            return {self.edit: gr.skip()}
-        return self._shown(self._sourced(values, find_preset(values[self.preset], self._root)))
-
-    @shows_errors
-    def _offer(self, values: Values) -> Updates:
+    def _offer(self, values: Values, request: gr.Request) -> Updates:
         """All names there are; the first of them is chosen where nothing was done yet, so that there is an effect."""
         names = sorted(load_presets(self._root), key=_place)
         fresh = values[self.mode] == NAMED and not values[self.preset] and values[self.edit] == Edit()
         if not fresh:
             return {self.preset: gr.update(choices=names)}
         chosen = {**values, self.preset: names[0]}
-        return {self.preset: gr.update(choices=names, value=names[0]), **self._preset(chosen)}
+        shown = self._shown(self._sourced(chosen, session_of(request)))
+        return {**shown, self.preset: gr.update(choices=names, value=names[0])}
 
     @property
     def _root(self) -> Path | None:
         backend = self._shell.backend
         return backend.engine().models.root if backend.ready else None
-
-    def _sourced(self, values: Values, base: Expression) -> Edit:
-        return values[self.edit].from_source(base, values[self.amount], values[self.share])
 
     def _to_neutral(self, values: Values) -> Updates:
         return self._direct(values[self.edit].to(Expression.neutral(), "neutral"))
@@ -302,7 +291,7 @@ class ExpressionControls:
     @shows_errors
     def _save(self, values: Values, request: gr.Request) -> Updates:
         target = self._shell.files.new_run(session_of(request)) / "expression.json"
-        saved = save_expression(target, self.expression(values))
+        saved = save_expression(target, self.expression(values, session_of(request)))
         return {self.saved: gr.update(value=str(saved), visible=True)}
 
     def _draw(self, values: Values) -> Updates:
@@ -310,7 +299,8 @@ class ExpressionControls:
         table = {self.components: values[self.edit].table}
         try:
             engine = self._shell.backend.engine()
-            map_ = engine.normal_map(0, 0, 0, expression=self.expression(values), size=PREVIEW_SIZE)
+            now = expression_of(values[self.edit].now)
+            map_ = engine.normal_map(0, 0, 0, expression=now, size=PREVIEW_SIZE)
         except Exception as error:
             return {**table, self.preview: None, self.note: markup.hint(markup.no_preview(words(error)))}
         return {**table, self.preview: clay(map_), self.note: markup.hint(PREVIEW)}

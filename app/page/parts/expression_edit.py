@@ -37,8 +37,9 @@ class Edit:
     """What is being edited: `now` is always `base`, blended with `other`, times the amount.
 
     `base` and `other`: what photos or presets gave. `now`: what a run uses. `past`: earlier values of `now`.
-    `touched`: the control that made `now`, so that dragging one slider is one step back. A number that is set by hand,
-    by a recipe or by a file becomes the new base, at amount 1 and with nothing blended in.
+    `touched`: the control that made `now`, so that dragging one slider is one step back. `source`: what gave the base,
+    such as a file or a name. A number that is set by hand, by a recipe or by a file becomes the new base, at amount 1,
+    with nothing blended in and no source.
     """
 
     base: Numbers = ZERO
@@ -46,18 +47,19 @@ class Edit:
     now: Numbers = ZERO
     past: tuple[Numbers, ...] = ()
     touched: str = ""
+    source: str = ""
 
     def to(self, now: Expression, touched: str) -> Edit:
         """The edit after a direct change; the base follows."""
-        return replace(self._changed(numbers(now), touched), base=numbers(now))
+        return replace(self._changed(numbers(now), touched), base=numbers(now), source="")
 
     def shaped(self, edits: Mixed, touched: str) -> Edit:
         """Eyelids or jaw from a slider; every other number stays exactly as it was."""
         return self.to(edit_expression(expression_of(self.now), None, edits), touched)
 
-    def from_source(self, base: Expression, amount: float, share: float) -> Edit:
+    def from_source(self, base: Expression, amount: float, share: float, source: str = "") -> Edit:
         """A new photo or preset, at the slider's amount and blend."""
-        return replace(self, base=numbers(base)).mixed(amount, share, "source")
+        return replace(self, base=numbers(base), source=source).mixed(amount, share, "source")
 
     def with_other(self, other: Expression | None, amount: float, share: float) -> Edit:
         """A second photo to blend with, or none."""
@@ -82,7 +84,7 @@ class Edit:
         """One step back; at the beginning nothing happens."""
         if not self.past:
             return self
-        return replace(self, base=self.past[-1], now=self.past[-1], past=self.past[:-1], touched="")
+        return replace(self, base=self.past[-1], now=self.past[-1], past=self.past[:-1], touched="", source="")
 
     def _changed(self, now: Numbers, touched: str) -> Edit:
         if now == self.now:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REPLACED = "The new photo takes the place of the saved identity."
 SOMEBODY_NEW = "somebody-new.png"
 """File of a person drawn on demand."""
-INVITATION = "One photo is enough; several are better. All tabs use it."
+INVITATION = "One or several photos; all tabs use them."
 
 
 class PersonPicker(PhotoPicker):

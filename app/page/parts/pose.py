@@ -36,9 +36,9 @@ class AngleSliders:
         self._shell = shell
         with gr.Row(equal_height=False, elem_classes=["with-peek"]):
             with gr.Column(scale=3, min_width=180):
-                self.yaw = _angle("Turn", YAW_LIMIT, "Degrees: − left, + right, as you see it.", yaw)
+                self.yaw = _angle("Turn", YAW_LIMIT, "Degrees: − left, + right.", yaw)
                 self.pitch = _angle("Nod", PITCH_LIMIT, "− up, + down.")
-                self.roll = _angle("Tilt", ROLL_LIMIT, "− to the right, + to the left.")
+                self.roll = _angle("Tilt", ROLL_LIMIT, "− right, + left.")
             with gr.Column(scale=2, min_width=130):
                 self.preview = gr.Image(
                     label="Head seen by the model",

@@ -63,6 +63,7 @@ def build(engine: Backend, shell: PageShell) -> None:
                 above=look.build_comparison,
             )
     editor.draw_when(shell.here.select)
+    shell.drawers.append(editor.draw_when)
     tab = _Tab(editor, look, pose, panel, count, targets)
     bench = Workbench(
         shell=shell,
@@ -97,7 +98,9 @@ class _Tab:
 
     def plan(self, asked: Asked) -> Work:
         """One request with the edited expression."""
-        condition = ExpressionCondition(self.editor.expression(asked.values), asked.values[self.editor.strength])
+        condition = ExpressionCondition(
+            self.editor.expression(asked.values, asked.session), asked.values[self.editor.strength]
+        )
         request = self._base(asked).with_(expression=condition)
         mask = self.look.source(asked.values).paste
         extras = [self._pasted(asked, mask)] if mask is not None else []
@@ -109,7 +112,7 @@ class _Tab:
         base, strength = self._base(asked), asked.values[self.editor.strength]
         photos = self.targets.all(asked.values, asked.session)
         if not photos:
-            expression = self.editor.expression(asked.values)
+            expression = self.editor.expression(asked.values, asked.session)
             return Work.of_series(expression_strip(base, expression, asked.values[self.count], strength=strength))
         found = [
             find_expression(asked.engine, ExpressionSource(photo=photo, face=face))
