@@ -37,8 +37,8 @@ OPEN_PATHS = (
     *("/", "/login", "/login/", "/logout", "/favicon.ico", "/robots.txt", "/manifest.json", "/theme.css"),
     *(f"{API}/theme.css", f"{API}/startup-events", f"{API}/login_check", f"{API}/login_check/", f"{API}/user"),
 )
-OPEN_FOLDERS = ("/static/", "/assets/", "/svelte/", "/pwa_icon")
-"""What the login page is made of; nothing in there belongs to a visitor."""
+OPEN_FOLDERS = ("/static/", "/assets/", "/svelte/", "/pwa_icon", "/studio/")
+"""What the login page and share previews are made of; nothing in there belongs to a visitor."""
 QUEUED = (f"{API}/queue/join", f"{API}/call/", f"{API}/run/", f"{API}/api/")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import functools
 import importlib.util
@@ -13,12 +12,15 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from app.runs.files import SessionFiles
 from app.runs.workspace import Workspace, process_workspace
 from arc2face.errors import Arc2FaceError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import gradio as gr
 
     from app.runs.backend import Backend
@@ -71,8 +73,18 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     """
     workspace = process_workspace()
     prepare_environment(settings.host, workspace)
+    from app.api import tools
     from app.page.parts.board import head_scripts
-    from app.page.theme import FAVICON, PICTURES_STYLESHEET, STYLESHEET, StudioTheme, script
+    from app.page.theme import (
+        ACCESS_STYLESHEET,
+        DRIVING_STYLESHEET,
+        FAVICON,
+        PICTURES_STYLESHEET,
+        STYLESHEET,
+        StudioTheme,
+        script,
+    )
+    from app.runs.downloads import downloads_of
     from app.runs.errors import never_silent
     from app.runs.outputs import Outputs
     from app.runs.photos import PhotoShelf
@@ -84,7 +96,8 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
 
     files, jobs, photos = SessionFiles(workspace.results), JobBook(), PhotoShelf()
     runs, outputs = RunStore(), Outputs(settings.outputs)
-    page = build_app(backend, files=files, jobs=jobs, photos=photos, runs=runs, outputs=outputs)
+    downloads = downloads_of(settings, backend, functools.partial(engine_of, settings))
+    page = build_app(backend, files=files, jobs=jobs, photos=photos, runs=runs, outputs=outputs, downloads=downloads)
     never_silent(page)
     # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.
     page.queue(max_size=None, default_concurrency_limit=4, api_open=False)
@@ -104,7 +117,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "footer_links": ["api"],
         "favicon_path": str(FAVICON),
         "theme": StudioTheme(),
-        "css_paths": [STYLESHEET, PICTURES_STYLESHEET],
+        "css_paths": [STYLESHEET, PICTURES_STYLESHEET, ACCESS_STYLESHEET, DRIVING_STYLESHEET],
         "head": head_scripts(),
         "js": script(),
         "max_file_size": MAX_FILE_BYTES,
@@ -114,8 +127,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
         "app_kwargs": {"lifespan": _guarded(settings, jobs, visitors)},
     }
     page.launch(**{**options, **overrides})
-    _let_mcp_in(page, settings)
-    _let_mcp_send_lists(page)
+    tools.adapt(page, workspace.uploads, settings.auth)
     backend.start()
     return page
 
@@ -129,11 +141,13 @@ def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any
     which answers other sites' questions on its own account.
     """
     from app.guard import Guard
+    from app.page.front import Front
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[None]:
         app.state.visitors, app.state.jobs = visitors, jobs
-        app.middleware_stack = Guard(_compressed(app.middleware_stack), app, settings, visitors)
+        front = Front(app.middleware_stack, urlsplit(settings.root_path).path.rstrip("/"))
+        app.middleware_stack = Guard(_compressed(front), app, settings, visitors)
         yield
 
     return lifespan
@@ -152,74 +166,30 @@ def _compressed(app: Any) -> Any:
     return answer
 
 
-def _let_mcp_in(page: gr.Blocks, settings: ServerSettings) -> None:
-    """Gradio's MCP server is a client of its own page, and needs the login like everybody else."""
-    if settings.auth is None or page.mcp_server_obj is None or page.local_url is None:
-        return
-    from gradio_client import Client
-
-    login = base64.b64encode(":".join(settings.auth).encode()).decode()
-
-    url = page.local_url
-
-    @functools.cache
-    def client() -> Client:
-        return Client(
-            url,
-            download_files=False,
-            verbose=False,
-            analytics_enabled=False,
-            ssl_verify=False,
-            _skip_components=False,
-            headers={"x-gradio-user": "mcp", "Authorization": f"Basic {login}"},
-        )
-
-    page.mcp_server_obj._get_or_create_client = client  # pyright: ignore[reportPrivateUsage]
-
-
-def _let_mcp_send_lists(page: gr.Blocks) -> None:
-    """Gradio's MCP server turns a file's text into the file only where the schema is no list; ours are lists."""
-    server: Any = page.mcp_server_obj
-    if server is None:
-        return
-    convert = server.convert_strings_to_filedata
-
-    def with_lists(value: dict[str, Any], positions: list[list[str | int]]) -> Any:
-        places: list[list[str | int]] = []
-        for name, *rest in positions:
-            if rest != ["items"]:
-                places.append([name, *rest])
-                continue
-            if isinstance(value.get(str(name)), str):
-                value = {**value, str(name): [value[str(name)]]}
-            places += [[name, number] for number in range(len(value.get(str(name)) or ()))]
-        return convert(value, places)
-
-    server.convert_strings_to_filedata = with_lists
-
-
 def open_backend(settings: ServerSettings) -> Backend:
     """A backend for these settings; it starts opening its engine once the page is up."""
     from app.runs.backend import Backend
     from arc2face.weights.folder import best_bundle
 
-    def open_engine() -> Engine:
-        from arc2face.engine import Engine
-
-        return Engine.open(
-            settings.models,
-            device=settings.device,
-            dtype=settings.dtype,
-            vram=settings.vram,
-            budget_bytes=settings.budget_bytes,
-            preload=settings.preload,
-        )
-
     try:
         kind = best_bundle(settings.models).kind
     except Arc2FaceError:
         kind = ""
-    return Backend(open_engine, kind=kind)
+    return Backend(lambda: engine_of(settings, settings.models), kind=kind)
+
+
+def engine_of(settings: ServerSettings, models: Path | None) -> Engine:
+    """An engine on a models folder, None for the best one found. Raises Arc2FaceError."""
+    from arc2face.engine import Engine
+
+    return Engine.open(
+        models,
+        device=settings.device,
+        dtype=settings.dtype,
+        vram=settings.vram,
+        budget_bytes=settings.budget_bytes,
+        preload=settings.preload,
+    )
 
 
 def check_port(host: str, port: int) -> None:

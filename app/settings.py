@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,12 +62,17 @@ class ServerSettings:
             raise SettingsError("The memory budget must be larger than zero.")
         if self.share and self.auth is None:
             raise SettingsError("A public link needs a password: set --auth user:password (or ARC2FACE_AUTH) too.")
-        alone = self.host.lower() in LOOPBACK and not (self.share or self.hosts or self.root_path)
-        if self.outputs is not None and not alone:
+        if self.outputs is not None and not self.alone:
             raise SettingsError(
                 "An outputs folder would keep what other people make here, so it is for a page that only this machine "
                 "reaches. Leave out --outputs (ARC2FACE_OUTPUTS), or --host, --hosts, --root-path and --share."
             )
+
+    @property
+    def alone(self) -> bool:
+        """Whether only this machine reaches the page: on loopback, behind no proxy, no public link, no Space."""
+        shared = self.share or self.hosts or self.root_path or os.environ.get("SPACE_ID")
+        return self.host.lower() in LOOPBACK and not shared
 
 
 def parse_auth(text: str) -> tuple[str, str]:

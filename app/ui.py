@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import gradio as gr
 
 from app.api import ENDPOINTS
-from app.page import markup
+from app.page import links, markup, opening
 from app.page.parts import who
 from app.page.parts.follow import Follow, PageShell
 from app.page.parts.keyed import Updates, Values, joined
 from app.page.tabs import TABS, history
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
+from app.runs.downloads import Downloads
 from app.runs.files import SessionFiles
 from app.runs.outputs import Outputs
 from app.runs.photos import PhotoShelf
@@ -38,10 +39,12 @@ def build_app(
     photos: PhotoShelf | None = None,
     runs: RunStore | None = None,
     outputs: Outputs | None = None,
+    downloads: Downloads | None = None,
 ) -> gr.Blocks:
     """Build the page around an engine that may still be opening.
 
-    Nothing heavy is imported or loaded here. Theme, style sheet and script belong to `launch` (see `app.server`).
+    `downloads`: None where visitors may not fetch models. Nothing heavy is imported or loaded here. Theme, style sheet
+    and script belong to `launch` (see `app.server`).
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         history_revision: gr.State = gr.State(0)
@@ -66,11 +69,12 @@ def build_app(
             with gr.Tab("History", id="history") as past:
                 history.build(shell, past)
             with gr.Tab("Models", id="models") as models:
-                models_panel.build(shell, models)
+                models_panel.build(shell, models, head, downloads)
         gr.HTML(f'<footer class="foot">{FOOT}</footer>')
         with gr.Column(visible=False):
             for endpoints in ENDPOINTS:
                 endpoints.build(shell)
+        opening.connect(page, tabs, shell.benches)
         _follow_loading(page, shell, head)
     return page
 
@@ -89,11 +93,14 @@ def _follow_loading(page: gr.Blocks, shell: PageShell, head: gr.HTML) -> None:
     def leave(request: gr.Request) -> None:
         shell.jobs.cancel(session_of(request))
 
-    def suit(values: Values) -> Updates:
+    def suit(values: Values, request: gr.Request) -> Updates:
+        if links.asks(dict(request.query_params or {})):
+            return {controls[0].fast: gr.skip()}  # an address that names settings means them
         engine = shell.backend.engine() if shell.backend.ready else None
         if engine is None or engine.runtime.device != "cpu" or engine.missing("fast"):
-            return {}
-        return {component: update for one in controls for component, update in one.without_gpu(values).items()}
+            return {controls[0].fast: gr.skip()}
+        updates = {component: update for one in controls for component, update in one.without_gpu(values).items()}
+        return updates or {controls[0].fast: gr.skip()}
 
     loaded = page.load(announce, None, head, concurrency_limit=None, **QUIET)
     suited = loaded.success(suit, joined(*(one.inputs for one in controls)), [one.fast for one in controls], **INSTANT)

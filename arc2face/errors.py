@@ -3,6 +3,7 @@
     Arc2FaceError
     ├── InputError                  what the caller passed cannot be used
     │   ├── ImageError              not a picture, truncated, too large
+    │   ├── VideoError              not a video, damaged, too long
     │   ├── NoFaceError             no face in a picture that needs one
     │   ├── EmbeddingError          wrong shape, NaN, zero norm
     │   ├── ExpressionError         wrong length, NaN, out of range
@@ -40,6 +41,7 @@ __all__ = [
     "PoseError",
     "SettingsError",
     "StorageError",
+    "VideoError",
     "WeightsError",
     "WrongRecogniserError",
 ]
@@ -55,6 +57,10 @@ class InputError(Arc2FaceError):
 
 class ImageError(InputError):
     """The file is not a picture, is truncated, or is larger than the stated limits."""
+
+
+class VideoError(InputError):
+    """The file is not a video, is damaged, or is longer than the stated limits."""
 
 
 class NoFaceError(InputError):

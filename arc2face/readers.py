@@ -28,6 +28,7 @@ from arc2face.weights.folder import ModelsFolder
 
 if TYPE_CHECKING:
     from arc2face.expression.reader import ExpressionReader, ExpressionReading
+    from arc2face.expression.regions import HeadBasis
     from arc2face.pose.reader import PoseReader, PoseReading
 
 T = TypeVar("T")
@@ -157,6 +158,11 @@ class Perception:
         return self._on_reader(
             lambda: reader.from_angles(yaw, pitch, roll, **options), shares_device=reader.device != "cpu"
         )
+
+    def head_basis(self) -> HeadBasis:
+        """How the head's expression components move its vertices. Raises MissingWeightsError."""
+        reader = self.pose_reader
+        return self._on_reader(reader.basis, shares_device=reader.device != "cpu")
 
     @property
     def pose_reader(self) -> PoseReader:

@@ -82,6 +82,10 @@ TURNTABLE_COUNT_RANGE = (1, 64)
 TURNTABLE_WIDEST = 60.0
 """Outermost yaw of a turntable in degrees, where none is asked for."""
 STRIP_COUNT_RANGE = (2, 64)
+DRIVE_RATE, DRIVE_RATE_RANGE = 8.0, (0.5, 30.0)
+"""Pictures per second of a driving video."""
+DRIVE_MOST = 240
+"""Most pictures that one driving video gives: half a minute at the usual rate."""
 ANIMATION_KINDS = ("webp", "gif", "mp4")
 """What a series is animated as; MP4 needs a package of its own (arc2face/pictures/animation.py)."""
 ENLARGE_FACTORS = (2, 4)

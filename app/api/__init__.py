@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from app.api import expression, identity, pose
+from app.api import driving, expression, identity, pose, reading
 
-ENDPOINTS: tuple[ModuleType, ...] = (identity, pose, expression)
+ENDPOINTS: tuple[ModuleType, ...] = (identity, pose, expression, driving, reading)
 """Modules with `build(shell)`, in the order in which they are listed."""

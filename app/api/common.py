@@ -1,24 +1,15 @@
-"""What several endpoints share: the fields of person, pose, look and settings, and how a run is answered."""
+"""What several endpoints share: from the values of their fields to sources, and how a run is answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.api.fields import (
-    Field,
-    any_json,
-    file_field,
-    files_field,
-    flag_field,
-    json_field,
-    number_field,
-    text_field,
-)
+from app.api.fields import Field, any_json
+from app.api.tables import FACE_RANGE, SETTINGS
 from app.runs import runner
 from app.runs.errors import as_gradio_error
 from app.runs.pictures import Picture, save_pictures
@@ -26,22 +17,6 @@ from app.runs.shell import FACES, GPU, GPU_WAITING, Shell, session_of
 from app.runs.words import progress_words
 from arc2face import checks
 from arc2face.errors import SettingsError
-from arc2face.settings import (
-    CHOOSABLE_SCHEDULERS,
-    CONTROL_STRENGTH_RANGE,
-    DEFAULT_IMAGES,
-    DEFAULT_SCHEDULER,
-    FAST,
-    FULL,
-    MAX_IMAGES,
-    MAX_SEED,
-    PITCH_LIMIT,
-    ROLL_LIMIT,
-    SCHEDULERS,
-    YAW_LIMIT,
-    one_of,
-    span,
-)
 from arc2face.types import Progress
 
 if TYPE_CHECKING:
@@ -55,72 +30,6 @@ LIGHT: dict[str, Any] = {"concurrency_id": FACES, "concurrency_limit": 2}
 Finish = Callable[["Engine", runner.Results, list[Picture]], tuple[list[Path], dict[str, Any]]]
 """What a run adds once its pictures are saved: more files, and more facts for the answer."""
 
-_FACE = (0, 1000)
-PERSON: tuple[Field, ...] = (
-    files_field("photos", "One or more pictures of one person; the first one gives the look when it is kept."),
-    file_field("identity_file", "A saved identity (.npz, or a .npy of 512 numbers), used instead of photos."),
-    json_field("faces", "Which face counts in each photo, 0 is the best, for example [0, 1]."),
-)
-POSE: tuple[Field, ...] = (
-    file_field("reference", "A photo that shows the pose."),
-    number_field(
-        "reference_face", "Which face of that photo counts.", 0, partial(checks.whole, "A face", limits=_FACE)
-    ),
-    file_field("normal_map", "A square normal map saved by this app, instead of a pose photo."),
-    number_field("yaw", f"Degrees to the picture's right, {-YAW_LIMIT:g} to {YAW_LIMIT:g}."),
-    number_field("pitch", f"Degrees downwards, {-PITCH_LIMIT:g} to {PITCH_LIMIT:g}."),
-    number_field("roll", f"Degrees, {-ROLL_LIMIT:g} to {ROLL_LIMIT:g}; the top of the head to the picture's left."),
-)
-
-
-def _strength(name: str) -> Callable[[Any], float]:
-    return partial(checks.number, name, limits=CONTROL_STRENGTH_RANGE)
-
-
-ACTING: tuple[Field, ...] = (
-    number_field(
-        "strength",
-        f"How firmly the pose acts, {span(CONTROL_STRENGTH_RANGE)}; 1 is as trained.",
-        1,
-        _strength("The strength"),
-    ),
-    number_field("start", "Share of the steps at which the pose begins to act.", 0),
-    number_field("end", "Share of the steps at which it ends.", 1),
-)
-SETTINGS: tuple[Field, ...] = (
-    number_field(
-        "num_images",
-        f"How many pictures, 1 to {MAX_IMAGES}.",
-        DEFAULT_IMAGES,
-        partial(checks.whole, "The number of pictures", limits=(1, MAX_IMAGES)),
-    ),
-    number_field(
-        "seed",
-        "Picture k uses seed + k; the same request gives the same pictures.",
-        0,
-        partial(checks.whole, "The seed", limits=(0, MAX_SEED)),
-    ),
-    number_field(
-        "steps",
-        f"Denoising steps, {span(FULL.steps_range)}, usually {FULL.steps}; in fast mode {span(FAST.steps_range)}, "
-        f"usually {FAST.steps}.",
-    ),
-    number_field(
-        "guidance_scale",
-        f"{span(FULL.guidance_range)}, usually {FULL.guidance_scale:g}; 1 switches it off, as fast mode does.",
-        None,
-        partial(checks.number, "The guidance scale", limits=FULL.guidance_range),
-    ),
-    flag_field("fast", "Few-step sampling with the LCM adapter."),
-    text_field(
-        "scheduler",
-        f"{one_of(CHOOSABLE_SCHEDULERS)}; ignored in fast mode.",
-        DEFAULT_SCHEDULER,
-        partial(checks.choice, "The scheduler", options=SCHEDULERS),
-    ),
-    number_field("keep_best", "Keep only the k pictures most similar to the person; 0 keeps all.", 0),
-)
-
 
 def settings_of(values: dict[str, Any]) -> dict[str, Any]:
     """Request fields from the values of SETTINGS, checked before anything is read. Raises SettingsError."""
@@ -130,13 +39,18 @@ def settings_of(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def person_of(shell: Shell, session: str, engine: Engine, values: dict[str, Any]) -> Person:
-    """The person that the values of PERSON describe; photos looked at before are not looked at again."""
+    """The person that the values of PERSON and COMBINING describe; what was found in a photo before is used."""
     from arc2face.sources import find_person
 
     paths = [str(path) for path in values["photos"] or ()]
     photos = [shell.photos.get(session, path) for path in paths]
     return find_person(
-        engine, photos, picks=picks_of(values["faces"], len(paths)), identity_file=values["identity_file"]
+        engine,
+        photos,
+        picks=picks_of(values["faces"], len(paths)),
+        identity_file=values["identity_file"],
+        method=values["method"],
+        drop_outliers=values["drop_outliers"],
     )
 
 
@@ -146,7 +60,7 @@ def picks_of(faces: Any, photos: int) -> list[int] | None:
         return None
     if not isinstance(faces, list) or len(faces) != photos:
         raise SettingsError(f"`faces` needs one number per photo: {photos}, not {checks.shown(faces)}.")
-    return [checks.whole("A face number", face, _FACE) for face in faces]
+    return [checks.whole("A face number", face, FACE_RANGE) for face in faces]
 
 
 def pose_source(shell: Shell, session: str, values: dict[str, Any], acting: Sequence[Field] = ()) -> PoseSource:
@@ -158,7 +72,7 @@ def pose_source(shell: Shell, session: str, values: dict[str, Any], acting: Sequ
         return PoseSource(normal_map=values["normal_map"], **how)
     if values["reference"]:
         photo = photo_of(shell, session, values["reference"])
-        return PoseSource(photo=photo, face=checks.whole("A face", values["reference_face"], _FACE), **how)
+        return PoseSource(photo=photo, face=checks.whole("A face", values["reference_face"], FACE_RANGE), **how)
     yaw, pitch, roll = (values[name] or 0.0 for name in ("yaw", "pitch", "roll"))
     return PoseSource(yaw=yaw, pitch=pitch, roll=roll, **how)
 

@@ -3,67 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.api import common
-from app.api.common import PERSON, PICTURES, POSE, SERIES, SETTINGS, person_of, settings_of, stream
-from app.api.fields import Field, any_json, file_field, flag_field, json_field, number_field, publish, text_field
+from app.api.common import PICTURES, SERIES, person_of, settings_of, stream
+from app.api.fields import Field, any_json, file_field, files_field, publish, whole_field
 from app.api.pose import MAX_ANGLES, sheet_and_animation
+from app.api.tables import (
+    COMBINING,
+    EDITS,
+    EXPRESSION,
+    KEEP_LOOK,
+    PASTE,
+    PERSON,
+    POSE,
+    SETTINGS,
+    STRENGTH,
+    TURN_HEAD,
+    face_field,
+)
 from app.runs.errors import errors_shown
 from app.runs.pictures import Picture, save_pasted
 from app.runs.runner import Results
 from app.runs.shell import Shell, session_of
-from arc2face import checks
 from arc2face.errors import SettingsError
-from arc2face.expression.values import AMOUNT_RANGE, EYELID_RANGE, JAW_OPEN_RANGE, JAW_TURN_RANGE, to_dict
-from arc2face.settings import CONTROL_STRENGTH_RANGE, LOOK_STRENGTH_RANGE, PASTE_MASKS, one_of, span
+from arc2face.expression.values import to_dict
+from arc2face.settings import STRIP_COUNT_RANGE
 from arc2face.types import ExpressionCondition, GenerationRequest
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
+    from arc2face.series import Frame
     from arc2face.sources import ExpressionSource, Person
 
-_FACE = partial(checks.whole, "A face", limits=(0, 1000))
-SOURCE: tuple[Field, ...] = (
-    file_field("expression_photo", "A photo that shows the expression."),
-    number_field("expression_face", "Which face of that photo counts.", 0, _FACE),
-    json_field("expression", "Numbers instead of a photo, as read_expression returns them, or a list of 55."),
-    number_field("amount", f"0 neutral, 1 as found, up to {AMOUNT_RANGE[1]:g} exaggerated.", 1),
-)
-EDITS: tuple[Field, ...] = (
-    text_field("preset", "A named expression instead of a photo or numbers; `presets` lists them."),
-    file_field("second_photo", "A second photo to blend with."),
-    number_field("second_face", "Which face of that photo counts.", 0, _FACE),
-    number_field("blend", "Share of the second photo, 0 to 1.", 0.5),
-    number_field("left_eyelid", f"The person's left, {span(EYELID_RANGE)}: open to closed; as found when left out."),
-    number_field("right_eyelid", "The person's right."),
-    number_field("jaw_open", f"Radians, {span(JAW_OPEN_RANGE)}."),
-    number_field("jaw_side", f"Radians, {span(JAW_TURN_RANGE)}."),
-    number_field("jaw_roll", f"Radians, {span(JAW_TURN_RANGE)}."),
-)
-STRENGTH = number_field(
-    "strength",
-    f"How firmly the pictures follow the expression, {span(CONTROL_STRENGTH_RANGE)}; 1 is as trained.",
-    1,
-    partial(checks.number, "The expression strength", limits=CONTROL_STRENGTH_RANGE),
-)
-KEEP_LOOK = number_field(
-    "keep_look",
-    "0 makes a new picture; 0.8 keeps the photo's look and background, 1 nearly copies it.",
-    0,
-    partial(checks.number, "Keeping the look", limits=LOOK_STRENGTH_RANGE),
-)
-PASTE = text_field(
-    "paste_back",
-    f"Also blend each picture into the full photo: {one_of(PASTE_MASKS)}. Needs keep_look.",
-    None,
-    partial(checks.choice, "The paste-back mask", options=PASTE_MASKS),
-)
-TURN_HEAD = flag_field("turn_head", "Also turn the head, as reference, normal_map or yaw, pitch and roll say.")
+EVERYTHING: tuple[Field, ...] = (*PERSON, *EXPRESSION, STRENGTH, KEEP_LOOK, TURN_HEAD, *POSE)
+"""What a picture with an expression is made of, besides settings and edits."""
 
 
 def build(shell: Shell) -> None:
@@ -76,7 +53,7 @@ def build(shell: Shell) -> None:
 
 
 def expression_source(shell: Shell, session: str, values: dict[str, Any]) -> ExpressionSource:
-    """The expression that the values of SOURCE and EDITS describe. Raises SettingsError when they describe none."""
+    """The expression that the values of EXPRESSION and EDITS describe. Raises SettingsError when they describe none."""
     from arc2face.sources import ExpressionSource, Mixed
 
     photo, second = values["expression_photo"], values["second_photo"]
@@ -136,7 +113,7 @@ def _generate(shell: Shell) -> None:
     publish(
         "generate_expression",
         "Make pictures of a person with another expression.",
-        [*PERSON, *SOURCE, STRENGTH, KEEP_LOOK, TURN_HEAD, *POSE, *SETTINGS, *EDITS, PASTE],
+        [*EVERYTHING, *SETTINGS, *EDITS, PASTE, *COMBINING],
         f"{PICTURES} With paste_back also the full photos.",
         common.picture_outputs(),
         run,
@@ -145,25 +122,26 @@ def _generate(shell: Shell) -> None:
 
 
 def _strip(shell: Shell) -> None:
-    count = number_field(
+    count = whole_field(
         "count",
         f"How many amounts, from neutral to the expression, up to {MAX_ANGLES}.",
         5,
-        partial(checks.whole, "The number of amounts", limits=(2, MAX_ANGLES)),
+        "The number of amounts",
+        (STRIP_COUNT_RANGE[0], MAX_ANGLES),
     )
+    targets = files_field("targets", "Photos with an expression each: one picture per photo, instead of amounts.")
     kept = common.without(SETTINGS, "num_images", "keep_best")
 
     def run(request: gr.Request, values: dict[str, Any]) -> Iterator[common.Answer]:
-        from arc2face.series import expression_strip
-        from arc2face.sources import find_expression
-
         names: list[str] = []
 
         def prepare(engine: Engine) -> list[GenerationRequest]:
-            source = expression_source(shell, session_of(request), values)
+            session = session_of(request)
+            source = None if values["targets"] else expression_source(shell, session, values)
             _, base = _base(shell, request, engine, {**values, "num_images": 1, "keep_best": 0})
-            target = find_expression(engine, source)
-            frames = expression_strip(base, target, int(values["count"]), strength=values["strength"])
+            frames = (
+                _amounts(engine, base, values, source) if source else _gallery(shell, session, engine, base, values)
+            )
             names.extend(frame.name for frame in frames)
             return [frame.request for frame in frames]
 
@@ -171,13 +149,35 @@ def _strip(shell: Shell) -> None:
 
     publish(
         "expression_strip",
-        "Make one picture of a person per amount of an expression, from neutral, with one seed.",
-        [*PERSON, *SOURCE, count, STRENGTH, KEEP_LOOK, TURN_HEAD, *POSE, *kept, *EDITS],
+        "Make one picture of a person per amount of an expression, from neutral, or per target photo, with one seed.",
+        [*PERSON, *EXPRESSION, count, STRENGTH, KEEP_LOOK, TURN_HEAD, *POSE, *kept, *EDITS, targets, *COMBINING],
         SERIES,
         common.picture_outputs(),
         run,
         **common.HEAVY,
     )
+
+
+def _amounts(engine: Engine, base: GenerationRequest, values: dict[str, Any], source: ExpressionSource) -> list[Frame]:
+    from arc2face.series import expression_strip
+    from arc2face.sources import find_expression
+
+    target = find_expression(engine, source)
+    return expression_strip(base, target, int(values["count"]), strength=values["strength"])
+
+
+def _gallery(
+    shell: Shell, session: str, engine: Engine, base: GenerationRequest, values: dict[str, Any]
+) -> list[Frame]:
+    from arc2face.series import expression_gallery
+
+    paths = values["targets"]
+    if len(paths) > MAX_ANGLES:
+        raise SettingsError(f"At most {MAX_ANGLES} target photos, not {len(paths)}.")
+    photos = [common.photo_of(shell, session, path) for path in paths]
+    found = [engine.read_expression(photo) for photo in photos]
+    names = [Path(path).stem[:40] for path in paths]
+    return expression_gallery(base, found, names, strength=values["strength"])
 
 
 def _read(shell: Shell) -> None:
@@ -191,7 +191,7 @@ def _read(shell: Shell) -> None:
     publish(
         "read_expression",
         "Read the expression of a face as numbers.",
-        [file_field("photo", "A picture with a face."), number_field("face", "Which face; 0 is the best.", 0, _FACE)],
+        [file_field("photo", "A picture with a face."), face_field("face", "Which face; 0 is the best.")],
         "50 components, two eyelids and three jaw rotations, with their units.",
         [any_json("Expression")],
         run,
@@ -210,7 +210,7 @@ def _edit(shell: Shell) -> None:
     publish(
         "edit_expression",
         "Blend, amplify and edit an expression; the answer is what generate_expression takes as `expression`.",
-        [*SOURCE, *EDITS],
+        [*EXPRESSION, *EDITS],
         "50 components, two eyelids and three jaw rotations, with their units.",
         [any_json("Expression")],
         run,

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.api import common
-from app.api.common import PERSON, PICTURES, SETTINGS, person_of, settings_of, stream
-from app.api.fields import any_json, flag_field, publish, text_field
+from app.api.common import PICTURES, person_of, settings_of, stream
+from app.api.fields import any_json, publish
+from app.api.tables import COMBINING, FACES, PERSON, SETTINGS
 from app.runs.errors import errors_shown
 from app.runs.shell import Shell, session_of
-from arc2face import checks
-from arc2face.settings import COMBINE_METHODS, one_of
-from arc2face.types import GenerationRequest
+from arc2face.types import ComponentStatus, GenerationRequest
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
-
-METHOD = text_field(
-    "method", f"{one_of(COMBINE_METHODS)}.", "mean", partial(checks.choice, "The method", options=COMBINE_METHODS)
-)
-DROP_OUTLIERS = flag_field("drop_outliers", "Leave out photos that look like someone else.")
 
 
 def build(shell: Shell) -> None:
@@ -46,7 +40,7 @@ def _generate(shell: Shell) -> None:
     publish(
         "generate_identity",
         "Make new pictures of the person in the photos.",
-        [*PERSON, *SETTINGS],
+        [*PERSON, *SETTINGS, *COMBINING],
         PICTURES,
         common.picture_outputs(),
         run,
@@ -60,14 +54,7 @@ def _identify(shell: Shell) -> None:
 
         with errors_shown():
             session = session_of(request)
-            engine = shell.backend.engine()
-            from arc2face.sources import find_person
-
-            photos = [shell.photos.get(session, str(path)) for path in values["photos"] or ()]
-            picks = common.picks_of(values["faces"], len(photos))
-            person = find_person(
-                engine, photos, picks=picks, method=values["method"], drop_outliers=values["drop_outliers"]
-            )
+            person = person_of(shell, session, shell.backend.engine(), {**values, "identity_file": None})
             target = shell.files.new_run(session) / "identity.npz"
             save_identity(target, person.identity)
             return str(target), person.facts
@@ -75,7 +62,7 @@ def _identify(shell: Shell) -> None:
     publish(
         "identify",
         "Turn photos of one person into a reusable identity file.",
-        [PERSON[0], METHOD, DROP_OUTLIERS, PERSON[2]],
+        [PERSON[0], *COMBINING, FACES],
         "A small file of numbers (no picture in it), and how well the photos agree: cosine of each to the group.",
         [gr.File(label="Identity (.npz)"), any_json("Report")],
         run,
@@ -91,7 +78,7 @@ def _housekeeping(shell: Shell) -> None:
             if not backend.wait(0):
                 return {"ready": False, "kind": backend.kind, "components": []}
             engine = backend.engine()
-            parts = [{**asdict(row), "source": row.source.rpartition("/")[2]} for row in engine.status()]
+            parts = [_row_json(row, str(engine.models.root)) for row in engine.status()]
             return {"ready": True, "kind": backend.kind, "runtime": asdict(engine.runtime), "components": parts}
 
     def cancel(request: gr.Request, values: dict[str, Any]) -> dict[str, Any]:
@@ -116,3 +103,8 @@ def _housekeeping(shell: Shell) -> None:
         cancel,
         queue=False,
     )
+
+
+def _row_json(row: ComponentStatus, root: str) -> dict[str, Any]:
+    """A row without the server's own paths."""
+    return {**asdict(row), "source": Path(row.source).name, "remedy": row.remedy.replace(root, "the models folder")}

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.api import common
-from app.api.common import ACTING, PERSON, PICTURES, POSE, SERIES, SETTINGS, person_of, settings_of, stream
-from app.api.fields import number_field, publish
+from app.api.common import PICTURES, SERIES, person_of, settings_of, stream
+from app.api.fields import any_json, file_field, publish, real_field, whole_field
+from app.api.tables import ACTING, ANGLES, COMBINING, PERSON, PITCH, POSE, SETTINGS, expression_field, face_field
 from app.runs.errors import errors_shown
 from app.runs.pictures import Picture
 from app.runs.runner import Results
 from app.runs.shell import Shell, session_of
-from arc2face import checks
+from arc2face.errors import SettingsError
 from arc2face.settings import TURNTABLE_COUNT_RANGE, TURNTABLE_WIDEST, YAW_LIMIT
 from arc2face.types import GenerationRequest
 
@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 
 MAX_ANGLES = 16
 """Most pictures of one series over the network, where each request is somebody's turn."""
-COUNT = number_field(
+COUNT = whole_field(
     "count",
     f"How many angles, from left to right, up to {MAX_ANGLES}.",
     7,
-    partial(checks.whole, "The number of angles", limits=(TURNTABLE_COUNT_RANGE[0], MAX_ANGLES)),
+    "The number of angles",
+    (TURNTABLE_COUNT_RANGE[0], MAX_ANGLES),
 )
-WIDEST = number_field(
+WIDEST = real_field(
     "widest",
     f"The outermost angle in degrees, up to {YAW_LIMIT:g}.",
     TURNTABLE_WIDEST,
-    partial(checks.number, "The widest angle in degrees", limits=(0.0, YAW_LIMIT)),
+    "The widest angle in degrees",
+    (0.0, YAW_LIMIT),
 )
 
 
@@ -44,6 +46,7 @@ def build(shell: Shell) -> None:
     _generate(shell)
     _turntable(shell)
     _normal_map(shell)
+    _read(shell)
 
 
 def _generate(shell: Shell) -> None:
@@ -64,7 +67,7 @@ def _generate(shell: Shell) -> None:
     publish(
         "generate_pose",
         "Make pictures of a person with the head pose of another photo, of a normal map, or of given angles.",
-        [*PERSON, *POSE, *ACTING, *SETTINGS],
+        [*PERSON, *POSE, *ACTING, *SETTINGS, *COMBINING],
         PICTURES,
         common.picture_outputs(),
         run,
@@ -96,9 +99,10 @@ def _turntable(shell: Shell) -> None:
             *PERSON,
             COUNT,
             WIDEST,
-            POSE[4],
+            PITCH,
             *ACTING,
             *common.without(SETTINGS, "num_images", "keep_best"),
+            *COMBINING,
         ],
         SERIES,
         common.picture_outputs(),
@@ -119,23 +123,53 @@ def sheet_and_animation(engine: Engine, results: Results, pictures: list[Picture
 
 
 def _normal_map(shell: Shell) -> None:
+    shape = expression_field("expression", "Numbers of an expression that the head wears, as read_expression gives.")
+
     def run(request: gr.Request, values: dict[str, Any]) -> str:
+        from arc2face.expression.values import from_dict
+        from arc2face.pictures.saving import save_picture
+
+        with errors_shown():
+            worn = None if values["expression"] is None else from_dict(values["expression"])
+            angles = (values[field.name] or 0.0 for field in ANGLES)
+            drawn = shell.backend.engine().normal_map(*angles, expression=worn)
+            return str(save_picture(drawn, shell.files.new_run(session_of(request)) / "normal-map.png"))
+
+    publish(
+        "normal_map",
+        "Draw the normal map of an average head at given angles, with or without an expression.",
+        [*ANGLES, shape],
+        "A PNG file that generate_pose accepts.",
+        [gr.File(label="Normal map")],
+        run,
+        **common.LIGHT,
+    )
+
+
+def _read(shell: Shell) -> None:
+    def run(request: gr.Request, values: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         from arc2face.pictures.saving import save_picture
         from arc2face.sources import PoseSource, find_pose
 
         with errors_shown():
-            angles: dict[str, Any] = {name: values[name] or 0.0 for name in ("yaw", "pitch", "roll")}
-            posed = find_pose(shell.backend.engine(), PoseSource(**angles))
+            session = session_of(request)
+            if not values["photo"]:
+                raise SettingsError("Give a photo with a face.")
+            source = PoseSource(photo=common.photo_of(shell, session, values["photo"]), face=int(values["face"]))
+            posed = find_pose(shell.backend.engine(), source)
             assert posed is not None
-            target = shell.files.new_run(session_of(request)) / "normal-map.png"
-            return str(save_picture(posed.condition.normal_map, target))
+            folder = shell.files.new_run(session)
+            files = [save_picture(posed.condition.normal_map, folder / "normal-map.png")]
+            if posed.aligned is not None:
+                files.append(save_picture(posed.aligned, folder / "aligned.png"))
+            return [str(file) for file in files], dict(posed.facts or {})
 
     publish(
-        "normal_map",
-        "Draw the normal map of an average head at given angles.",
-        POSE[3:],
-        "A PNG file that generate_pose accepts.",
-        [gr.File(label="Normal map")],
+        "read_pose",
+        "Read the head pose of a face: its angles and the normal map that generate_pose accepts.",
+        [file_field("photo", "A picture with a face."), face_field("face", "Which face; 0 is the best.")],
+        "The normal map and the aligned photo as PNG files, and a JSON object with yaw, pitch and roll in degrees.",
+        [gr.File(label="Normal map, aligned photo", file_count="multiple"), any_json("Angles")],
         run,
         **common.LIGHT,
     )

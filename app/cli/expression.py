@@ -115,6 +115,9 @@ def run(
     jaw_open: face_options.JawOpen = None,
     jaw_side: face_options.JawSide = None,
     jaw_roll: face_options.JawRoll = None,
+    eyes_from: face_options.EyesFrom = None,
+    brows_from: face_options.BrowsFrom = None,
+    mouth_from: face_options.MouthFrom = None,
     strength: face_options.Strength = 1.0,
     strip: Strip = None,
     keep_look: KeepLook = False,
@@ -150,7 +153,7 @@ def run(
 ) -> None:
     """Reads or builds the expression, generates, saves and reports."""
     from arc2face.series import expression_strip
-    from arc2face.sources import LookSource, find_expression, find_look
+    from arc2face.sources import LookSource, find_expression, find_look, mix_expressions
     from arc2face.types import ExpressionCondition, GenerationRequest
 
     if preset == "list":
@@ -173,7 +176,12 @@ def run(
     enlarge = check_enlarge(enlarge)
     with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
         found = find_expression(engine, source)
-        facts: dict[str, Any] = {"source": face_options.source_words(source), "amplitude": amplitude}
+        regions = {"eyes": eyes_from, "brows": brows_from, "mouth": mouth_from}
+        mixed = {region: text for region, text in regions.items() if text}
+        if mixed:
+            parts = {name: face_options.source_named(text) for name, text in mixed.items()}
+            found = mix_expressions(engine, found, parts).expression
+        facts: dict[str, Any] = {"source": face_options.source_words(source), "amplitude": amplitude, "mixed": mixed}
         facts |= {"values": [float(value) for value in found.values], "saved": _save(save_expression, found)}
         if read_only:
             _tell({"images": [], "expression": facts}, as_json)

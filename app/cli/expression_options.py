@@ -57,6 +57,29 @@ Strength = Annotated[
     typer.Option("--strength", help="How strongly it acts: 0 not, 1 as trained, up to 2.", rich_help_panel=_PANEL),
 ]
 
+EyesFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="Eyes and lids from here: a photo, a saved expression (.json) or a preset. Gaze is not among the numbers.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+BrowsFrom = Annotated[str | None, typer.Option(help="Brows from here.", rich_help_panel=_PANEL, show_default=False)]
+MouthFrom = Annotated[
+    str | None, typer.Option(help="Mouth, cheeks and jaw from here.", rich_help_panel=_PANEL, show_default=False)
+]
+
+
+def source_named(text: str) -> ExpressionSource:
+    """A preset by name, a saved expression (.json), or a photo: a name with a suffix is a file."""
+    from arc2face.sources import ExpressionSource
+
+    path = Path(text).expanduser()
+    if path.suffix.lower() == ".json":
+        return ExpressionSource(file=path)
+    return ExpressionSource(photo=path) if path.suffix else ExpressionSource(preset=text)
+
 
 def preset_names(models: Path | None) -> list[str]:
     """Names of the built-in presets and those of the models folder."""

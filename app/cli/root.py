@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import doctor, download, embed, expression, generate, pose, recipe, serve, training
+from app.cli import doctor, download, driving, embed, expression, generate, group, pose, recipe, serve, training
 from app.cli.options import Version
 
 __all__ = ["app"]
@@ -28,6 +28,8 @@ app.command("app", help=serve.HELP)(serve.run)
 app.command("generate", help=generate.HELP)(generate.run)
 app.command("pose", help=pose.HELP)(pose.run)
 app.command("expression", help=expression.HELP)(expression.run)
+app.command("drive", help=driving.HELP)(driving.run)
+app.command("group", help=group.HELP)(group.run)
 app.command("embed", help=embed.HELP)(embed.run)
 app.command("recipe", help=recipe.HELP)(recipe.run)
 app.command("doctor", help=doctor.HELP)(doctor.run)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from app.page.language import LANGUAGES
 from app.page.theme import FAVICON
 from app.runs.words import progress_words
 from arc2face.advice import command
@@ -23,6 +24,11 @@ TOGGLE = (
     '<button id="scheme-toggle" type="button" aria-label="Switch between light and dark" title="Light or dark">'
     '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7" fill="none" stroke="currentColor" '
     'stroke-width="1.600"/><path d="M10 3a7 7 0 0 1 0 14z" fill="currentColor"/></svg></button>'
+)
+SPEAK = (
+    '<select id="language" aria-label="Language" translate="no">'
+    + "".join(f'<option value="{code}">{name}</option>' for code, name in LANGUAGES.items())
+    + "</select>"
 )
 FACE_OUTLINE = (
     '<svg viewBox="0 0 64 64" fill="none" stroke="currentColor" stroke-width="2.5" stroke-linecap="round" '
@@ -47,7 +53,8 @@ def header(kind: str, *, ready: bool, problem: str = "") -> str:
     return (
         f'<header class="studio-head"><img class="mark" alt="" src="data:image/svg+xml;base64,{mark}">'
         f"<h1>Arc2Face Studio</h1>{banner}"
-        f'<span class="chip {tone}" role="status"><span class="dot"></span>{words}</span>{TOGGLE}</header>{below}'
+        f'<span class="chip {tone}" role="status"><span class="dot"></span>{words}</span>'
+        f"{SPEAK}{TOGGLE}</header>{below}"
     )
 
 

@@ -10,9 +10,15 @@ from gradio.themes.utils import colors
 ASSETS = Path(__file__).parent / "assets"
 STYLESHEET = ASSETS / "style.css"
 PICTURES_STYLESHEET = ASSETS / "pictures.css"
-SCRIPTS = (ASSETS / "page.js", ASSETS / "inputs.js")
+DRIVING_STYLESHEET = ASSETS / "driving.css"
+ACCESS_STYLESHEET = ASSETS / "access.css"
+SCRIPT_HEAD = ASSETS / "language.js"
+"""Runs before Gradio, so that no text appears in another language first."""
+SCRIPTS = tuple(ASSETS / name for name in ("page.js", "inputs.js", "access.js", "keys.js", "links.js"))
 """Each holds one function without arguments."""
-PICTURE_SCRIPTS = tuple(ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js"))
+PICTURE_SCRIPTS = tuple(
+    ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js", "film.js")
+)
 FAVICON = ASSETS / "favicon.svg"
 EXAMPLES = ASSETS / "examples"
 

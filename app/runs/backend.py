@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from arc2face.engine import Engine
 
 logger = logging.getLogger("arc2face.app")
+QUIET_SECONDS = 30.0
+"""A series asks for its next picture long before this has passed."""
 
 
 class Backend:
@@ -88,7 +91,28 @@ class Backend:
             raise self._error or RuntimeError("the engine finished opening without a result")
         return self._engine
 
+    def reload(self, open_engine: Callable[[], Engine] | None = None) -> None:
+        """Open the models anew and use them from now on; the engine before finishes what it was asked for.
+
+        `open_engine`: how, from now on; as before when None. Raises what opening raises; then all stays as it was.
+        """
+        opened = (open_engine or self._open)()
+        before, self._engine, self._error = self._engine, opened, None
+        self._open = open_engine or self._open
+        self._finished.set()
+        if before is not None:
+            threading.Thread(target=_retire, args=(before,), name="engine-retirement", daemon=True).start()
+
     def close(self) -> None:
         """Release the engine's memory and its worker."""
         if self._engine is not None:
             self._engine.close()
+
+
+def _retire(engine: Engine) -> None:
+    """Close an engine that nobody gets any more, once nothing was asked of it for a while."""
+    quiet = 0.0
+    while quiet < QUIET_SECONDS:
+        time.sleep(1.0)
+        quiet = 0.0 if engine.worker.busy else quiet + 1.0
+    engine.close()

@@ -48,6 +48,21 @@ class SessionFiles:
         self._born[folder] = time.monotonic()
         return folder
 
+    def named_run(self, session: str, name: str) -> Path:
+        """The folder of a run that may go on later: the same one for the same name, while the session lasts.
+
+        Raises:
+            StorageError: the folder cannot be made.
+        """
+        self.sweep()
+        folder = self._folder(session) / (re.sub(r"[^A-Za-z0-9_-]", "", name)[:64] or "run")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _full(folder, error) from error
+        self._born[folder] = time.monotonic()
+        return folder
+
     def sweep(self, now: float | None = None) -> None:
         """Remove runs older than LIFETIME, at most once per SWEEP_EVERY.
 

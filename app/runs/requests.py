@@ -77,7 +77,7 @@ class Body:
             _check_text(data, call_id)
         if to_mcp:
             asked = data.get("params")
-            if isinstance(asked, dict) and any(_is_web_address(text) for text in _texts(asked.get("arguments"))):
+            if isinstance(asked, dict) and any(_is_foreign(text) for text in _texts(asked.get("arguments"))):
                 raise BadBodyError("Web addresses are not fetched. Upload the file and pass its path.", call_id)
             return cls()
         paths = tuple(file_paths(data))
@@ -206,6 +206,11 @@ def _check_text(data: Any, call_id: Any) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise BadBodyError("The request holds text that is no valid Unicode.", call_id) from error
+
+
+def _is_foreign(text: str) -> bool:
+    """A web address, unless it is that of a file of ours: `app.api.toolfiles` takes the path out of it."""
+    return _is_web_address(text) and "/gradio_api/file=" not in text
 
 
 def _is_web_address(text: str) -> bool:

@@ -53,7 +53,7 @@ def follow(shell: Shell, session: str, prepare: Prepare, lane: str = "") -> Iter
 
 
 def _run(shell: Shell, ticket: Ticket, prepare: Prepare) -> Iterator[Progress | Results]:
-    engine = yield from _opened(shell, ticket)
+    engine = yield from opened(shell, ticket)
     yield Progress("encoding")
     requests = prepare(engine)
     results: list[GenerationResult] = []
@@ -113,7 +113,8 @@ def overall(event: Progress, number: int, count: int) -> Progress:
     return replace(event, step=step, total=total, seconds_left=left, message=f"Picture {number + 1} of {count}")
 
 
-def _opened(shell: Shell, ticket: Ticket) -> Generator[Progress, None, Engine]:
+def opened(shell: Shell, ticket: Ticket) -> Generator[Progress, None, Engine]:
+    """The engine, waiting for it where necessary; yields progress. Raises CancelledError, or why there is none."""
     while not shell.backend.wait(0):
         yield Progress("loading", message="Loading the models")
         shell.backend.wait(0.25)

@@ -19,6 +19,8 @@ _READERS = {
     "recogniser": ("Face recogniser (ArcFace)", "arcface"),
     "landmarks": ("Face landmarks (68 points)", "landmarks"),
     "smirk": ("Expression reader (SMIRK)", "smirk"),
+    "head-reader": ("Head reader (EMOCA)", "emoca"),
+    "head": ("Head model (FLAME)", "flame"),
 }
 """Reader -> its title and the key of its file in the weights table."""
 
@@ -73,8 +75,12 @@ def _row_of_part(registry: ModelRegistry, name: str) -> ComponentStatus:
 def _row_of_reader(registry: ModelRegistry, perception: Perception, name: str) -> ComponentStatus:
     title, key = _READERS[name]
     file = by_key(key)
-    found = _Part(name, title, file.path, feature_of(key), file.licence, registry.models.locate(key))
-    return _row(registry, found, "cpu" if name in perception.loaded else "", "fp32")
+    source = registry.models.locate(key)
+    if source is None and name == "head":  # a checkpoint of the head reader carries a head, too
+        source = registry.models.locate("emoca")
+    found = _Part(name, title, file.path, feature_of(key), file.licence, source)
+    loaded = ("pose" if name.startswith("head") else name) in perception.loaded
+    return _row(registry, found, "cpu" if loaded and source is not None else "", "fp32")
 
 
 def _row(registry: ModelRegistry, part: _Part, state: str, dtype: str, size: int = 0) -> ComponentStatus:

@@ -40,6 +40,7 @@ from arc2face.types import Expression, Float32Array, RgbU8
 
 if TYPE_CHECKING:
     import emoca
+    from arc2face.expression.regions import HeadBasis
     from arc2face.pose.geometry import FacePoints
     from arc2face.weights.folder import ModelsFolder
 
@@ -182,6 +183,16 @@ class PoseReader:
         model, points = self._drawable()
         with _explained():
             return draw_angles(model, points, angles, shape, expression, opening, size)
+
+    def basis(self) -> HeadBasis:
+        """How the head's 50 expression components move its vertices, for mixing regions. Raises as `load`."""
+        from arc2face.expression.regions import HeadBasis
+
+        model, points = self._drawable()
+        geometry = model.geometry
+        rest, places = geometry.v_template.double().cpu().numpy(), points.on(geometry.v_template)
+        directions = geometry.shapedirs[:, :, -50:].double().cpu().numpy()
+        return HeadBasis(rest, directions, places[:2].mean(0), places[3:].mean(0))
 
     def _loaded(self) -> emoca.Emoca:
         import emoca

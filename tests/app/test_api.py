@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,8 @@ def test_every_endpoint_is_named_and_documented(client: Client) -> None:
     endpoints = described["named_endpoints"]
     wanted = {"/generate_identity", "/generate_pose", "/generate_expression", "/identify", "/read_expression"}
     series = {"/turntable", "/expression_strip", "/edit_expression", "/presets"}
-    assert set(endpoints) == wanted | series | {"/normal_map", "/status", "/cancel"}
+    looking = {"/find_faces", "/compare", "/read_recipe", "/read_pose", "/normal_map", "/draw_person"}
+    assert wanted | series | looking | {"/status", "/cancel"} <= set(endpoints)
     settings = {"num_images", "seed", "steps", "guidance_scale", "fast", "scheduler", "keep_best"}
     for name in ("/generate_identity", "/generate_pose", "/generate_expression"):
         parameters = {each["parameter_name"]: each for each in endpoints[name]["parameters"]}
@@ -115,13 +117,14 @@ def test_an_expression_is_read_with_named_parts(client: Client, upload: Upload) 
         (["one"], {"guidance_scale": 99}, "between 1 and 10"),
         (["one"], {"seed": -1}, "seed"),
         (["one"], {"scheduler": "best"}, "must be dpm"),
+        (["one"], {"method": "sum"}, "must be mean or median"),
         (["one"], {"keep_best": 3}, "pictures to keep"),
     ],
 )
 def test_bad_input_is_explained(
     client: Client, upload: Upload, names: list[str], settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises((AppError, ValueError, RuntimeError), match=message) as caught:
+    with pytest.raises((AppError, ValidationError, ValueError, RuntimeError), match=message) as caught:
         identity(client, *(upload(name) for name in names), **settings)
     assert "Traceback" not in str(caught.value)
 
@@ -180,6 +183,56 @@ def test_a_strip_ends_at_the_expression(client: Client, upload: Upload) -> None:
     assert digest(files[2:3]) == digest(whole)
 
 
+def test_a_strip_of_target_photos_has_one_picture_each(client: Client, upload: Upload) -> None:
+    """What the page's strip can do with photos, the endpoint can."""
+    targets = [upload("one"), upload("other")]
+    files, answer = client.predict([upload("one")], targets=targets, steps=2, seed=7, api_name="/expression_strip")
+    assert [each["name"] for each in answer["pictures"]] == ["one", "other"]
+    assert len(files) == 4
+
+
+def test_faces_recipes_and_likeness_are_read(client: Client, upload: Upload, tmp_path: Path) -> None:
+    """F14: what the page shows of a picture, an endpoint says."""
+    from gradio_client import handle_file
+
+    drawn, found = client.predict(upload("two"), api_name="/find_faces")
+    assert [face["face"] for face in found["faces"]] == [0, 1]
+    assert found["faces"][0]["box"][2] < found["faces"][1]["box"][0]
+    assert Image.open(drawn).size == (found["width"], found["height"]) == (420, 256)
+    same = client.predict(upload("two"), photos=[upload("one")], api_name="/compare")
+    other = client.predict(upload("two"), face=1, photos=[upload("one")], api_name="/compare")
+    assert same["similarity"] > 0.9 > other["similarity"]
+    files, answer = identity(client, upload("one"))
+    assert client.predict(handle_file(files[0]), api_name="/read_recipe")["settings"]["seed"] == 7
+    with pytest.raises(AppError, match="no recipe"):
+        client.predict(upload("one"), api_name="/read_recipe")
+    assert answer["pictures"][0]["similarity"] is not None
+
+
+def test_what_needs_a_picture_says_so(client: Client, upload: Upload) -> None:
+    for name in ("/find_faces", "/compare", "/read_recipe", "/read_pose", "/read_expression"):
+        with pytest.raises(AppError, match=r"Give a (picture|photo)"):
+            client.predict(api_name=name)
+    with pytest.raises(AppError, match="No face was found"):
+        client.predict(upload("nobody"), api_name="/find_faces")
+
+
+def test_somebody_new_is_drawn_by_seed(client: Client) -> None:
+    first, answer = client.predict(100_003, api_name="/draw_person")
+    again, _ = client.predict(100_003, api_name="/draw_person")
+    assert answer == {"seed": 100_003}
+    assert digest([first]) == digest([again])
+    assert Image.open(first).size == (512, 512)
+
+
+def test_a_normal_map_can_wear_an_expression(client: Client) -> None:
+    plain = client.predict(20, 0, 0, api_name="/normal_map")
+    open_mouth = client.predict(20, 0, 0, expression={"jaw": {"open": 0.5}}, api_name="/normal_map")
+    assert digest([plain]) != digest([open_mouth])
+    with pytest.raises(AppError, match="no 'wide'"):
+        client.predict(20, 0, 0, expression={"jaw": {"wide": 0.5}}, api_name="/normal_map")
+
+
 def test_expressions_are_edited_in_one_order(client: Client, upload: Upload) -> None:
     """Blend, amount, eyelids and jaw, clamp: the same numbers as the library's."""
     answer = client.predict(preset="Mouth open", amount=1.5, left_eyelid=0.4, api_name="/edit_expression")
@@ -202,7 +255,7 @@ def test_results_are_pasted_back_into_the_photo(client: Client, upload: Upload) 
 @pytest.mark.parametrize("yaw", [100.0, 1e9])
 def test_angles_beyond_the_range_are_refused(client: Client, yaw: float) -> None:
     """F13: refused, not clamped."""
-    with pytest.raises(AppError, match="between -75 and 75"):
+    with pytest.raises(ValidationError, match="between -75 and 75"):
         client.predict(yaw, 0, 0, api_name="/normal_map")
 
 
@@ -288,13 +341,15 @@ def test_progress_counts_steps_and_the_queue(studio: Any, upload: Upload) -> Non
         ahead.result(timeout=120)
 
 
-def test_status_lists_parts_with_remedies(client: Client) -> None:
+def test_status_lists_parts_with_remedies_and_no_paths_of_the_server(studio: Any, client: Client) -> None:
+    """F14."""
     answer = client.predict(api_name="/status")
     assert answer["ready"] is True
     assert answer["kind"] == "tiny"
     states = {part["name"]: part["state"] for part in answer["components"]}
     assert "unet" in states
     assert all(part["remedy"] for part in answer["components"] if part["state"] == "missing")
+    assert str(studio.backend.engine().models.root) not in json.dumps(answer)
 
 
 def test_nothing_grows_over_repeated_requests(studio: Any, upload: Upload) -> None:

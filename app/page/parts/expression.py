@@ -197,6 +197,11 @@ class ExpressionControls:
         alone = {self.amount: 1, self.preset: None, self.second.photos: []}
         return {**shown, **alone, self.strength: strength, **self._choose(SLIDERS)}
 
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The expression as part of a recipe: its numbers, whatever they come from, and its strength."""
+        numbers = expression_of(values[self.edit].now).values.tolist()
+        return {"expression": {"values": numbers, "strength": values[self.strength]}}
+
     def _connect(self) -> None:
         self.mode.input(self._visible, {self.mode}, [*self._columns.values()], **INSTANT)
         for source in (self.mode.input, self.preset.input, self.photo.picks.change):

@@ -79,6 +79,11 @@ class LookControls:
             updates |= {self.paste: mask != NO_PASTE, **({self.mask: mask} if mask != NO_PASTE else {})}
         return updates
 
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The look as parts of a recipe; nothing for a new picture."""
+        source = self.source(values)
+        return {"reference": {"strength": source.strength}, "page": self.notes(values)} if source.keep else {}
+
     def build_comparison(self) -> None:
         """The before and after views, placed by the tab among its results."""
         self.slider = gr.ImageSlider(

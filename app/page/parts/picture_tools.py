@@ -14,6 +14,7 @@ from app.page.parts.board import CARRY, FETCH, KEEP, REUSE, ids_of
 from app.page.parts.follow import GONE, TO_TOP, PageShell
 from app.page.parts.keyed import Component, Updates
 from app.page.parts.recipe import Recipe
+from app.runs.driving import film_as
 from app.runs.files import zip_files
 from app.runs.pictures import PASTED, Picture
 from app.runs.shell import INSTANT, LIGHT, QUIET, session_of
@@ -135,6 +136,9 @@ class PictureTools:
         run = self._shell.runs.run(session, str(data.get("run")))
         if run is None:
             raise InputError(GONE)
+        filmed = film_as([picture.path for picture in run.pictures], kind)
+        if filmed is not None:
+            return filmed
         frames = [load_rgb_u8(picture.path) for picture in run.pictures if picture.kind != PASTED]
         target = Path(run.pictures[0].path).with_name(f"animation.{kind}")
         return target if target.is_file() else save_animation(frames, target)

@@ -179,6 +179,10 @@ class PoseControls:
         usual = PHOTO if angles is None else SLIDERS
         return updates | self._mode(checks.choice("The pose", recipe.part("page").get("pose_from", usual), modes))
 
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The pose as parts of a recipe: whence it comes, its angles, how it acts; nothing where there is none."""
+        return {} if values[self.mode] == OFF else {"pose": self.acting(values), "page": self.notes(values)}
+
     def _stored_angles(self, recipe: Recipe) -> tuple[float, float, float] | None:
         page, names = recipe.part("page"), ("yaw", "pitch", "roll")
         if all(name in page for name in names):

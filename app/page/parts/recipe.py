@@ -8,19 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import gradio as gr
 
-from app.page import markup
-from app.page.messages import as_shown, tell, warn, words
-from app.page.parts.keyed import Component, Updates
+from app.page import links, markup
+from app.page.messages import as_shown, shows_errors, tell, warn, words
+from app.page.parts.keyed import Component, Updates, Values, joined
 from app.page.parts.settings import GenerationControls
-from app.runs.shell import LIGHT
+from app.runs.shell import LIGHT, QUIET
 from arc2face import checks
 from arc2face.errors import SettingsError
 
+LINKED = "The link is copied, and stands in the address bar: the tab and its settings, no photo."
+COPY = """async (query) => {
+  const address = new URL(location.href);
+  const kept = [...address.searchParams].filter(([key]) => key.startsWith("__") || key === "lang");
+  address.search = query;
+  history.replaceState(history.state, "", address);
+  try { await navigator.clipboard.writeText(address.href); } catch { window.prompt("", address.href); }
+  for (const [key, value] of kept) address.searchParams.set(key, value);
+  history.replaceState(history.state, "", address);
+}"""
+"""Puts the link where it can be pasted from; a page without a clipboard shows it."""
 OWN_SIZE = "This picture was made at a size of its own; the page makes the models' usual size."
 
 
@@ -58,6 +70,15 @@ class Restorable(Protocol):
         """Updates that put a recipe back. Raises InputError."""
         ...
 
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The same as parts of a recipe, as the form stands: what a link may say. No photo, no identity."""
+        ...
+
+    @property
+    def inputs(self) -> set[Component]:
+        """Components that `described` reads, among others."""
+        ...
+
 
 class RecipeDrop:
     """A small drop zone for PNGs with a recipe. `parts`: what comes back besides the settings of every tab."""
@@ -70,9 +91,17 @@ class RecipeDrop:
             self.file = gr.File(
                 label="A picture made here", show_label=False, file_types=[".png"], height=72, elem_classes=["drop"]
             )
+        self.copy = gr.Button("Copy a link to these settings", size="sm")
+        self._link = gr.Textbox(visible=False)
 
-    def connect(self) -> None:
-        """Restore on upload. The picture of the person is not part of a recipe and must be added again."""
+    def connect(self, tab: str) -> None:
+        """Restore on upload. The picture of the person is not part of a recipe and must be added again.
+
+        `tab`: id of the tab, for links.
+        """
+        inputs = joined(self._controls.inputs, *(part.inputs for part in self._parts))
+        composed = self.copy.click(partial(self._query, tab), inputs, [self._link], **LIGHT)
+        composed.success(None, [self._link], None, js=COPY, **QUIET)
         restored = self.file.upload(self._restore, self.file, [*self.outputs, self.file], **LIGHT)
         self._controls.follow_after(restored)
 
@@ -81,6 +110,27 @@ class RecipeDrop:
         """Components that `restored` updates."""
         others: set[Component] = {component for part in self._parts for component in part.restorable}
         return {*self._controls.restorable, *others}
+
+    def linked(self, asked: Mapping[str, str]) -> Updates:
+        """What the query of an address changes on the page. A link without a seed leaves the choice of seeds alone.
+
+        Raises:
+            SettingsError: a value cannot be read, or is out of range.
+        """
+        found = links.content(asked)
+        updates = self.restored(Recipe(found)) if found else {}
+        seedless = "seed" not in found.get("settings", {})
+        free = {self._controls.seed, self._controls.new_seed} if seedless else set[Component]()
+        return {component: update for component, update in updates.items() if component not in free}
+
+    @shows_errors
+    def _query(self, tab: str, values: Values) -> Updates:
+        content = self._controls.described(values)
+        for part in self._parts:
+            for name, fields in part.described(values).items():
+                content[name] = {**content.get(name, {}), **fields}
+        tell(LINKED)
+        return {self._link: links.query(tab, content)}
 
     def _restore(self, path: str) -> Iterator[Updates]:
         """The zone is empty afterwards, whatever happened."""

@@ -155,6 +155,13 @@ class GenerationControls:
         """Updates that set this seed for the runs to come. Raises SettingsError."""
         return {self.seed: checks.whole("The seed", seed, (0, MAX_SEED)), self.new_seed: False}
 
+    def described(self, values: Values) -> dict[str, dict[str, Any]]:
+        """The settings as part of a recipe; the seed only where it is a chosen one."""
+        fields = {name: values[component] for name, component in self._fields.items()}
+        if values[self.new_seed]:
+            del fields["seed"]
+        return {"settings": fields}
+
     @property
     def _following(self) -> list[Any]:
         return [self.steps, self.guidance, self.scheduler]

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from app.page.tabs import expression, identity, pose
+from app.page.tabs import driving, expression, group, identity, pose
 
-TABS: tuple[ModuleType, ...] = (identity, pose, expression)
+TABS: tuple[ModuleType, ...] = (identity, pose, expression, driving, group)

@@ -1,4 +1,4 @@
-"""Models: what is loaded, how much memory it takes, under which licence, and what is missing."""
+"""Models: what is loaded, how much memory it takes, under which licence, what is missing, and fetching it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import errors_shown
+from app.page.parts.fetching import Fetching
 from app.page.parts.keyed import Updates
 from app.runs.shell import LIGHT, Shell
 from arc2face.advice import spoken
@@ -18,13 +19,34 @@ from arc2face.types import ComponentStatus
 from arc2face.weights.licences import LICENCES
 
 if TYPE_CHECKING:
+    from app.runs.downloads import Downloads
     from arc2face.engine import Engine
 
 TEXT = "Parts are loaded when they are first needed. Each has its own licence; some allow research only."
+BRINGS = {
+    "tokenizer": "the words around a face, which every picture needs",
+    "text_encoder": "the face's identity for the denoiser; every picture needs it",
+    "unet": "the pictures themselves",
+    "vae": "the pictures in full resolution",
+    "lcm": "fast mode: a picture in 4 steps instead of 25",
+    "pose": "turning the head by angles or by a normal map",
+    "expression": "another expression",
+    "reference": "keeping the photo's own look",
+    "detector": "finding faces in photos",
+    "recogniser": "telling who is in a photo, and scores",
+    "landmarks": "aligning faces: the photo's look, pasting back, poses from photos",
+    "smirk": "expressions read from photos and videos",
+    "head-reader": "head poses read from photos",
+    "head": "previews, and poses by angles",
+}
+"""What a part is for, by its name in `Engine.status`."""
 
 
-def build(shell: Shell, tab: gr.Tab) -> None:
-    """Fill the Models tab; the table is read anew whenever the tab is opened."""
+def build(shell: Shell, tab: gr.Tab, head: gr.HTML, downloads: Downloads | None) -> None:
+    """Fill the Models tab; the table is read anew whenever the tab is opened.
+
+    `head`: the page's header, which names the models in use. `downloads`: None where nobody may fetch from here.
+    """
     with gr.Column(elem_classes=["card"]):
         with gr.Row():
             gr.HTML(markup.lead("What is running", TEXT))
@@ -35,13 +57,14 @@ def build(shell: Shell, tab: gr.Tab) -> None:
         if not shell.backend.wait(0):
             yield {table: markup.hint("The models are still loading.")}
         with errors_shown():
-            yield {table: _report(shell.backend.engine())}
+            yield {table: report(shell.backend.engine())}
 
     refresh.click(show, None, [table], **LIGHT)
     tab.select(show, None, [table], **LIGHT)
+    Fetching(shell, downloads).connect(tab, show, table, head)
 
 
-def _report(engine: Engine) -> str:
+def report(engine: Engine) -> str:
     """Where the models are and run, and the table of their parts."""
     runtime = engine.runtime
     where = f"{runtime.device}, {runtime.dtype}, {runtime.vram}"
@@ -65,12 +88,19 @@ def _row(row: ComponentStatus, places: Sequence[Path]) -> str:
     tone = {"missing": "off", "on disk": ""}.get(row.state, "on")
     details = " · ".join(part for part in (_relative(row.source, places), row.dtype, row.sha256[:12]) if part)
     licence = LICENCES[row.licence].title if row.licence in LICENCES else row.licence
-    remedy = f"<small>Fetch it: <code>{html.escape(spoken(row.remedy))}</code></small>" if row.remedy else ""
+    remedy = _missing(row) if row.remedy else ""
     return (
         f"<tr><td>{html.escape(row.title)}<small>{html.escape(details)}</small>{remedy}</td>"
         f'<td><span class="tag {tone}">{html.escape(row.state)}</span></td>'
         f'<td class="num">{_size(row.bytes) if row.bytes else "–"}</td><td>{html.escape(licence) or "–"}</td></tr>'
     )
+
+
+def _missing(row: ComponentStatus) -> str:
+    """What a missing part would bring, and the command that fetches it."""
+    brings = BRINGS.get(row.name, "")
+    said = f"Brings {brings}. " if brings else ""
+    return f"<small>{html.escape(said)}Fetch it below, or: <code>{html.escape(spoken(row.remedy))}</code></small>"
 
 
 def _relative(source: str, places: Sequence[Path]) -> str:

@@ -1,0 +1,162 @@
+"""Group: several people in one photo, each with an expression of their own, pasted back into one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.page import markup
+from app.page.messages import shows_errors, words
+from app.page.parts.faces import FaceRows
+from app.page.parts.keyed import Updates, Values
+from app.page.parts.notices import missing_notice
+from app.page.parts.recipe import RecipeDrop
+from app.page.parts.results import ResultsPanel, RunButtons
+from app.page.parts.settings import GenerationControls
+from app.page.parts.workbench import Asked, Extra, Work, Workbench
+from app.runs import runner
+from app.runs.pictures import PASTED, Picture
+from app.runs.shell import LIGHT, session_of
+from arc2face.errors import Arc2FaceError, InputError
+from arc2face.settings import DEFAULT_LOOK_STRENGTH, LOOK_STRENGTH_RANGE, PASTE_MASKS
+from arc2face.sources import Wish, group_requests, paste_group
+
+if TYPE_CHECKING:
+    from app.page.parts.follow import PageShell
+    from app.runs.backend import Backend
+    from arc2face.faces.photo import Photo
+
+TITLE = "Group"
+LEAD = "Several people in the photo above: each stays who they are and gets an expression of their own."
+NO_PHOTO = "Add a photo of several people above; a saved identity holds no picture."
+HINT = (
+    "Add a photo of several people above, then choose an expression for some of them. Gaze stays as the model draws it."
+)
+FIELDS = ("seed", "steps", "guidance_scale", "fast", "scheduler")
+
+
+def build(engine: Backend, shell: PageShell) -> None:
+    """Lay out the tab and connect its events."""
+    del engine  # reached through the shell once it is open
+    gr.HTML(markup.lead("A group, face by face", LEAD))
+    missing_notice(shell, "expression", "reference")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
+            gr.HTML(markup.step(2, "Choose who changes"))
+            note = gr.HTML(markup.hint(HINT))
+            rows = FaceRows(shell)
+            masks: Any = [(words_, name) for name, words_ in PASTE_MASKS.items()]
+            mask = gr.Radio(masks, value="face", label="Paste back")
+            look = gr.Slider(
+                *LOOK_STRENGTH_RANGE,
+                value=DEFAULT_LOOK_STRENGTH,
+                step=0.05,
+                label="Keep how much of the photo",
+                info="Close to 1 the photo is copied, its expressions included.",
+                buttons=[],
+            )
+            controls = GenerationControls()
+            controls.num_images.visible = False  # one per face
+            controls.build_advanced()
+            controls.keep_best.visible = False
+            drop = RecipeDrop(controls)
+        with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
+            buttons = RunButtons("Change the faces")
+            tab = _Tab(shell, rows, mask, look)
+            panel = ResultsPanel(
+                invitation="Add a photo of several people above, choose expressions, and press Change the faces.",
+                above=tab.build_comparison,
+            )
+    looked = {*shell.person.inputs}
+    drawn = {note, *rows.outputs}
+
+    @shows_errors
+    def look_at(values: Values, request: gr.Request) -> Updates:
+        photo = _photo(shell, values, session_of(request))
+        if photo is None or not shell.backend.ready:
+            return {note: markup.hint(HINT), **rows.hidden()}
+        try:
+            found = rows.shown(shell.backend.engine(), photo)
+        except Arc2FaceError as error:
+            return {note: markup.notes([(words(error), True)]), **rows.hidden()}
+        return {note: "", **found}
+
+    shell.here.select(look_at, looked, [*drawn], **LIGHT)
+    shell.person.picks.change(look_at, looked, [*drawn], trigger_mode="always_last", **LIGHT)
+    bench = Workbench(
+        shell=shell,
+        title=TITLE,
+        controls=controls,
+        panel=panel,
+        buttons=buttons,
+        drop=drop,
+        more={*rows.inputs, mask, look},
+        outputs={tab.slider},
+        cleared=tab.hidden,
+    )
+    bench.connect(tab.plan, rows.rules)
+
+
+def _photo(shell: PageShell, values: Values, session: str) -> Photo | None:
+    photos = shell.person.all(values, session)
+    return photos[0] if photos else None
+
+
+class _Tab:
+    """Turns what was asked for into work."""
+
+    def __init__(self, shell: PageShell, rows: FaceRows, mask: gr.Radio, look: gr.Slider) -> None:
+        self.shell, self.rows, self.mask, self.look = shell, rows, mask, look
+
+    def build_comparison(self) -> None:
+        """Before and after, over the results."""
+        self.slider = gr.ImageSlider(
+            label="Before and after",
+            show_label=False,
+            visible=False,
+            interactive=False,
+            type="filepath",
+            max_height=520,
+            buttons=["download", "fullscreen"],
+        )
+
+    def hidden(self) -> Updates:
+        """No comparison yet."""
+        return {self.slider: gr.update(visible=False)}
+
+    def plan(self, asked: Asked) -> Work:
+        """One request per face, then all of them in one picture."""
+        photo = _photo(self.shell, asked.values, asked.session)
+        if photo is None:
+            raise InputError(NO_PHOTO)
+        wishes = self.rows.wishes(asked.engine, asked.values, asked.session)
+        fields = {name: getattr(asked.base, name) for name in FIELDS}
+        requests = group_requests(asked.engine, photo, wishes, fields, look=asked.values[self.look])
+        names = [f"Face {wish.face + 1}: {self.rows.name(asked.values, wish.face)}" for wish in wishes]
+        return Work(requests=requests, names=names, extras=[self._pasted(asked, photo, wishes)])
+
+    def _pasted(self, asked: Asked, photo: Photo, wishes: Sequence[Wish]) -> Extra:
+        def extra(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, list[Picture]]:
+            from arc2face.pictures.recipes import save_png
+
+            drawn = [result.images[0] for result in results]
+            whole = paste_group(
+                asked.engine,
+                photo,
+                [wish.face for wish in wishes],
+                [image.rgb_u8 for image in drawn],
+                asked.values[self.mask],
+            )
+            target = Path(pictures[0].path).with_name("group.png")
+            save_png(replace(drawn[0], rgb_u8=whole), results[0], target)
+            size, before = (whole.shape[1], whole.shape[0]), str(photo.path)
+            scores = [picture.similarity for picture in pictures]
+            least = None if None in scores else min(score for score in scores if score is not None)
+            made = Picture(str(target), pictures[0].seed, least, None, "All together", PASTED, size, before)
+            return {self.slider: gr.update(value=(before, str(target)), visible=True)}, [made]
+
+        return extra
