@@ -70,7 +70,12 @@ class Denoiser:
     @property
     def device(self) -> torch.device:
         """Device of the UNet."""
-        return self.unet.device
+        return self.unet.conv_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the UNet. diffusers' own property walks all modules, which takes as long as a small layer."""
+        return self.unet.conv_in.weight.dtype
 
     def check_cancelled(self) -> None:
         """Raise CancelledError when the caller asked to stop."""
@@ -121,7 +126,7 @@ class Denoiser:
     def record(self, latents: Tensor) -> Bank:
         """What the plain UNet (no LoRA) sees of clean `latents` (m, C, h, w) with this run's prompt, at t = 0."""
         with self.merger.merging([]):
-            return self._network().record(latents.to(self.device, self.unet.dtype), self.prompt)
+            return self._network().record(latents.to(self.device, self.dtype), self.prompt)
 
     def run(
         self,
@@ -171,7 +176,7 @@ class Denoiser:
             state = Step(step, total, timestep, latents, given.prompt, self.first)
             self.before_step(state)
             before = state.latents
-            rows = scheduler.scale_model_input(before, timestep).to(self.unet.dtype)
+            rows = scheduler.scale_model_input(before, timestep).to(self.dtype)
             prediction = self._guide(calls.predict(torch.cat([rows, rows]) if self.guided else rows, state))
             with float32_defaults():
                 output = scheduler.step(prediction, timestep, before, **extra)
