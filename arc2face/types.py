@@ -25,6 +25,7 @@ from arc2face.settings import (
     MAX_IMAGES,
     MAX_SEED,
     SCHEDULERS,
+    Switch,
     VramPolicy,
     mode_of,
 )
@@ -304,12 +305,16 @@ class Runtime:
     `device`: cpu, cuda, cuda:1, mps. `dtype`: fp32 or fp16. `vram`: resident keeps every loaded part on the device;
     offload moves adapters that are not in use to host memory; sequential moves every part on and off around its use.
     `budget_bytes`: upper bound for loaded weights on the device; the least recently used adapter leaves first.
+    `fast_path`: captured steps on CUDA; auto uses them where they can be had, on insists, off does without.
+    `batching`: whether waiting requests of one kind run together; auto does so on the fast path.
     """
 
     device: str
     dtype: Literal["fp32", "fp16"]
     vram: VramPolicy = "resident"
     budget_bytes: int | None = None
+    fast_path: Switch = "auto"
+    batching: Switch = "auto"
 
 
 @dataclass(frozen=True, slots=True)

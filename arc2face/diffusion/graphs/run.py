@@ -44,11 +44,11 @@ class Watch:
 
 @dataclass
 class StepRun:
-    """One run. `acts(k)`: whether the ControlNets act at step k."""
+    """One run. `acts(number, step)`: whether a ControlNet of the run acts at a step."""
 
     fast: FastPath
     given: Given
-    acts: Callable[[int], bool] = lambda step: True
+    acts: Callable[[int, int], bool] = lambda number, step: True
     watch: Watch = field(default_factory=Watch)
     _under_way: Fetched | None = None
     _looked: float = 0.0
@@ -59,20 +59,23 @@ class StepRun:
         Raises ReplayError, what `watch` raises, and out-of-memory errors as they are.
         """
         steps = len(self.given.table.rows)
-        plan = [bool(self.given.controls) and self.acts(k) for k in range(steps)]
-        entries: dict[bool, Entry] = {}
+        plan = [self._acting(step) for step in range(steps)]
+        entries: dict[tuple[int, ...], Entry] = {}
         try:
-            for controlled in dict.fromkeys(plan):
-                given = self.given if controlled else replace(self.given, controls=())
-                entry = self._entry(given)
+            for acting in dict.fromkeys(plan):
+                entry = self._entry(replace(self.given, controls=tuple(self.given.controls[k] for k in acting)))
                 if entry is None:
                     return None
-                entries[controlled] = entry
+                entries[acting] = entry
             with torch.no_grad():
-                return self._walk([entries[controlled] for controlled in plan])
+                return self._walk([entries[acting] for acting in plan])
         finally:
             for entry in entries.values():
                 entry.empty()
+
+    def _acting(self, step: int) -> tuple[int, ...]:
+        """Numbers of the ControlNets that act at a step."""
+        return tuple(number for number in range(len(self.given.controls)) if self.acts(number, step))
 
     def _entry(self, given: Given) -> Entry | None:
         """The captured step for this kind of run, filled with it."""

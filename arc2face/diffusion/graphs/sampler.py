@@ -122,7 +122,7 @@ def _covered(scheduler: Any) -> bool:
 
 
 def _estimate(prediction: str, alpha: Rows, sigma: Rows) -> tuple[Rows, Rows]:
-    """p and q for what the network predicts, at x = alpha x0 + sigma noise."""
+    """The numbers p and q for what the network predicts, at x = alpha x0 + sigma noise."""
     if prediction == "sample":
         return np.zeros_like(alpha), np.ones_like(alpha)
     if prediction == "v_prediction":

@@ -1,4 +1,4 @@
-"""One denoising step on static buffers: networks, guidance, sampler and step counter, with no number of a request in it.
+"""One denoising step on static buffers: networks, guidance, sampler and counter, with no number of a request in it.
 
 Which sampler runs, how many steps, from which noise, for whom, how strongly guided, with which expression, reference or
 pose and how strongly: all of that is content of tensors. What decides the work itself, and so makes another program, is
