@@ -28,9 +28,18 @@ JOIN_SECONDS = 60.0
 class Job:
     """A submitted generation request."""
 
-    def __init__(self, request: GenerationRequest, on_cancel: Callable[[Job], None] = lambda job: None) -> None:
-        """`on_cancel`: called once a stop is asked for; the engine takes a waiting job out of the queue there."""
+    def __init__(
+        self,
+        request: GenerationRequest,
+        on_cancel: Callable[[Job], None] = lambda job: None,
+        previews: bool = True,
+    ) -> None:
+        """`on_cancel`: called once a stop is asked for; the engine takes a waiting job out of the queue there.
+
+        `previews`: whether somebody looks at the pictures in the making.
+        """
         self.request = request
+        self.previews = previews
         self._on_cancel = on_cancel
         self._events: queue.Queue[Progress | None] = queue.Queue()
         self._future: Future[GenerationResult] = Future()

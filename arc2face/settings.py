@@ -62,7 +62,7 @@ VRAM_POLICIES: dict[VramPolicy, str] = {
 }
 
 Switch = Literal["auto", "on", "off"]
-SWITCH: tuple[Switch, ...] = ("auto", "on", "off")
+SWITCHES: tuple[Switch, ...] = ("auto", "on", "off")
 
 CombineMethod = Literal["mean", "median"]
 COMBINE_METHODS: dict[CombineMethod, str] = {

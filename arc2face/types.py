@@ -319,7 +319,8 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """One row of the Models panel. `state`: missing, on disk, host memory, or the device's name.
+    """One row of the Models panel. `state`: missing, on disk, host memory, or the device's name; the fast path's is
+    "on (n graphs, x GB)" or "off: why".
 
     `bytes`: size in memory when loaded, on disk otherwise. `sha256`: of the weight file, empty until computed.
     `remedy`: the command that fetches a missing part, or empty.

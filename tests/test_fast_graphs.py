@@ -22,8 +22,9 @@ from arc2face.diffusion.device import Placement
 from arc2face.diffusion.forward import Conditions, ControlForward, ExpressionTokens, UNetForward
 from arc2face.diffusion.graphs import fastpath
 from arc2face.diffusion.graphs.decode import decode_captured
+from arc2face.diffusion.graphs.driver import driver_problem
 from arc2face.diffusion.graphs.fastpath import FastPath
-from arc2face.diffusion.graphs.opening import driver_problem, open_fast_path, why_off
+from arc2face.diffusion.graphs.opening import open_fast_path, why_off
 from arc2face.diffusion.graphs.run import ReplayError, StepRun, Watch
 from arc2face.diffusion.graphs.sampler import sampler_table
 from arc2face.diffusion.graphs.step import Control, Given, StepProgram

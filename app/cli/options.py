@@ -16,6 +16,7 @@ __all__ = [
     "Device",
     "Dtype",
     "Fast",
+    "FastPath",
     "Guidance",
     "IdentityFile",
     "KeepBest",
@@ -78,6 +79,15 @@ Dtype = Annotated[str, typer.Option(help="auto, fp32 or fp16.", envvar="ARC2FACE
 Vram = Annotated[
     str,
     typer.Option(help=f"{one_of(VRAM_POLICIES)}.", envvar="ARC2FACE_VRAM", rich_help_panel=_MODELS),
+]
+FastPath = Annotated[
+    str,
+    typer.Option(
+        "--fast-path",
+        help="Captured steps on CUDA: auto, on (insist) or off.",
+        envvar="ARC2FACE_FAST_PATH",
+        rich_help_panel=_MODELS,
+    ),
 ]
 Photos = Annotated[list[Path], typer.Argument(help="Photos of one person.", show_default=False, metavar="PHOTO")]
 OptionalPhotos = Annotated[

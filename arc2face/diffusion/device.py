@@ -15,8 +15,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from arc2face.diffusion.graphs.driver import outdated_driver
 from arc2face.errors import DeviceError
-from arc2face.settings import VRAM_POLICIES, VramPolicy, one_of
+from arc2face.settings import SWITCHES, VRAM_POLICIES, Switch, VramPolicy, one_of
 from arc2face.types import Runtime
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,12 @@ _FAILED = re.compile(
 
 
 def pick_runtime(
-    device: str = "auto", dtype: str = "auto", vram: VramPolicy = "resident", budget_bytes: int | None = None
+    device: str = "auto",
+    dtype: str = "auto",
+    vram: VramPolicy = "resident",
+    budget_bytes: int | None = None,
+    fast_path: Switch = "auto",
+    batching: Switch = "auto",
 ) -> Runtime:
     """Resolve `auto`: cuda with fp16, mps with fp16, else cpu with fp32.
 
@@ -50,8 +56,11 @@ def pick_runtime(
     except RuntimeError as error:
         raise DeviceError(f"Unknown device {device!r}; use auto, cpu, cuda, cuda:1 or mps.") from error
     if kind == "cuda" and not torch.cuda.is_available():
+        old = outdated_driver()
         raise DeviceError(
-            "No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch."
+            f"CUDA cannot be used: {old}, or use --device cpu."
+            if old
+            else "No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch."
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("No Apple GPU is available; use --device cpu.")
@@ -65,7 +74,11 @@ def pick_runtime(
         raise DeviceError("fp16 does not run well on a CPU; use --dtype fp32 (or auto).")
     if vram not in VRAM_POLICIES:
         raise DeviceError(f"Unknown vram policy {vram!r}; use {one_of(VRAM_POLICIES)}.")
-    return Runtime(device=chosen, dtype="fp16" if dtype == "fp16" else "fp32", vram=vram, budget_bytes=budget_bytes)
+    for what, switch in (("fast path", fast_path), ("batching", batching)):
+        if switch not in SWITCHES:
+            raise DeviceError(f"Unknown {what} {switch!r}; use {one_of(SWITCHES)}.")
+    half = dtype == "fp16"
+    return Runtime(chosen, "fp16" if half else "fp32", vram, budget_bytes, fast_path, batching)
 
 
 def torch_dtype(runtime: Runtime) -> torch.dtype:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arc2face.diffusion.adapters.pose import output_size
 from arc2face.diffusion.decoding import decode_picture
-from arc2face.diffusion.denoising import Denoiser, Estimate
+from arc2face.diffusion.denoising import Denoiser, Estimate, OnStep
 from arc2face.diffusion.device import unless_full
 from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.loading import load_scheduler_config
@@ -23,7 +23,7 @@ from arc2face.diffusion.prompt import encode_identities, encode_text
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.schedulers import too_few_steps
 from arc2face.errors import DeviceError, SettingsError
-from arc2face.types import Float32Array, GeneratedImage, GenerationRequest, Progress, ProgressCallback
+from arc2face.types import Float32Array, GeneratedImage, GenerationRequest, Progress, ProgressCallback, RgbU8
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class _Work:
     request: GenerationRequest
     report: ProgressCallback
     cancelled: Callable[[], bool]
+    previews: bool = True
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
 
@@ -64,12 +65,14 @@ def generate(
     request: GenerationRequest,
     report: ProgressCallback = lambda progress: None,
     cancelled: Callable[[], bool] = lambda: False,
+    previews: bool = True,
 ) -> Generated:
-    """Run one request. Out of memory: the cache is freed and the pictures are made in smaller groups, then one by one.
+    """Run one request; `previews`: whether progress shows the picture in the making.
 
-    Raises Arc2FaceError subclasses only for what can be expected; the registry is left as it was in every case.
+    Out of memory: the cache is freed and the pictures are made in smaller groups, then one by one. Raises
+    Arc2FaceError subclasses only for what can be expected; the registry is left as it was in every case.
     """
-    work = _Work(registry, request, report, cancelled)
+    work = _Work(registry, request, report, cancelled, previews)
     if not request.fast and (caution := too_few_steps(request.scheduler, request.denoising_steps)):
         work.note(caution)
     with torch.no_grad():
@@ -174,7 +177,7 @@ def _denoise(work: _Work, prompts: tuple[Tensor, Tensor], first: int, count: int
     registry, request = work.registry, work.request
     noise, generators = start_noise(request, latent_size(registry, request), first, count)
     report = _offset(work.report, first, request)
-    preview = registry.preview
+    preview = registry.preview if work.previews else None
     with ExitStack() as stack:
         unet = stack.enter_context(registry.placed("unet"))
         run = Denoiser(
@@ -189,6 +192,8 @@ def _denoise(work: _Work, prompts: tuple[Tensor, Tensor], first: int, count: int
             scheduler_name=request.scheduler,
             scheduler_config=load_scheduler_config(registry.models),
             cancelled=work.cancelled,
+            fast=registry.fast,
+            watched=(0,) if work.previews else (),
         )
         stack.enter_context(registry.session(request, run))
         step_noise = _step_noise(request.step_noise, first, count)
@@ -223,16 +228,17 @@ def _offset(report: ProgressCallback, first: int, request: GenerationRequest) ->
     return lambda progress: report(replace(progress, message=progress.message + suffix))
 
 
-def _watch(
-    report: ProgressCallback, request: GenerationRequest, preview: PreviewMap
-) -> Callable[[int, Estimate], None]:
+def _watch(report: ProgressCallback, request: GenerationRequest, preview: PreviewMap | None) -> OnStep:
     """Step callback with a preview and the time left, from the mean time of the steps so far."""
     started = time.perf_counter()
     total = request.denoising_steps
+    picture: RgbU8 | None = None
 
-    def on_step(step: int, estimate: Estimate) -> None:
+    def on_step(step: int, estimate: Estimate | None) -> None:
+        nonlocal picture
         left = (time.perf_counter() - started) / step * (total - step)
-        picture = preview.picture(estimate())
+        if preview is not None and estimate is not None:
+            picture = preview.picture(estimate()[0])
         message = f"Step {step} of {total}"
         report(Progress("denoising", step, total, seconds_left=left, preview=picture, message=message))
 

@@ -20,8 +20,9 @@ from arc2face.diffusion.forward.unet import down_and_middle
 class ControlInputs:
     """What all calls of one run read, as plain tensors.
 
-    `time`: (steps, 1 or R, width). `cross`: of the prompt, R rows each. `condition`: the embedded picture (1 or R, C, h, w).
-    `strength`: 0-dim, or (R, 1, 1, 1). R is B, or n when pooled conditions are for the conditional rows alone.
+    `time`: (steps, 1 or R, width). `cross`: of the prompt, R rows each. `condition`: the embedded
+    picture (1 or R, C, h, w). `strength`: 0-dim, or (R, 1, 1, 1). R is B, or n when pooled conditions are for the
+    conditional rows alone.
     """
 
     time: Tensor
