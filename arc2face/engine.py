@@ -21,11 +21,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from arc2face import forks
+from arc2face.diffusion.batch import Outcome, Part, run_parts
 from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
-from arc2face.diffusion.generation import Generated, generate
+from arc2face.diffusion.generation import Generated
 from arc2face.diffusion.graphs.opening import open_fast_path
 from arc2face.diffusion.loading import picture_side
 from arc2face.diffusion.registry import ModelRegistry
+from arc2face.diffusion.together import companions
 from arc2face.doctor import status
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, InputError, NoFaceError, SettingsError
 from arc2face.faces.identities import IdentityReport
@@ -281,28 +283,40 @@ class Engine:
                 self.models.require(*adapter.files, feature=adapter.feature)
 
     def _run(self, job: Job) -> None:
-        """On the worker's thread: make the pictures, then hand over to the pool for scoring."""
+        """On the worker's thread: make the pictures of a job, and of the waiting ones that run along with it."""
+        batching = self.runtime.batching
+        allowed = batching == "on" or (batching == "auto" and self.registry.fast.on)
+        fits = companions(job.request) if allowed else None
+        others = (
+            [] if fits is None else self.worker.take_along(lambda other: not other.cancelled and fits(other.request))
+        )
+        parts: list[Part] = []
+        for each in (job, *others):
+            try:
+                parts.append(self._part(each))
+            except Arc2FaceError as error:
+                each.finish(error)
+        run_parts(self.registry, parts)
+
+    def _part(self, job: Job) -> Part:
+        """What the device needs to know of a job; its pictures are handed over to the pool for scoring."""
+        # The first hash of a large file takes as long as reading it; it runs beside the denoising.
+        hashes = self._hashes(job.request)
 
         def report(progress: Progress) -> None:
             job.report(progress)
             self.worker.serve()  # previews and photo readers that share the device get their turn
 
-        try:
-            if job.cancelled:
-                raise CancelledError("Stopped as you asked; nothing was kept.")
-            # The first hash of a large file takes as long as reading it; it runs beside the denoising.
-            hashes = self._hashes(job.request)
-            made = generate(self.registry, job.request, report, lambda: job.cancelled, job.previews)
-        except Arc2FaceError as error:
-            job.finish(error)
-        except RuntimeError as error:
-            log.exception("generation failed")
-            job.finish(_device_error(error, self.runtime))
-        except BaseException as error:
-            job.finish(error)
-            raise
-        else:
-            self._hand_over(job, made, hashes)
+        def finish(outcome: Outcome) -> None:
+            if isinstance(outcome, Generated):
+                self._hand_over(job, outcome, hashes)
+            elif isinstance(outcome, RuntimeError):
+                log.error("generation failed", exc_info=outcome)
+                job.finish(_device_error(outcome, self.runtime))
+            else:
+                job.finish(outcome)
+
+        return Part(job.request, report, lambda: job.cancelled, finish, job.previews)
 
     def _hashes(self, request: GenerationRequest) -> Future[dict[str, str]]:
         try:
