@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from arc2face.diffusion.device import is_out_of_memory
 from arc2face.diffusion.graphs.backend import Backend, CaptureError, Graph
+from arc2face.diffusion.graphs.operations import Choice
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ MAX_GRAPHS = 12
 SELF_CHECK = 2e-3
 """Largest relative difference between a replay and the same work done plainly."""
 GB = 1e9
+
+
+Tune = Callable[[nn.Module, tuple[int, int], int], Choice]
 
 
 class Program(Protocol):
@@ -78,13 +82,16 @@ class FastPath:
     """Captured work by kind. `backend`: None where there is none. `off`: why nothing is captured, empty while it is.
 
     `limit`: most bytes that captured work may keep. Belongs to the thread that uses it first. `captures`: how many
-    captures there were; a slider that moves must not add to it.
+    captures there were; a slider that moves must not add to it. `tune`: measures how networks run best here, once; None
+    leaves them as they are. `choice`: what it found.
     """
 
     backend: Backend | None
     off: str = ""
     limit: int | None = None
     captures: int = 0
+    tune: Tune | None = None
+    choice: Choice | None = None
     _entries: dict[Hashable, Entry] = field(default_factory=dict[Hashable, Entry])
     _clock: int = 0
     _owner: int | None = None
@@ -108,6 +115,13 @@ class FastPath:
         held = 0 if self.backend is None else self.backend.held
         buffers = (b for entry in tuple(self._entries.values()) for b in entry.program.buffers())
         return held + sum(buffer.nbytes for buffer in buffers)
+
+    def tuned(self, network: nn.Module, size: tuple[int, int], rows: int) -> Choice | None:
+        """How networks are to compute: measured at the first call, on `network` (a UNet) and `size` (latent h, w)."""
+        if self.tune is not None and self.choice is None:
+            tune, self.tune = self.tune, None
+            self.choice = tune(network, size, rows)
+        return self.choice
 
     def entry(self, key: Hashable, weights: Sequence[nn.Module], make: Callable[[], Program]) -> Entry | None:
         """The work of this kind, new or known; None when it has to be done without the fast path.
