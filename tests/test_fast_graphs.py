@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from arc2face.diffusion.graphs.run import ReplayError, StepRun, Watch
 from arc2face.diffusion.graphs.sampler import sampler_table
 from arc2face.diffusion.graphs.step import Control, Given, StepProgram
 from arc2face.diffusion.lora import LoraUpdate
-from arc2face.diffusion.merging import WeightMerger
+from arc2face.diffusion.merging import Place, WeightMerger
 from arc2face.diffusion.pixels import decode
 from arc2face.errors import CancelledError, DeviceError
 from arc2face.types import Runtime
@@ -39,11 +39,11 @@ WIDTH = 32
 
 
 class Unlimited:
-    def room_on_device(self, size: int) -> bool:
-        return True
+    def place_for_copies(self, size: int) -> Place:
+        return "device"
 
-    def worth_keeping(self, size: int) -> bool:
-        return True
+    def originals(self, names: Iterable[str]) -> dict[str, Tensor]:
+        raise AssertionError("the copies lie on the device")
 
 
 @dataclass
