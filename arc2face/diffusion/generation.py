@@ -18,7 +18,7 @@ from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.device import unless_full
 from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.loading import load_scheduler_config
-from arc2face.diffusion.pixels import PreviewMap
+from arc2face.diffusion.pixels import Preview
 from arc2face.diffusion.prompt import encode_identities, encode_text
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.schedulers import too_few_steps
@@ -206,7 +206,7 @@ def _pictures(work: _Work, latents: Tensor, first: int) -> list[GeneratedImage]:
     work.report(Progress("decoding", message="Decoding the pictures"))
     made: list[GeneratedImage] = []
     for k, one in enumerate(latents):
-        picture, note = decode_picture(work.registry, one)
+        picture, note = decode_picture(work.registry, one, work.request.decoder == "small")
         if note is not None:
             work.note(note)
         kept = one.numpy().copy() if work.request.keep_latents else None
@@ -223,7 +223,7 @@ def _offset(report: ProgressCallback, first: int, request: GenerationRequest) ->
     return lambda progress: report(replace(progress, message=progress.message + suffix))
 
 
-def _watch(report: ProgressCallback, request: GenerationRequest, preview: PreviewMap) -> Callable[[int, Tensor], None]:
+def _watch(report: ProgressCallback, request: GenerationRequest, preview: Preview) -> Callable[[int, Tensor], None]:
     """Step callback with a preview and the time left, from the mean time of the steps so far."""
     started = time.perf_counter()
     total = request.denoising_steps

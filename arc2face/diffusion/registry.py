@@ -33,7 +33,8 @@ from arc2face.diffusion.device import DeviceFullError, Placement, torch_dtype, u
 from arc2face.diffusion.fitting import check_fit
 from arc2face.diffusion.lora import lora_bytes
 from arc2face.diffusion.merging import WeightMerger
-from arc2face.diffusion.pixels import PreviewMap
+from arc2face.diffusion.pixels import Preview, PreviewMap
+from arc2face.diffusion.small_decoder import SmallPreview, usable
 from arc2face.errors import SettingsError
 from arc2face.types import GenerationRequest, Runtime
 from arc2face.weights.folder import ModelsFolder
@@ -114,8 +115,13 @@ class ModelRegistry:
         return {name: part for name, part in parts.items() if part or name in request.extras}
 
     @property
-    def preview(self) -> PreviewMap:
-        """Latents to small colours, fitted once to this VAE."""
+    def preview(self) -> Preview:
+        """Latents to small pictures, for one run: a map fitted once to this VAE; on a CPU the small decoder, if there.
+
+        A GPU has better things to do than to decode previews.
+        """
+        if self.runtime.device == "cpu" and usable(self.models):
+            return SmallPreview(self.part("small_decoder"))
         if self._preview is None:
             with self.placed("vae") as vae:
                 self._preview = PreviewMap.fit(vae)
