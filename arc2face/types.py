@@ -312,19 +312,21 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+Dtype = Literal["fp32", "fp16", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """Where and how the models run.
 
-    `device`: cpu, cuda, cuda:1, mps. `dtype`: fp32 or fp16. `vram`: resident keeps every loaded part on the device;
-    offload moves adapters that are not in use to host memory; sequential moves every part on and off around its use.
+    `device`: cpu, cuda, cuda:1, mps. `dtype`: fp32, fp16, or bf16 (on some CPUs). `vram`: resident keeps every loaded
+    part on the device; offload moves adapters that are not in use to host memory; sequential moves every part on and
+    off around its use.
     `budget_bytes`: upper bound for loaded weights on the device; the least recently used adapter leaves first.
     """
 
     device: str
-    dtype: Literal["fp32", "fp16"]
+    dtype: Dtype
     vram: VramPolicy = "resident"
     budget_bytes: int | None = None
 

@@ -78,7 +78,12 @@ Models = Annotated[
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", envvar="ARC2FACE_DEVICE", rich_help_panel=_MODELS)
 ]
-Dtype = Annotated[str, typer.Option(help="auto, fp32 or fp16.", envvar="ARC2FACE_DTYPE", rich_help_panel=_MODELS)]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="auto, fp32, fp16, or bf16 on CPUs that have it.", envvar="ARC2FACE_DTYPE", rich_help_panel=_MODELS
+    ),
+]
 Vram = Annotated[
     str,
     typer.Option(help=f"{one_of(VRAM_POLICIES)}.", envvar="ARC2FACE_VRAM", rich_help_panel=_MODELS),

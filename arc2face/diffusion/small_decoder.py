@@ -1,4 +1,4 @@
-"""The small decoder: latents to pictures in a twelfth of the VAE's time, not exactly. An option, never a default on a GPU.
+"""The small decoder: latents to pictures in a twelfth of the VAE's time, not exactly. No default on a GPU.
 
 TAESD (https://github.com/madebyollin/taesd, MIT) is a stack of plain convolutions that was trained to agree with the
 VAE of Stable Diffusion 1.x. How faces of Arc2Face look through it has not been checked here.

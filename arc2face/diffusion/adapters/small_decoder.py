@@ -1,4 +1,4 @@
-"""The small decoder as a part that a request may want: loaded, counted, evicted and named in recipes like the others."""
+"""The small decoder as a part that a request may want: loaded, counted, evicted, named in recipes like the others."""
 
 from __future__ import annotations
 
