@@ -1,14 +1,16 @@
-"""The denoising loop: one UNet, guidance, and whatever the adapters added for this request.
+"""The denoising loop: one UNet, guidance, and whatever the adapters gave for this request.
 
-A `Denoiser` holds the state of one run over `num_images` pictures. Adapters change it (and the UNet) while their
-context managers are open. Row order with guidance is [unconditional * n, conditional * n].
+A `Denoiser` holds the state of one run over `num_images` pictures. Adapters give it inputs while their context managers
+are open: LoRAs, expression tokens, a recorded reference, residuals, step hooks. The schedule lies in host memory and
+the loop reads nothing back from the device. Row order with guidance is [unconditional * n, conditional * n].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from arc2face.diffusion.float32 import float32_defaults
+from arc2face.diffusion.forward import Conditions, ControlSource, ExpressionTokens, Network, network_for
+from arc2face.diffusion.forward.conditions import Bank
 from arc2face.diffusion.hooks import Hooks, Residuals, ResidualSource, Step, summed
 from arc2face.diffusion.lora import LoraWeights
 from arc2face.diffusion.merging import WeightMerger
@@ -23,6 +27,9 @@ from arc2face.diffusion.schedulers import make_scheduler, takes_generator
 from arc2face.errors import CancelledError, SettingsError
 
 __all__ = ["Denoiser", "ResidualSource", "Residuals", "Step"]
+
+Estimate = Callable[[], Tensor]
+"""Makes the current estimate of the first picture's result, (C, h, w)."""
 
 
 @dataclass
@@ -32,6 +39,7 @@ class Denoiser:
     `first`: number of this run's first picture within the request. `merger`: puts LoRAs into the UNet's weights.
     `borrow`: `with run.borrow("vae") as vae:` is a base part on the device for the body.
     `before_step`, `after_step`: the adapters' step hooks (`with run.before_step.added(hook, order=0):`).
+    `network`: the UNet's forward; made from `unet` when None.
     """
 
     unet: UNet2DConditionModel
@@ -48,6 +56,10 @@ class Denoiser:
     residual_sources: list[ResidualSource] = field(default_factory=list[ResidualSource])
     before_step: Hooks = field(default_factory=Hooks)
     after_step: Hooks = field(default_factory=Hooks)
+    network: Network | None = None
+    loras: tuple[tuple[LoraWeights, float], ...] = ()
+    expression: ExpressionTokens | None = None
+    bank: Bank | None = None
 
     @property
     def guided(self) -> bool:
@@ -73,9 +85,41 @@ class Denoiser:
         finally:
             self.residual_sources = [other for other in self.residual_sources if other is not source]
 
-    def merged(self, lora: LoraWeights, strength: float) -> AbstractContextManager[None]:
-        """Merge a LoRA into the UNet's weights for the body; they come back bit for bit."""
-        return self.merger.merged(lora, strength)
+    @contextmanager
+    def merged(self, lora: LoraWeights, strength: float) -> Generator[None]:
+        """Run with a LoRA in the UNet's weights for the body; several add up, in their order."""
+        before = self.loras
+        self.loras = (*before, (lora, strength))
+        try:
+            yield
+        finally:
+            self.loras = before
+
+    @contextmanager
+    def expressing(self, tokens: ExpressionTokens) -> Generator[None]:
+        """Run with a second cross-attention for the body. Raises SettingsError when another adapter gives one."""
+        if self.expression is not None:
+            raise SettingsError("Two adapters give expression tokens, and a run takes one set. Leave one of them out.")
+        self.expression = tokens
+        try:
+            yield
+        finally:
+            self.expression = None
+
+    @contextmanager
+    def reading(self, bank: Bank) -> Generator[None]:
+        """Let the conditional rows also attend to a recording for the body. Raises SettingsError for a second one."""
+        if self.bank is not None:
+            raise SettingsError("Two adapters give a recorded picture, and a run reads one. Leave one of them out.")
+        self.bank = bank
+        try:
+            yield
+        finally:
+            self.bank = None
+
+    def record(self, latents: Tensor) -> Bank:
+        """What the plain UNet (no LoRA) sees of clean `latents` (m, C, h, w) with this run's prompt, at t = 0."""
+        return self._network().record(latents.to(self.device, self.unet.dtype), self.prompt)
 
     def run(
         self,
@@ -83,64 +127,106 @@ class Denoiser:
         steps: int,
         generators: list[torch.Generator],
         step_noise: Tensor | None = None,
-        on_step: Callable[[int, Tensor], None] | None = None,
+        on_step: Callable[[int, Estimate], None] | None = None,
     ) -> Tensor:
-        """Denoise (n, C, h, w) standard normal `noise` to latents (not divided by the VAE's scaling factor).
+        """Denoise (n, C, h, w) standard normal `noise` to float32 latents (not divided by the VAE's scaling factor).
 
         `generators`: one per picture, for samplers that draw noise. `step_noise`: (steps - 1, n, C, h, w) used
-        instead of drawing. `on_step(step, x0)`: called after each step with the current estimate of the result.
+        instead of drawing. `on_step(step, estimate)`: called after each step; `estimate()` makes the current estimate
+        of the first picture's result.
         """
-        scheduler = make_scheduler(self.scheduler_name, self.scheduler_config, steps, str(self.device))
-        latents = noise.to(self.device, self.unet.dtype) * scheduler.init_noise_sigma
-        rows = [self.negative, self.prompt] if self.guided else [self.prompt]
-        prompt = torch.cat([row.expand(self.num_images, -1, -1) for row in rows])
-        extra = {"generator": generators} if takes_generator(scheduler) else {}
+        scheduler = make_scheduler(self.scheduler_name, self.scheduler_config, steps)
         total = len(scheduler.timesteps)
         if step_noise is not None and step_noise.shape != (total - 1, *noise.shape):
             raise SettingsError(
                 f"step_noise must have shape {(total - 1, *noise.shape)}, not {tuple(step_noise.shape)}."
             )
+        with self.merger.merging(self.loras):
+            return self._steps(scheduler, noise, generators, step_noise, on_step)
+
+    def conditions(self) -> Conditions:
+        """What the UNet is conditioned on in every step, rows as in the loop."""
+        rows = [self.negative, self.prompt] if self.guided else [self.prompt]
+        prompt = torch.cat([row.expand(self.num_images, -1, -1) for row in rows])
+        return Conditions(prompt, self.guided, self.expression, self.bank)
+
+    def _steps(
+        self,
+        scheduler: Any,
+        noise: Tensor,
+        generators: list[torch.Generator],
+        step_noise: Tensor | None,
+        on_step: Callable[[int, Estimate], None] | None,
+    ) -> Tensor:
+        latents = noise.to(self.device, torch.float32) * scheduler.init_noise_sigma
+        extra = {"generator": generators} if takes_generator(scheduler) else {}
+        total = len(scheduler.timesteps)
+        renoise = None if step_noise is None else step_noise.to(self.device, torch.float32)
+        given = self.conditions()
+        calls = _Calls(self._network(), given, scheduler.timesteps, self.residual_sources)
         for step, timestep in enumerate(scheduler.timesteps):
             self.check_cancelled()
-            state = Step(step, total, timestep, latents, prompt, self.first)
+            state = Step(step, total, timestep, latents, given.prompt, self.first)
             self.before_step(state)
             before = state.latents
-            prediction = self._predict(scheduler, before, timestep, state.prompt, step, total)
+            rows = scheduler.scale_model_input(before, timestep).to(self.unet.dtype)
+            prediction = self._guide(calls.predict(torch.cat([rows, rows]) if self.guided else rows, state))
             with float32_defaults():
                 output = scheduler.step(prediction, timestep, before, **extra)
             state.latents = output.prev_sample
-            if step_noise is not None and step < total - 1:
-                state.latents = _renoise(scheduler, output.denoised, step, step_noise[step])
+            if renoise is not None and step < total - 1:
+                state.latents = _renoise(scheduler, output.denoised, step, renoise[step])
             self.after_step(state)
             latents = state.latents
             if on_step is not None:
-                on_step(step + 1, _clean_estimate(scheduler, prediction, timestep, before))
+                on_step(step + 1, partial(_clean_estimate, scheduler, prediction, timestep, before))
         return latents
 
-    def _predict(
-        self, scheduler: Any, latents: Tensor, timestep: Tensor, prompt: Tensor, step: int, total: int
-    ) -> Tensor:
-        """Guided noise prediction (n, C, h, w)."""
-        rows = torch.cat([latents, latents]) if self.guided else latents
-        rows = scheduler.scale_model_input(rows, timestep)
-        extra = summed(source(rows, timestep, prompt, step, total) for source in self.residual_sources)
-        prediction = self.unet(rows, timestep, encoder_hidden_states=prompt, return_dict=False, **extra)[0]
+    def _network(self) -> Network:
+        if self.network is None:
+            self.network = network_for(self.unet)
+        return self.network
+
+    def _guide(self, prediction: Tensor) -> Tensor:
+        """The rows' noise predictions to the guided one, (n, C, h, w) float32."""
+        prediction = prediction.float()
         if not self.guided:
             return prediction
         unconditional, conditional = prediction.chunk(2)
         return unconditional + self.guidance_scale * (conditional - unconditional)
 
 
+class _Calls:
+    """The UNet's calls of one run: inputs are prepared once, and anew for a step whose prompt a hook replaced."""
+
+    def __init__(self, network: Network, given: Conditions, timesteps: Tensor, sources: list[ResidualSource]) -> None:
+        self.network, self.given, self.timesteps, self.sources = network, given, timesteps, sources
+        self.inputs = network.prepare(given, timesteps)
+        for source in sources:
+            if isinstance(source, ControlSource):
+                source.prepare(given.prompt, timesteps)
+
+    def predict(self, rows: Tensor, state: Step) -> Tensor:
+        """(B, C, h, w) -> noise predictions of all rows."""
+        given = [source(rows, state.timestep, state.prompt, state.number, state.total) for source in self.sources]
+        residuals = summed(given)
+        if state.prompt is self.given.prompt:
+            return self.network.predict(rows, self.inputs, state.number, residuals)
+        alone = self.timesteps[state.number : state.number + 1]
+        return self.network.predict(
+            rows, self.network.prepare(replace(self.given, prompt=state.prompt), alone), 0, residuals
+        )
+
+
 def _renoise(scheduler: Any, denoised: Tensor, step: int, noise: Tensor) -> Tensor:
     """LCM's multistep renoising (arXiv 2310.04378, algorithm 3) with given noise."""
-    alpha = scheduler.alphas_cumprod[scheduler.timesteps[step + 1]].to(denoised.device)
-    noise = noise.to(denoised.device, denoised.dtype)
+    alpha = scheduler.alphas_cumprod[scheduler.timesteps[step + 1]]
     return alpha.sqrt() * denoised + (1 - alpha).sqrt() * noise
 
 
 def _clean_estimate(scheduler: Any, prediction: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
     """x0 of the first picture, (C, h, w), for the preview. Good enough for the eye in every sampler."""
-    alpha = scheduler.alphas_cumprod[int(timestep)].to(latents.device)
+    alpha = scheduler.alphas_cumprod[int(timestep)]
     sample = latents[0]
     if float(scheduler.init_noise_sigma) > 1.5:  # variance-exploding samplers (Euler) keep x0 + sigma * noise
         sample = sample * alpha.sqrt()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arc2face.diffusion.adapters.pose import output_size
 from arc2face.diffusion.decoding import decode_picture
-from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.denoising import Denoiser, Estimate
 from arc2face.diffusion.device import unless_full
 from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.loading import load_scheduler_config
@@ -223,14 +223,16 @@ def _offset(report: ProgressCallback, first: int, request: GenerationRequest) ->
     return lambda progress: report(replace(progress, message=progress.message + suffix))
 
 
-def _watch(report: ProgressCallback, request: GenerationRequest, preview: Preview) -> Callable[[int, Tensor], None]:
+def _watch(
+    report: ProgressCallback, request: GenerationRequest, preview: Preview
+) -> Callable[[int, Estimate], None]:
     """Step callback with a preview and the time left, from the mean time of the steps so far."""
     started = time.perf_counter()
     total = request.denoising_steps
 
-    def on_step(step: int, estimate: Tensor) -> None:
+    def on_step(step: int, estimate: Estimate) -> None:
         left = (time.perf_counter() - started) / step * (total - step)
-        picture = preview.picture(estimate)
+        picture = preview.picture(estimate())
         message = f"Step {step} of {total}"
         report(Progress("denoising", step, total, seconds_left=left, preview=picture, message=message))
 

@@ -9,8 +9,8 @@ drift by a rounding error at every use.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -81,6 +81,14 @@ class WeightMerger:
                     self._leave(layers[name], self._copies[name], before[name])
             if not self.active and not self._policy.worth_keeping(self.bytes):
                 self.drop()
+
+    @contextmanager
+    def merging(self, loras: Iterable[tuple[LoraWeights, float]]) -> Generator[None]:
+        """Merge several, in their order."""
+        with ExitStack() as stack:
+            for lora, strength in loras:
+                stack.enter_context(self.merged(lora, strength))
+            yield
 
     @property
     def active(self) -> bool:
