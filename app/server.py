@@ -195,6 +195,8 @@ def open_backend(settings: ServerSettings) -> Backend:
             dtype=settings.dtype,
             vram=settings.vram,
             budget_bytes=settings.budget_bytes,
+            fast_path=settings.fast_path,
+            batching=settings.batching,
             preload=settings.preload,
         )
 

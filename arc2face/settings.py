@@ -72,6 +72,9 @@ VRAM_POLICIES: dict[VramPolicy, str] = {
     "sequential": "every part is on the device only while it is used",
 }
 
+Switch = Literal["auto", "on", "off"]
+SWITCHES: tuple[Switch, ...] = ("auto", "on", "off")
+
 CombineMethod = Literal["mean", "median"]
 COMBINE_METHODS: dict[CombineMethod, str] = {
     "mean": "Average",

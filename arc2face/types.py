@@ -28,6 +28,7 @@ from arc2face.settings import (
     MAX_SEED,
     SCHEDULERS,
     Decoder,
+    Switch,
     VramPolicy,
     mode_of,
 )
@@ -323,17 +324,22 @@ class Runtime:
     part on the device; offload moves adapters that are not in use to host memory; sequential moves every part on and
     off around its use.
     `budget_bytes`: upper bound for loaded weights on the device; the least recently used adapter leaves first.
+    `fast_path`: captured steps on CUDA; auto uses them where they can be had, on insists, off does without.
+    `batching`: whether waiting requests of one kind run together; auto does so on the fast path.
     """
 
     device: str
     dtype: Dtype
     vram: VramPolicy = "resident"
     budget_bytes: int | None = None
+    fast_path: Switch = "auto"
+    batching: Switch = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """One row of the Models panel. `state`: missing, on disk, host memory, or the device's name.
+    """One row of the Models panel. `state`: missing, on disk, host memory, or the device's name; the fast path's is
+    "on (n graphs, x GB)" or "off: why".
 
     `bytes`: size in memory when loaded, on disk otherwise. `sha256`: of the weight file, empty until computed.
     `remedy`: the command that fetches a missing part, or empty.

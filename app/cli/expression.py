@@ -17,6 +17,7 @@ from app.cli.options import (
     Device,
     Dtype,
     Fast,
+    FastPath,
     Guidance,
     GuidanceEnd,
     GuidanceStart,
@@ -151,6 +152,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     vram: Vram = "resident",
+    fast_path: FastPath = "auto",
 ) -> None:
     """Reads or builds the expression, generates, saves and reports."""
     from arc2face.series import expression_strip
@@ -176,7 +178,7 @@ def run(
     look = LookSource(keep=keep_look, strength=look_strength, paste=cast("PasteMask | None", paste_back)).check()
     pose = pose_source(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
     output, save_expression = check_folder(output), check_file(save_expression, (".json",))
-    with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
+    with open_engine(ModelChoice(models, device, dtype, vram, fast_path)) as engine:
         found = find_expression(engine, source)
         facts: dict[str, Any] = {"source": face_options.source_words(source), "amplitude": amplitude}
         facts |= {"values": [float(value) for value in found.values], "saved": _save(save_expression, found)}

@@ -14,6 +14,7 @@ from app.cli.options import (
     Device,
     Dtype,
     Fast,
+    FastPath,
     Guidance,
     GuidanceEnd,
     GuidanceStart,
@@ -91,13 +92,14 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     vram: Vram = "resident",
+    fast_path: FastPath = "auto",
 ) -> None:
     """Generates, saves and reports."""
     shortcuts = (decoder, guidance_start, guidance_end)
     chosen = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score, *shortcuts)
     settings = chosen.fields()
     output, save_identity = check_folder(output), check_file(save_identity)
-    with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
+    with open_engine(ModelChoice(models, device, dtype, vram, fast_path)) as engine:
         # only a recipe may have to know the person itself
         known = recipe is not None and not photos and identity is None
         person = None if known else find_person(engine, photos, identity, face, method, drop_outliers)

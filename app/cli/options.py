@@ -17,6 +17,7 @@ __all__ = [
     "Device",
     "Dtype",
     "Fast",
+    "FastPath",
     "Guidance",
     "GuidanceEnd",
     "GuidanceStart",
@@ -87,6 +88,15 @@ Dtype = Annotated[
 Vram = Annotated[
     str,
     typer.Option(help=f"{one_of(VRAM_POLICIES)}.", envvar="ARC2FACE_VRAM", rich_help_panel=_MODELS),
+]
+FastPath = Annotated[
+    str,
+    typer.Option(
+        "--fast-path",
+        help="Captured steps on CUDA: auto, on (insist) or off.",
+        envvar="ARC2FACE_FAST_PATH",
+        rich_help_panel=_MODELS,
+    ),
 ]
 Photos = Annotated[list[Path], typer.Argument(help="Photos of one person.", show_default=False, metavar="PHOTO")]
 OptionalPhotos = Annotated[

@@ -14,6 +14,7 @@ from app.cli.options import (
     Device,
     Dtype,
     Fast,
+    FastPath,
     Guidance,
     GuidanceEnd,
     GuidanceStart,
@@ -105,6 +106,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     vram: Vram = "resident",
+    fast_path: FastPath = "auto",
 ) -> None:
     """Reads the pose, generates, saves and reports."""
     from arc2face.pictures.saving import save_picture
@@ -119,7 +121,7 @@ def run(
     if not source.given and turntable is None:
         raise SettingsError("Say which pose: --pose-photo, --yaw/--pitch/--roll, --normal-map or --turntable.")
     output, save_normal_map = check_folder(output), check_file(save_normal_map, (".png",))
-    with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
+    with open_engine(ModelChoice(models, device, dtype, vram, fast_path)) as engine:
         anyone = map_only and source.photo is None and turntable is None
         person = None if anyone else find_person(engine, photos, identity, face)
         if turntable is not None and person is not None:

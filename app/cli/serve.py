@@ -40,6 +40,15 @@ Vram = Annotated[str, typer.Option(help="resident, offload, sequential.", envvar
 Budget = Annotated[
     float | None, typer.Option(help="At most so many GB of weights on the device.", envvar="ARC2FACE_BUDGET_GB")
 ]
+FastPath = Annotated[
+    str, typer.Option(help="Captured steps on CUDA: auto, on (insist), off.", envvar="ARC2FACE_FAST_PATH")
+]
+Batching = Annotated[
+    str,
+    typer.Option(
+        help="Run waiting requests of one kind together: auto (on CUDA), on, off.", envvar="ARC2FACE_BATCHING"
+    ),
+]
 Preload = Annotated[
     bool,
     typer.Option("--preload/--no-preload", help="Load all models at the start.", envvar="ARC2FACE_PRELOAD"),
@@ -66,6 +75,8 @@ def settings(
     dtype: Dtype = USUAL.dtype,
     vram: Vram = USUAL.vram,
     budget_gb: Budget = None,
+    fast_path: FastPath = USUAL.fast_path,
+    batching: Batching = USUAL.batching,
     preload: Preload = USUAL.preload,
     mcp: Mcp = USUAL.mcp,
     hosts: Hosts = "",
@@ -82,6 +93,8 @@ def settings(
         dtype=dtype,
         vram=vram,  # type: ignore[arg-type]
         budget_bytes=int(budget_gb * 1e9) if budget_gb is not None else None,
+        fast_path=fast_path,  # type: ignore[arg-type]
+        batching=batching,  # type: ignore[arg-type]
         preload=preload,
         mcp=mcp,
         hosts=parse_hosts(hosts),

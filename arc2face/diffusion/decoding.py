@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arc2face.diffusion.device import unless_full
+from arc2face.diffusion.graphs.decode import decode_captured
 from arc2face.diffusion.pixels import LEAST_TILE, decode
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.small_decoder import decode_small
@@ -52,7 +53,8 @@ def decode_picture(registry: ModelRegistry, latents: Tensor, small: bool = False
 
 def _on_device(registry: ModelRegistry, latents: Tensor, tile: int | None = None) -> RgbU8:
     with registry.placed("vae") as vae:
-        return decode(vae, latents, tile)
+        made = decode_captured(registry.fast, vae, latents) if tile is None else None
+        return decode(vae, latents, tile) if made is None else made
 
 
 def _small(registry: ModelRegistry, latents: Tensor) -> RgbU8:

@@ -7,7 +7,7 @@ the loop reads nothing back from the device. Row order with guidance is [uncondi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +20,9 @@ from torch import Tensor
 from arc2face.diffusion.float32 import float32_defaults
 from arc2face.diffusion.forward import Conditions, ControlSource, ExpressionTokens, Network, network_for
 from arc2face.diffusion.forward.conditions import Bank
+from arc2face.diffusion.graphs.denoise import Plan, check_step_noise, denoise_captured
+from arc2face.diffusion.graphs.fastpath import FastPath
+from arc2face.diffusion.graphs.run import Watch
 from arc2face.diffusion.hooks import Hooks, Residuals, ResidualSource, Step, summed
 from arc2face.diffusion.lora import LoraWeights
 from arc2face.diffusion.merging import WeightMerger
@@ -29,7 +32,9 @@ from arc2face.errors import CancelledError, SettingsError
 __all__ = ["Denoiser", "ResidualSource", "Residuals", "Step"]
 
 Estimate = Callable[[], Tensor]
-"""Makes the current estimate of the first picture's result, (C, h, w)."""
+"""Makes the current estimate of the watched pictures' results, (k, C, h, w)."""
+OnStep = Callable[[int, Estimate | None], None]
+"""(steps done, estimate, or None when there is no new one)."""
 
 
 @dataclass
@@ -39,7 +44,8 @@ class Denoiser:
     `first`: number of this run's first picture within the request. `merger`: puts LoRAs into the UNet's weights.
     `borrow`: `with run.borrow("vae") as vae:` is a base part on the device for the body.
     `before_step`, `after_step`: the adapters' step hooks (`with run.before_step.added(hook, order=0):`).
-    `network`: the UNet's forward; made from `unet` when None.
+    `network`: the UNet's forward; made from `unet` when None. `fast`: captured steps, where there are any.
+    `guidance`: (n, 1, 1, 1) float32, where the pictures differ in it. `watched`: pictures whose estimates are wanted.
     """
 
     unet: UNet2DConditionModel
@@ -60,6 +66,9 @@ class Denoiser:
     loras: tuple[tuple[LoraWeights, float], ...] = ()
     expression: ExpressionTokens | None = None
     bank: Bank | None = None
+    fast: FastPath | None = None
+    guidance: Tensor | None = None
+    watched: Sequence[int] = (0,)
 
     @property
     def guided(self) -> bool:
@@ -127,20 +136,18 @@ class Denoiser:
         steps: int,
         generators: list[torch.Generator],
         step_noise: Tensor | None = None,
-        on_step: Callable[[int, Estimate], None] | None = None,
+        on_step: OnStep = lambda step, estimate: None,
     ) -> Tensor:
         """Denoise (n, C, h, w) standard normal `noise` to float32 latents (not divided by the VAE's scaling factor).
 
         `generators`: one per picture, for samplers that draw noise. `step_noise`: (steps - 1, n, C, h, w) used
-        instead of drawing. `on_step(step, estimate)`: called after each step; `estimate()` makes the current estimate
-        of the first picture's result.
+        instead of drawing. `on_step(step, estimate)`: called after each step.
         """
+        made = self._captured(noise, steps, generators, step_noise, on_step)
+        if made is not None:
+            return made
         scheduler = make_scheduler(self.scheduler_name, self.scheduler_config, steps)
-        total = len(scheduler.timesteps)
-        if step_noise is not None and step_noise.shape != (total - 1, *noise.shape):
-            raise SettingsError(
-                f"step_noise must have shape {(total - 1, *noise.shape)}, not {tuple(step_noise.shape)}."
-            )
+        check_step_noise(step_noise, len(scheduler.timesteps), noise)
         with self.merger.merging(self.loras):
             return self._steps(scheduler, noise, generators, step_noise, on_step)
 
@@ -150,13 +157,50 @@ class Denoiser:
         prompt = torch.cat([row.expand(self.num_images, -1, -1) for row in rows])
         return Conditions(prompt, self.guided, self.expression, self.bank)
 
+    def _captured(
+        self,
+        noise: Tensor,
+        steps: int,
+        generators: list[torch.Generator],
+        step_noise: Tensor | None,
+        on_step: OnStep,
+    ) -> Tensor | None:
+        """The same on captured steps, None where this run goes plainly: what a hook does is not known beforehand."""
+        if self.fast is None or not self.fast.on or len(self.before_step) or len(self.after_step):
+            return None
+
+        def told(step: int, estimate: Tensor | None) -> None:
+            on_step(step, None if estimate is None else lambda: estimate)
+
+        with self.merger.merging(self.loras):
+            plan = Plan(
+                network=self._network(),
+                conditions=self.conditions(),
+                sources=self.residual_sources,
+                guidance=self._guidance(),
+                sampler=self.scheduler_name,
+                config=self.scheduler_config,
+                steps=steps,
+                noise=noise,
+                generators=generators,
+                step_noise=step_noise,
+            )
+            return denoise_captured(self.fast, plan, Watch(told, self.check_cancelled, self.watched))
+
+    def _guidance(self) -> Tensor:
+        """(n, 1, 1, 1) float32 on the device."""
+        if self.guidance is not None:
+            return self.guidance
+        shape = (self.num_images, 1, 1, 1)
+        return torch.full(shape, self.guidance_scale, dtype=torch.float32, device=self.device)
+
     def _steps(
         self,
         scheduler: Any,
         noise: Tensor,
         generators: list[torch.Generator],
         step_noise: Tensor | None,
-        on_step: Callable[[int, Estimate], None] | None,
+        on_step: OnStep,
     ) -> Tensor:
         latents = noise.to(self.device, torch.float32) * scheduler.init_noise_sigma
         extra = {"generator": generators} if takes_generator(scheduler) else {}
@@ -178,8 +222,7 @@ class Denoiser:
                 state.latents = _renoise(scheduler, output.denoised, step, renoise[step])
             self.after_step(state)
             latents = state.latents
-            if on_step is not None:
-                on_step(step + 1, partial(_clean_estimate, scheduler, prediction, timestep, before))
+            on_step(step + 1, partial(_clean_estimate, scheduler, prediction, timestep, before, self.watched))
         return latents
 
     def _network(self) -> Network:
@@ -193,7 +236,8 @@ class Denoiser:
         if not self.guided:
             return prediction
         unconditional, conditional = prediction.chunk(2)
-        return unconditional + self.guidance_scale * (conditional - unconditional)
+        scale = self.guidance_scale if self.guidance is None else self.guidance
+        return unconditional + scale * (conditional - unconditional)
 
 
 class _Calls:
@@ -224,12 +268,14 @@ def _renoise(scheduler: Any, denoised: Tensor, step: int, noise: Tensor) -> Tens
     return alpha.sqrt() * denoised + (1 - alpha).sqrt() * noise
 
 
-def _clean_estimate(scheduler: Any, prediction: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
-    """x0 of the first picture, (C, h, w), for the preview. Good enough for the eye in every sampler."""
+def _clean_estimate(
+    scheduler: Any, prediction: Tensor, timestep: Tensor, latents: Tensor, pictures: Sequence[int]
+) -> Tensor:
+    """x0 of some pictures, (k, C, h, w), for the preview. Good enough for the eye in every sampler."""
     alpha = scheduler.alphas_cumprod[int(timestep)]
-    sample = latents[0]
+    sample, output = (torch.stack([tensor[k] for k in pictures]) for tensor in (latents, prediction))
     if float(scheduler.init_noise_sigma) > 1.5:  # variance-exploding samplers (Euler) keep x0 + sigma * noise
         sample = sample * alpha.sqrt()
     if scheduler.config.prediction_type == "v_prediction":
-        return alpha.sqrt() * sample - (1 - alpha).sqrt() * prediction[0]
-    return (sample - (1 - alpha).sqrt() * prediction[0]) / alpha.sqrt()
+        return alpha.sqrt() * sample - (1 - alpha).sqrt() * output
+    return (sample - (1 - alpha).sqrt() * output) / alpha.sqrt()

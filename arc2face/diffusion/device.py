@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from arc2face.diffusion import bf16
+from arc2face.diffusion.graphs.driver import outdated_driver
 from arc2face.errors import DeviceError
-from arc2face.settings import VRAM_POLICIES, VramPolicy, one_of
+from arc2face.settings import SWITCHES, VRAM_POLICIES, Switch, VramPolicy, one_of
 from arc2face.types import Dtype, Runtime
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,12 @@ _FAILED = re.compile(
 
 
 def pick_runtime(
-    device: str = "auto", dtype: str = "auto", vram: VramPolicy = "resident", budget_bytes: int | None = None
+    device: str = "auto",
+    dtype: str = "auto",
+    vram: VramPolicy = "resident",
+    budget_bytes: int | None = None,
+    fast_path: Switch = "auto",
+    batching: Switch = "auto",
 ) -> Runtime:
     """Resolve `auto`: cuda with fp16, mps with fp16, else cpu with fp32.
 
@@ -52,8 +58,11 @@ def pick_runtime(
     except RuntimeError as error:
         raise DeviceError(f"Unknown device {device!r}; use auto, cpu, cuda, cuda:1 or mps.") from error
     if kind == "cuda" and not torch.cuda.is_available():
+        old = outdated_driver()
         raise DeviceError(
-            "No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch."
+            f"CUDA cannot be used: {old}, or use --device cpu."
+            if old
+            else "No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch."
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("No Apple GPU is available; use --device cpu.")
@@ -69,7 +78,10 @@ def pick_runtime(
         _check_bf16(kind)
     if vram not in VRAM_POLICIES:
         raise DeviceError(f"Unknown vram policy {vram!r}; use {one_of(VRAM_POLICIES)}.")
-    return Runtime(device=chosen, dtype=cast("Dtype", dtype), vram=vram, budget_bytes=budget_bytes)
+    for what, switch in (("fast path", fast_path), ("batching", batching)):
+        if switch not in SWITCHES:
+            raise DeviceError(f"Unknown {what} {switch!r}; use {one_of(SWITCHES)}.")
+    return Runtime(chosen, cast("Dtype", dtype), vram, budget_bytes, fast_path, batching)
 
 
 def _check_bf16(kind: str) -> None:

@@ -31,6 +31,7 @@ from arc2face.diffusion.adapters import Adapter
 from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.device import DeviceFullError, Placement, torch_dtype, unless_full, with_fast_layout
 from arc2face.diffusion.fitting import check_fit
+from arc2face.diffusion.graphs.fastpath import FastPath
 from arc2face.diffusion.lora import lora_bytes
 from arc2face.diffusion.merging import WeightMerger
 from arc2face.diffusion.pixels import Preview, PreviewMap
@@ -67,11 +68,21 @@ class Loaded:
 class ModelRegistry:
     """Loads, places, composes and evicts the diffusion parts of one models folder."""
 
-    def __init__(self, models: ModelsFolder, runtime: Runtime, placement: Placement | None = None) -> None:
-        """`placement`: how parts get onto the device; a test's counting one, or the real one when None."""
+    def __init__(
+        self,
+        models: ModelsFolder,
+        runtime: Runtime,
+        placement: Placement | None = None,
+        fast: FastPath | None = None,
+    ) -> None:
+        """`placement`: how parts get onto the device; a test's counting one, or the real one when None.
+
+        `fast`: captured steps; none when None.
+        """
         self.models = models
         self.runtime = runtime
         self.placement = placement or Placement(runtime.device)
+        self.fast = fast or FastPath(None, off="not asked for")
         self.dtype = torch_dtype(runtime)
         self.adapters: Mapping[str, Adapter] = _by_name(installed.ADAPTERS)
         self._parts: dict[str, Loaded] = {}
@@ -167,8 +178,13 @@ class ModelRegistry:
 
     def evict(self, name: str) -> bool:
         """Drop a loaded part that is not in use; it is read again when next used. Returns whether it was there."""
-        if self._in_use[name] or self._parts.pop(name, None) is None:
+        if self._in_use[name]:
             return False
+        gone = self._parts.pop(name, None)
+        if gone is None:
+            return False
+        if isinstance(gone.value, nn.Module):
+            self.fast.clear()  # captured work keeps the modules that it reads
         log.info("evicted %s", name)
         self._drop_copies()  # they may hold on to the evicted LoRA's matrices
         self.placement.empty_cache()
@@ -180,7 +196,8 @@ class ModelRegistry:
             self.evict(name)
 
     def release(self) -> None:
-        """Free all of the device's memory that nothing in use needs: copies, idle adapters, idle base parts."""
+        """Free all of the device's memory that nothing in use needs: captured work, copies, idle parts."""
+        self.fast.clear()
         self._drop_copies()
         for name, part in list(self._parts.items()):
             if part.device != self.placement.device or self._in_use[name]:

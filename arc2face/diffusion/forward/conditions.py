@@ -16,12 +16,12 @@ class ExpressionTokens:
     """A second cross-attention (IP-Adapter, arXiv 2308.06721, eq. 5).
 
     `tokens`: (B, T, D). `projections`: processor name of a cross-attention -> its `to_k` and `to_v`, each (inner, D).
-    `strength`: factor of what it adds.
+    `strength`: factor of what it adds, one or (B, 1, 1).
     """
 
     tokens: Tensor
     projections: Mapping[str, tuple[Tensor, Tensor]]
-    strength: float
+    strength: float | Tensor
 
 
 @dataclass(frozen=True)
