@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,7 @@ from arc2face.diffusion.generation import Generated
 from arc2face.diffusion.graphs.opening import open_fast_path
 from arc2face.diffusion.loading import picture_side
 from arc2face.diffusion.registry import ModelRegistry
+from arc2face.diffusion.small_decoder import with_decoder
 from arc2face.diffusion.together import companions
 from arc2face.doctor import status
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, InputError, NoFaceError, SettingsError
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     from arc2face.pose.reader import PoseReading
 
 log = logging.getLogger(__name__)
+MAX_FINISHING = 8
+"""Runs whose pictures wait for their scores; beyond that the worker scores itself, and so makes no more of them."""
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -73,6 +77,7 @@ class Engine:
         self.registry = ModelRegistry(models, runtime, fast=open_fast_path(runtime, inline))
         self.perception = Perception(models, runtime, self.worker, inline)
         self._post = ThreadPoolExecutor(2, thread_name_prefix="arc2face-post")
+        self._finishing = threading.BoundedSemaphore(MAX_FINISHING)
         self._inline = inline
         self._forked = False
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
@@ -200,6 +205,7 @@ class Engine:
         if not isinstance(request, GenerationRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingsError(f"A GenerationRequest is needed, not {type(request).__name__}.")
         self._check_fork()
+        request = with_decoder(request, self.models, self.runtime.device)
         self._check_files(request)
         job = Job(request, self._withdraw, previews)
         self._jobs.add(job)
@@ -258,6 +264,7 @@ class Engine:
         self._forked = True
         forks.abandon(self._post)
         self._post = ThreadPoolExecutor(2, thread_name_prefix="arc2face-post")
+        self._finishing = threading.BoundedSemaphore(MAX_FINISHING)
         for job in list(self._jobs):
             job.abandon(CancelledError("This request runs in the process that was forked; its result is there."))
         self._jobs = weakref.WeakSet()
@@ -326,11 +333,13 @@ class Engine:
 
     def _hand_over(self, job: Job, made: Generated, hashes: Future[dict[str, str]]) -> None:
         """Pictures are there; whatever happens to the pool, they are finished."""
-        if not self._inline:
+        room = self._finishing
+        if not self._inline and room.acquire(blocking=False):
             try:
-                self._post.submit(self._finish, job, made, hashes)
+                self._post.submit(self._finish, job, made, hashes).add_done_callback(lambda _: room.release())
                 return
             except RuntimeError:  # closed in the meantime, or the program ends
+                room.release()
                 log.debug("the pool is closed; the pictures are finished here")
         self._finish(job, made, hashes)
 

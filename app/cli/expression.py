@@ -13,11 +13,14 @@ from app.cli import expression_options as face_options
 from app.cli.options import (
     AsJson,
     Count,
+    Decode,
     Device,
     Dtype,
     Fast,
     FastPath,
     Guidance,
+    GuidanceEnd,
+    GuidanceStart,
     IdentityFile,
     KeepBest,
     Models,
@@ -136,6 +139,9 @@ def run(
     fast: Fast = False,
     scheduler: Scheduler = DEFAULT_SCHEDULER,
     size: Size = None,
+    decoder: Decode = "auto",
+    guidance_start: GuidanceStart = 0.0,
+    guidance_end: GuidanceEnd = 1.0,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
@@ -166,7 +172,9 @@ def run(
         (left_eyelid, right_eyelid),
         (jaw_open, jaw_side, jaw_roll),
     )
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
+    shortcuts = (decoder, guidance_start, guidance_end)
+    chosen = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score, *shortcuts)
+    settings = chosen.fields()
     look = LookSource(keep=keep_look, strength=look_strength, paste=cast("PasteMask | None", paste_back)).check()
     pose = pose_source(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
     output, save_expression = check_folder(output), check_file(save_expression, (".json",))

@@ -35,7 +35,7 @@ ModelsFolder = Annotated[
     Path | None, typer.Option("--models", help="Models folder; the best found.", envvar="ARC2FACE_MODELS")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", envvar="ARC2FACE_DEVICE")]
-Dtype = Annotated[str, typer.Option(help="auto, fp32, fp16.", envvar="ARC2FACE_DTYPE")]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 (some CPUs).", envvar="ARC2FACE_DTYPE")]
 Vram = Annotated[str, typer.Option(help="resident, offload, sequential.", envvar="ARC2FACE_VRAM")]
 Budget = Annotated[
     float | None, typer.Option(help="At most so many GB of weights on the device.", envvar="ARC2FACE_BUDGET_GB")

@@ -50,6 +50,9 @@ class Settings:
     size: str | None = None
     keep_best: int = 0
     score: bool = True
+    decoder: str = "auto"
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
 
     def fields(self) -> dict[str, Any]:
         """As fields of GenerationRequest, checked before any model is opened. A missing seed is drawn here.
@@ -71,6 +74,9 @@ class Settings:
             width=width,
             keep_best=self.keep_best,
             score=self.score,
+            decoder=self.decoder,
+            guidance_start=self.guidance_start,
+            guidance_end=self.guidance_end,
         )
 
 

@@ -10,21 +10,22 @@ import gc
 import logging
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from arc2face.diffusion import bf16
 from arc2face.diffusion.graphs.driver import outdated_driver
 from arc2face.errors import DeviceError
 from arc2face.settings import SWITCHES, VRAM_POLICIES, Switch, VramPolicy, one_of
-from arc2face.types import Runtime
+from arc2face.types import Dtype, Runtime
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"fp16": torch.float16, "fp32": torch.float32, "bf16": torch.bfloat16}
 HOST = "cpu"
 WIDE_CHANNELS = 64
 _FULL = re.compile(
@@ -48,8 +49,9 @@ def pick_runtime(
 ) -> Runtime:
     """Resolve `auto`: cuda with fp16, mps with fp16, else cpu with fp32.
 
-    bf16 is not offered: it is ten times less accurate than fp16 here and, on CPUs without bf16 units, hundreds of
-    times slower than fp32. fp16 on a CPU is refused for the same reason. Raises DeviceError.
+    bf16 is never chosen unasked: it is ten times less accurate than fp16, and hundreds of times slower than fp32 on
+    CPUs without units for it. Asked for, it is given on a CPU that a probe found quick (`arc2face.diffusion.bf16`) and
+    refused elsewhere, as fp16 is on a CPU. Raises DeviceError.
     """
     chosen = _pick_device() if device == "auto" else device
     try:
@@ -70,16 +72,25 @@ def pick_runtime(
     if dtype == "auto":
         dtype = "fp32" if kind == "cpu" else "fp16"
     if dtype not in DTYPES:
-        raise DeviceError(f"Unknown dtype {dtype!r}; use auto, fp16 or fp32.")
+        raise DeviceError(f"Unknown dtype {dtype!r}; use auto, fp16, fp32 or bf16.")
     if kind == "cpu" and dtype == "fp16":
         raise DeviceError("fp16 does not run well on a CPU; use --dtype fp32 (or auto).")
+    if dtype == "bf16":
+        _check_bf16(kind)
     if vram not in VRAM_POLICIES:
         raise DeviceError(f"Unknown vram policy {vram!r}; use {one_of(VRAM_POLICIES)}.")
     for what, switch in (("fast path", fast_path), ("batching", batching)):
         if switch not in SWITCHES:
             raise DeviceError(f"Unknown {what} {switch!r}; use {one_of(SWITCHES)}.")
-    half = dtype == "fp16"
-    return Runtime(chosen, "fp16" if half else "fp32", vram, budget_bytes, fast_path, batching)
+    return Runtime(chosen, cast("Dtype", dtype), vram, budget_bytes, fast_path, batching)
+
+
+def _check_bf16(kind: str) -> None:
+    """Raises DeviceError where bf16 is no gain."""
+    if kind != "cpu":
+        raise DeviceError("bf16 is as fast as fp16 on this device and ten times less accurate; use --dtype fp16.")
+    if not bf16.pays():
+        raise DeviceError("This processor has no quick bf16: a picture would take many times longer. Use --dtype fp32.")
 
 
 def torch_dtype(runtime: Runtime) -> torch.dtype:

@@ -19,7 +19,7 @@ from arc2face.diffusion.denoising import Denoiser, Estimate, OnStep
 from arc2face.diffusion.device import unless_full
 from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.loading import load_scheduler_config
-from arc2face.diffusion.pixels import PreviewMap
+from arc2face.diffusion.pixels import Preview
 from arc2face.diffusion.prompt import encode_identities
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.schedulers import too_few_steps
@@ -228,7 +228,7 @@ def pictures_from(work: Work, latents: Tensor, first: int) -> list[GeneratedImag
     work.report(Progress("decoding", message="Decoding the pictures"))
     made: list[GeneratedImage] = []
     for k, one in enumerate(latents):
-        picture, note = decode_picture(work.registry, one)
+        picture, note = decode_picture(work.registry, one, work.request.decoder == "small")
         if note is not None:
             work.note(note)
         kept = one.numpy().copy() if work.request.keep_latents else None
@@ -245,7 +245,7 @@ def _offset(report: ProgressCallback, first: int, request: GenerationRequest) ->
     return lambda progress: report(replace(progress, message=progress.message + suffix))
 
 
-def step_watch(report: ProgressCallback, request: GenerationRequest, preview: PreviewMap | None) -> OnStep:
+def step_watch(report: ProgressCallback, request: GenerationRequest, preview: Preview | None) -> OnStep:
     """Step callback with a preview and the time left, from the mean time of the steps so far."""
     started = time.perf_counter()
     total = request.denoising_steps

@@ -36,8 +36,9 @@ from arc2face.diffusion.forward import UNetForward, why_not_unet
 from arc2face.diffusion.graphs.fastpath import FastPath
 from arc2face.diffusion.lora import lora_bytes
 from arc2face.diffusion.merging import Place, WeightMerger
-from arc2face.diffusion.pixels import PreviewMap
+from arc2face.diffusion.pixels import Preview, PreviewMap
 from arc2face.diffusion.prompt import encode_text
+from arc2face.diffusion.small_decoder import SmallPreview, usable
 from arc2face.errors import CorruptWeightsError, SettingsError
 from arc2face.types import GenerationRequest, Runtime
 from arc2face.weights.folder import ModelsFolder
@@ -132,8 +133,13 @@ class ModelRegistry:
         return {name: part for name, part in parts.items() if part or name in request.extras}
 
     @property
-    def preview(self) -> PreviewMap:
-        """Latents to small colours, fitted once to this VAE."""
+    def preview(self) -> Preview:
+        """Latents to small pictures, for one run: a map fitted once to this VAE; on a CPU the small decoder, if there.
+
+        A GPU has better things to do than to decode previews.
+        """
+        if self.runtime.device == "cpu" and usable(self.models):
+            return SmallPreview(self.part("small_decoder"))
         if self._preview is None:
             with self.placed("vae") as vae:
                 self._preview = PreviewMap.fit(vae)
