@@ -173,6 +173,7 @@ def test_what_may_run_together() -> None:
         of(0, steps=3),
         of(0, scheduler="euler"),
         of(0, guidance_scale=1.0),
+        of(0, guidance_end=0.5),
         of(0, height=128),
         of(0, fast=True, guidance_scale=1.5),
         of(0, expression=smile(0.5)),

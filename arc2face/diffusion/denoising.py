@@ -47,7 +47,7 @@ class Denoiser:
     `network`: the UNet's own forward, made from `unet` when None; a UNet that it cannot run (an adapter swapped its
     attention processors, say) runs with diffusers' forward.
     `fast`: captured steps, where there are any. `guidance`: (n, 1, 1, 1) float32, where the pictures differ in it.
-    `watched`: pictures whose estimates are wanted.
+    `watched`: pictures whose estimates are wanted. `guidance_share`: between which shares of the steps guidance acts.
     """
 
     unet: UNet2DConditionModel
@@ -71,11 +71,16 @@ class Denoiser:
     fast: FastPath | None = None
     guidance: Tensor | None = None
     watched: Sequence[int] = (0,)
+    guidance_share: tuple[float, float] = (0.0, 1.0)
 
     @property
     def guided(self) -> bool:
         """Whether unconditional rows are computed at all."""
         return self.guidance_scale > 1.0
+
+    def guides(self, step: int, steps: int) -> bool:
+        """Whether they are computed at a step (from 0)."""
+        return self.guided and self.guidance_share[0] <= step / steps < self.guidance_share[1]
 
     @property
     def device(self) -> torch.device:
@@ -180,6 +185,7 @@ class Denoiser:
                 network=self._network(),
                 conditions=self.conditions(),
                 sources=self.residual_sources,
+                guides=[self.guides(step, steps) for step in range(steps)],
                 guidance=self._guidance(),
                 sampler=self.scheduler_name,
                 config=self.scheduler_config,
@@ -209,15 +215,16 @@ class Denoiser:
         extra = {"generator": generators} if takes_generator(scheduler) else {}
         total = len(scheduler.timesteps)
         renoise = None if step_noise is None else step_noise.to(self.device, torch.float32)
-        given = self.conditions()
-        calls = _Calls(self._network(), given, scheduler.timesteps, self.residual_sources)
+        guides = [self.guides(step, total) for step in range(total)]
+        calls = {guided: self._calls(guided, scheduler.timesteps) for guided in dict.fromkeys(guides)}
         for step, timestep in enumerate(scheduler.timesteps):
             self.check_cancelled()
-            state = Step(step, total, timestep, latents, given.prompt, self.first)
+            call, guided = calls[guides[step]], guides[step]
+            state = Step(step, total, timestep, latents, call.given.prompt, self.first)
             self.before_step(state)
             before = state.latents
             rows = scheduler.scale_model_input(before, timestep).to(self.unet.dtype)
-            prediction = self._guide(calls.predict(torch.cat([rows, rows]) if self.guided else rows, state))
+            prediction = self._guide(call.predict(torch.cat([rows, rows]) if guided else rows, state), guided)
             with float32_defaults():
                 output = scheduler.step(prediction, timestep, before, **extra)
             state.latents = output.prev_sample
@@ -231,14 +238,25 @@ class Denoiser:
     def _network(self) -> Network:
         return network_for(self.unet, self.network)
 
-    def _guide(self, prediction: Tensor) -> Tensor:
+    def _calls(self, guided: bool, timesteps: Tensor) -> _Calls:
+        """The UNet's calls at steps with guidance, or without."""
+        given, sources = self.conditions(), self.residual_sources
+        if self.guided and not guided:
+            given, sources = given.conditional(), _conditional(sources, self.num_images)
+        return _Calls(self._network(), given, timesteps, sources)
+
+    def _guide(self, prediction: Tensor, guided: bool) -> Tensor:
         """The rows' noise predictions to the guided one, (n, C, h, w) float32."""
         prediction = prediction.float()
-        if not self.guided:
+        if not guided:
             return prediction
         unconditional, conditional = prediction.chunk(2)
         scale = self.guidance_scale if self.guidance is None else self.guidance
         return unconditional + scale * (conditional - unconditional)
+
+
+def _conditional(sources: Sequence[ResidualSource], count: int) -> list[ResidualSource]:
+    return [source.conditional(count) if isinstance(source, ControlSource) else source for source in sources]
 
 
 class _Calls:

@@ -215,6 +215,7 @@ def denoiser_for(
         cancelled=work.cancelled,
         fast=registry.fast,
         watched=(0,) if work.previews else (),
+        guidance_share=(request.guidance_start, request.guidance_end),
     )
 
 

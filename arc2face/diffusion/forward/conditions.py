@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -23,6 +23,11 @@ class ExpressionTokens:
     projections: Mapping[str, tuple[Tensor, Tensor]]
     strength: float | Tensor
 
+    def last(self, count: int) -> ExpressionTokens:
+        """Those of the last `count` rows."""
+        strength = self.strength[-count:] if isinstance(self.strength, Tensor) else self.strength
+        return replace(self, tokens=self.tokens[-count:], strength=strength)
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -37,3 +42,11 @@ class Conditions:
     def num_images(self) -> int:
         """Pictures n, the number of conditional rows."""
         return len(self.prompt) // 2 if self.guided else len(self.prompt)
+
+    def conditional(self) -> Conditions:
+        """The conditional rows alone, for steps without guidance."""
+        if not self.guided:
+            return self
+        count = self.num_images
+        expression = None if self.expression is None else self.expression.last(count)
+        return Conditions(self.prompt[-count:], False, expression, self.bank)

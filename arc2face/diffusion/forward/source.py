@@ -50,6 +50,15 @@ class ControlSource:
         self.inputs: Any = None
         self._prompt: Tensor | None = None
 
+    def conditional(self, count: int) -> ControlSource:
+        """The same for steps without guidance: `count` conditional rows alone."""
+        condition, strength = self.condition, self.strength
+        if len(condition) > 1:
+            condition = condition[-count:]
+        if isinstance(strength, Tensor):
+            strength = strength[-count:]
+        return ControlSource(self.network, condition, strength, self.acts)
+
     @property
     def silent(self) -> bool:
         """Whether its strength is 0, so that it need not run."""
