@@ -84,8 +84,8 @@ class Denoiser:
 
     @property
     def device(self) -> torch.device:
-        """Device of the UNet."""
-        return self.unet.device
+        """Device of the UNet and of the prompt."""
+        return self.prompt.device
 
     def check_cancelled(self) -> None:
         """Raise CancelledError when the caller asked to stop."""
@@ -223,7 +223,7 @@ class Denoiser:
             state = Step(step, total, timestep, latents, call.given.prompt, self.first)
             self.before_step(state)
             before = state.latents
-            rows = scheduler.scale_model_input(before, timestep).to(self.unet.dtype)
+            rows = scheduler.scale_model_input(before, timestep).to(self.prompt.dtype)
             prediction = self._guide(call.predict(torch.cat([rows, rows]) if guided else rows, state), guided)
             with float32_defaults():
                 output = scheduler.step(prediction, timestep, before, **extra)
