@@ -165,8 +165,10 @@ class WeightMerger:
         plain = [name for name in names if name not in self._held]
         new = [name for name in plain if name not in self._copies]
         place = self._policy.place_for_copies(sum(self._weight(name).nbytes for name in new)) if new else "file"
+        on_device = place == "device"
         for name in new if place != "file" else ():
-            self._copies[name] = self._copy(self._weight(name), place == "device")
+            self._copies[name] = self._copy(self._weight(name), on_device)
+            on_device = self._copies[name].on_device  # a device that turns out full: the rest goes to host memory
         for name in plain:
             if name in self._copies and self._copies[name].mix:
                 copy = self._copies.pop(name)  # should this fail, there is no copy
@@ -211,7 +213,7 @@ class WeightMerger:
         made = unless_full(partial(self._placement.copy_of, weight, True)) if on_device else None
         if made is not None:
             return _Copy(made, True)
-        return _Copy(self._placement.copy_of(weight, False), False)  # a device that turns out full: host memory
+        return _Copy(self._placement.copy_of(weight, False), False)
 
     def _free(self, names: list[str]) -> bool:
         freed = any(self._copies[name].on_device for name in names)
