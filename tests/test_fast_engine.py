@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -149,7 +149,10 @@ def test_runs_with_step_hooks_go_plainly(engine: Engine) -> None:
     from contextlib import contextmanager
 
     class Noting:
-        name, title, feature, files = "noting", "Noting", "", ()
+        name: ClassVar[str] = "noting"
+        title: ClassVar[str] = "Noting"
+        feature: ClassVar[str] = ""
+        files: ClassVar[tuple[str, ...]] = ()
 
         def wanted(self, request: GenerationRequest) -> bool:
             return "noting" in request.extras

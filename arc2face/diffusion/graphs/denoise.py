@@ -81,7 +81,8 @@ def denoise_captured(fast: FastPath, plan: Plan, watch: Watch) -> Tensor | None:
 
 def _tune(fast: FastPath, plan: Plan) -> None:
     """Let the run's networks compute as was measured to be fastest here."""
-    choice = fast.tuned(plan.network.unet, tuple(plan.noise.shape[-2:]), len(plan.conditions.prompt))
+    height, width = plan.noise.shape[-2:]
+    choice = fast.tuned(plan.network.unet, (height, width), len(plan.conditions.prompt))
     if choice is not None:
         choice.apply_to(plan.network, plan.network.unet)
         for source in plan.sources:
