@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from app import stubs
 from app.runs.files import SessionFiles
 from app.runs.workspace import Workspace, process_workspace
 from arc2face.errors import Arc2FaceError
@@ -194,6 +195,8 @@ def open_backend(settings: ServerSettings) -> Backend:
             dtype=settings.dtype,
             vram=settings.vram,
             budget_bytes=settings.budget_bytes,
+            fast_path=settings.fast_path,
+            batching=settings.batching,
             preload=settings.preload,
         )
 
@@ -231,7 +234,7 @@ def _mcp(wanted: bool) -> bool:
 
 
 def prepare_environment(host: str, workspace: Workspace) -> None:
-    """What libraries read from the environment: nobody is told of this server, nothing is kept outside the workspace.
+    """What libraries find at their import: nobody is told of this server, nothing is kept outside the workspace.
 
     Variables that the user has set stay. The server reaches itself without a proxy, whatever the proxy variables say.
     """
@@ -245,6 +248,7 @@ def prepare_environment(host: str, workspace: Workspace) -> None:
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+    stubs.leave_out()
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads)
     direct = ["localhost", "127.0.0.1", "::1", host]
     for name in ("NO_PROXY", "no_proxy"):

@@ -29,6 +29,7 @@ from arc2face.errors import SettingsError
 from arc2face.settings import (
     CHOOSABLE_SCHEDULERS,
     CONTROL_STRENGTH_RANGE,
+    DECODERS,
     DEFAULT_IMAGES,
     DEFAULT_SCHEDULER,
     FAST,
@@ -119,6 +120,14 @@ SETTINGS: tuple[Field, ...] = (
         partial(checks.choice, "The scheduler", options=SCHEDULERS),
     ),
     number_field("keep_best", "Keep only the k pictures most similar to the person; 0 keeps all.", 0),
+    text_field(
+        "decoder",
+        f"{one_of(DECODERS)}; small is quicker, its quality unverified.",
+        "auto",
+        partial(checks.choice, "The decoder", options=DECODERS),
+    ),
+    number_field("guidance_start", "Share of the steps at which guidance begins; quality unverified above 0.", 0),
+    number_field("guidance_end", "Share of the steps at which guidance ends; quality unverified below 1.", 1),
 )
 
 

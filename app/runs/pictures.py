@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from arc2face.sources import Person
 
 MAX_RUNS = 50
+ENCODERS = max(1, min(4, os.cpu_count() or 1))
+"""Pictures that are encoded at the same time, over all visitors; zlib works outside Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +87,13 @@ def save_pictures(
     from arc2face.pictures.recipes import save_png
 
     folder = shell.files.new_run(session)
+    made = [(image, result) for result in results for image in result.images]
+    paths = [folder / f"{prefix}-{number}-seed-{image.seed}.png" for number, (image, _) in enumerate(made, 1)]
+    list(_encoders().map(save_png, [image for image, _ in made], [result for _, result in made], paths))
     pictures: list[Picture] = []
-    for result in results:
-        for image in result.images:
-            number = len(pictures)
-            path = folder / f"{prefix}-{number + 1}-seed-{image.seed}.png"
-            save_png(image, result, path)
-            name = names[number] if number < len(names) else ""
-            pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found, name))
+    for number, ((image, _), path) in enumerate(zip(made, paths, strict=True)):
+        name = names[number] if number < len(names) else ""
+        pictures.append(Picture(str(path), image.seed, image.similarity, image.face_found, name))
     return pictures
 
 
@@ -119,8 +123,12 @@ def save_pasted(engine: Engine, person: Person, mask: str, results: Results, pic
 
     images = [(image, result) for result in results for image in result.images]
     whole = paste_all(engine, person, [image.rgb_u8 for image, _ in images], mask)
-    files: list[Path] = []
-    for (image, result), pasted, picture in zip(images, whole, pictures, strict=True):
-        target = Path(picture.path).with_name(f"full-{Path(picture.path).name}")
-        files.append(save_png(replace(image, rgb_u8=pasted), result, target))
-    return files
+    full = [replace(image, rgb_u8=pasted) for (image, _), pasted in zip(images, whole, strict=True)]
+    targets = [Path(picture.path).with_name(f"full-{Path(picture.path).name}") for picture in pictures]
+    return list(_encoders().map(save_png, full, [result for _, result in images], targets))
+
+
+@functools.cache
+def _encoders() -> ThreadPoolExecutor:
+    """The pool that encodes for everybody; its threads start with the first picture."""
+    return ThreadPoolExecutor(ENCODERS, thread_name_prefix="arc2face-png")

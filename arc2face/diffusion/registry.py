@@ -33,10 +33,12 @@ from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.device import DeviceFullError, Placement, torch_dtype, unless_full, with_fast_layout
 from arc2face.diffusion.fitting import check_fit
 from arc2face.diffusion.forward import UNetForward, why_not_unet
+from arc2face.diffusion.graphs.fastpath import FastPath
 from arc2face.diffusion.lora import lora_bytes
 from arc2face.diffusion.merging import Place, WeightMerger
-from arc2face.diffusion.pixels import PreviewMap
+from arc2face.diffusion.pixels import Preview, PreviewMap
 from arc2face.diffusion.prompt import encode_text
+from arc2face.diffusion.small_decoder import SmallPreview, usable
 from arc2face.errors import CorruptWeightsError, SettingsError
 from arc2face.types import GenerationRequest, Runtime
 from arc2face.weights.folder import ModelsFolder
@@ -71,11 +73,21 @@ class Loaded:
 class ModelRegistry:
     """Loads, places, composes and evicts the diffusion parts of one models folder."""
 
-    def __init__(self, models: ModelsFolder, runtime: Runtime, placement: Placement | None = None) -> None:
-        """`placement`: how parts get onto the device; a test's counting one, or the real one when None."""
+    def __init__(
+        self,
+        models: ModelsFolder,
+        runtime: Runtime,
+        placement: Placement | None = None,
+        fast: FastPath | None = None,
+    ) -> None:
+        """`placement`: how parts get onto the device; a test's counting one, or the real one when None.
+
+        `fast`: captured steps; none when None.
+        """
         self.models = models
         self.runtime = runtime
         self.placement = placement or Placement(runtime.device)
+        self.fast = fast or FastPath(None, off="not asked for")
         self.dtype = torch_dtype(runtime)
         self.adapters: Mapping[str, Adapter] = _by_name(installed.ADAPTERS)
         self._parts: dict[str, Loaded] = {}
@@ -121,8 +133,13 @@ class ModelRegistry:
         return {name: part for name, part in parts.items() if part or name in request.extras}
 
     @property
-    def preview(self) -> PreviewMap:
-        """Latents to small colours, fitted once to this VAE."""
+    def preview(self) -> Preview:
+        """Latents to small pictures, for one run: a map fitted once to this VAE; on a CPU the small decoder, if there.
+
+        A GPU has better things to do than to decode previews.
+        """
+        if self.runtime.device == "cpu" and usable(self.models):
+            return SmallPreview(self.part("small_decoder"))
         if self._preview is None:
             with self.placed("vae") as vae:
                 self._preview = PreviewMap.fit(vae)
@@ -183,8 +200,11 @@ class ModelRegistry:
 
     def evict(self, name: str) -> bool:
         """Drop a loaded part that is not in use; it is read again when next used. Returns whether it was there."""
-        if self._in_use[name] or self._parts.pop(name, None) is None:
+        gone = None if self._in_use[name] else self._parts.pop(name, None)
+        if gone is None:
             return False
+        if isinstance(gone.value, nn.Module):
+            self.fast.clear()  # captured work keeps the modules that it reads
         log.info("evicted %s", name)
         if name == "unet":
             self._merger = self._forward = None
@@ -200,7 +220,8 @@ class ModelRegistry:
             self.evict(name)
 
     def release(self) -> None:
-        """Free all of the device's memory that nothing in use needs: copies, idle adapters, idle base parts."""
+        """Free all of the device's memory that nothing in use needs: captured work, copies, idle parts."""
+        self.fast.clear()
         self._drop_copies()
         for name, part in list(self._parts.items()):
             if part.device != self.placement.device or self._in_use[name]:

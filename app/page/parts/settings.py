@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,8 +19,10 @@ from arc2face.settings import (
     FAST,
     FAST_SCHEDULER,
     FULL,
+    GUIDANCE_SHARE,
     MAX_IMAGES,
     MAX_SEED,
+    MIDDLE,
     SCHEDULERS,
     Mode,
 )
@@ -29,6 +31,9 @@ from arc2face.sources import check_settings
 ROLLED_SEEDS = 1_000_000
 """Seeds that the page draws itself stay short enough to read out."""
 MIN_FAST_STEPS = 2
+SMALL, IN_THE_MIDDLE = "small", "middle"
+SHORTCUTS = [("Small decoder", SMALL), ("Guidance only in the middle of the run", IN_THE_MIDDLE)]
+"""Declared approximations, and the values that stand for them."""
 
 
 class GenerationControls:
@@ -80,6 +85,12 @@ class GenerationControls:
                 info="0 keeps every picture.",
                 buttons=[],
             )
+            self.shortcuts = gr.CheckboxGroup(
+                SHORTCUTS,
+                value=[],
+                label="Shortcuts",
+                info="Quicker, but not exact: how good the pictures are has not been checked. Fewer steps are another.",
+            )
         self.fast.input(None, [self.fast, *self._following], self._following, js=_follow(usual=True), **QUIET)
         self.dice.click(self._roll, None, [self.seed, self.new_seed], **INSTANT)
 
@@ -90,7 +101,7 @@ class GenerationControls:
     def inputs(self) -> set[Component]:
         """All of them."""
         fields = set(self._fields.values())
-        return {*fields, self.new_seed}
+        return {*fields, self.new_seed, self.shortcuts}
 
     @property
     def _fields(self) -> dict[str, Component]:
@@ -127,7 +138,7 @@ class GenerationControls:
             found["steps"] = None
         if found["fast"] and found["guidance_scale"] > FAST.usual_guidance[1]:
             found["guidance_scale"] = None
-        return check_settings(**found)
+        return check_settings(**found, **_shortcuts(values[self.shortcuts] or ()))
 
     @property
     def restorable(self) -> set[Component]:
@@ -144,7 +155,8 @@ class GenerationControls:
         known = {name: settings[name] for name in self._fields if settings.get(name) not in (None, FAST_SCHEDULER)}
         known |= {name: run[name] for name in ("num_images", "seed", "keep_best") if name in run}
         checked = check_settings(**{**known, "fast": settings.get("fast", False)})
-        return {**{self._fields[name]: value for name, value in checked.items()}, self.new_seed: False}
+        back = {self._fields[name]: value for name, value in checked.items()}
+        return {**back, self.new_seed: False, self.shortcuts: _taken(settings)}
 
     @property
     def _following(self) -> list[Any]:
@@ -153,6 +165,19 @@ class GenerationControls:
     def follow_after(self, event: Any) -> None:
         """Fit the ranges to the mode once `event` has set values, which stay."""
         event.success(None, [self.fast, *self._following], self._following, js=_follow(usual=False), **QUIET)
+
+
+def _shortcuts(chosen: Sequence[str]) -> dict[str, Any]:
+    """Request fields for the shortcuts chosen."""
+    start, end = MIDDLE if IN_THE_MIDDLE in chosen else GUIDANCE_SHARE
+    return {"decoder": "small" if SMALL in chosen else "auto", "guidance_start": start, "guidance_end": end}
+
+
+def _taken(settings: Mapping[str, Any]) -> list[str]:
+    """The shortcuts that a recipe's settings stand for. Another interval than the page's is the page's, too."""
+    whole = settings.get("guidance_start", 0.0) <= 0.0 and settings.get("guidance_end", 1.0) >= 1.0
+    small = settings.get("decoder") == "small"
+    return [*([SMALL] if small else []), *([] if whole else [IN_THE_MIDDLE])]
 
 
 def _follow(*, usual: bool) -> str:

@@ -20,8 +20,9 @@ from arc2face.diffusion.forward.unet import down_and_middle
 class ControlInputs:
     """What all calls of one run read, as plain tensors.
 
-    `time`: (steps, 1 or R, width). `cross`: of the prompt, R rows each. `condition`: the embedded picture (1, C, h, w).
-    `strength`: 0-dim. R is B, or n when pooled conditions are for the conditional rows alone.
+    `time`: (steps, 1 or R, width). `cross`: of the prompt, R rows each. `condition`: the embedded
+    picture (1 or R, C, h, w). `strength`: 0-dim, or (R, 1, 1, 1). R is B, or n when pooled conditions are for the
+    conditional rows alone.
     """
 
     time: Tensor
@@ -40,14 +41,14 @@ class ControlForward(nn.Module):
         self.ops = ops or PlainOperations()
         self.layers = Layers.of(network)
 
-    def prepare(self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float) -> ControlInputs:
-        """`prompt`: (R, L, D); `timesteps`: (steps,) in host memory; `condition`: (1, C, h, w), embedded."""
+    def prepare(self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float | Tensor) -> ControlInputs:
+        """`prompt`: (R, L, D); `timesteps`: (steps,) in host memory; `condition`: (1 or R, C, h, w), embedded."""
         with torch.no_grad():
             return ControlInputs(
                 time=time_table(self.network, self.layers, timesteps, prompt),
                 cross=self.layers.cross(prompt),
                 condition=condition,
-                strength=torch.tensor(strength, dtype=condition.dtype, device=condition.device),
+                strength=torch.as_tensor(strength, dtype=condition.dtype, device=condition.device),
             )
 
     def residuals(self, rows: Tensor, inputs: ControlInputs, step: int) -> tuple[Tensor, ...]:

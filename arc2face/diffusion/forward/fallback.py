@@ -77,7 +77,7 @@ class DiffusersControlInputs:
     timesteps: Tensor
     prompt: Tensor
     condition: Tensor
-    strength: float
+    strength: float | Tensor
 
 
 class DiffusersControl:
@@ -86,7 +86,9 @@ class DiffusersControl:
     def __init__(self, network: ControlNetModel) -> None:
         self.network = network
 
-    def prepare(self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float) -> DiffusersControlInputs:
+    def prepare(
+        self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float | Tensor
+    ) -> DiffusersControlInputs:
         """As `ControlForward.prepare`."""
         return DiffusersControlInputs(timesteps.to(prompt.device), prompt, condition, strength)
 

@@ -17,7 +17,7 @@ class ControlNetwork(Protocol):
 
     network: ControlNetModel
 
-    def prepare(self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float) -> Any:
+    def prepare(self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float | Tensor) -> Any:
         """What all calls of a run read."""
         ...
 
@@ -37,15 +37,32 @@ class ControlSource:
         self,
         network: ControlNetwork,
         condition: Tensor,
-        strength: float,
+        strength: float | Tensor,
         acts: Callable[[int, int], bool],
         unconditional: int = 0,
     ) -> None:
-        """`condition`: the embedded picture (1, C, h, w). `unconditional`: 0 without guidance."""
+        """`condition`: the embedded picture (1, C, h, w), or one per row; so may `strength` be, (R, 1, 1, 1).
+
+        `unconditional`: 0 without guidance.
+        """
         self.network, self.condition, self.strength, self.acts = network, condition, strength, acts
         self.skipped = unconditional if network.network.config["global_pool_conditions"] else 0
         self.inputs: Any = None
         self._prompt: Tensor | None = None
+
+    def conditional(self, count: int) -> ControlSource:
+        """The same for steps without guidance: `count` conditional rows alone."""
+        condition, strength = self.condition, self.strength
+        if len(condition) > 1:
+            condition = condition[-count:]
+        if isinstance(strength, Tensor):
+            strength = strength[-count:]
+        return ControlSource(self.network, condition, strength, self.acts)
+
+    @property
+    def silent(self) -> bool:
+        """Whether its strength is 0, so that it need not run."""
+        return not isinstance(self.strength, Tensor) and self.strength == 0.0
 
     def prepare(self, prompt: Tensor, timesteps: Tensor) -> None:
         """Before the first step. `prompt`: (B, L, D), all rows; `timesteps`: (steps,) in host memory."""
@@ -54,7 +71,7 @@ class ControlSource:
 
     def __call__(self, rows: Tensor, timestep: Tensor, prompt: Tensor, step: int, steps: int) -> Residuals | None:
         """The residuals of a step for `rows` (B, C, h, w), or None when it does not act."""
-        if not self.acts(step, steps) or self.strength == 0.0:
+        if not self.acts(step, steps) or self.silent:
             return None
         prepared = prompt is self._prompt
         inputs = self.inputs if prepared else self._inputs(prompt, timestep.reshape(1))

@@ -43,7 +43,7 @@ class TimeTables:
 
 
 def time_table(network: Any, layers: Layers, timesteps: Tensor, prompt: Tensor) -> Tensor:
-    """Every ResNet's time projection at every step, (steps, 1 or B, width), in the dtype and on the device of the prompt.
+    """Every ResNet's time projection at every step, (steps, 1 or B, width), in the prompt's dtype, on its device.
 
     `timesteps`: (steps,), on any device. `prompt`: (B, L, D); networks whose time embedding also holds the prompt get
     a row for each of its rows, the others one row for all. Each step is computed as the network itself would (with
