@@ -53,6 +53,8 @@ def main() -> None:
         dtype=settings.dtype,
         vram=settings.vram,
         budget_bytes=settings.budget_bytes,
+        fast_path=settings.fast_path,
+        batching=settings.batching,
         preload=True,
         inline=on_zero,
     )

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from app import stubs
 from app.runs.files import SessionFiles
 from app.runs.workspace import Workspace, process_workspace
 from arc2face.errors import Arc2FaceError
@@ -188,6 +189,8 @@ def engine_of(settings: ServerSettings, models: Path | None) -> Engine:
         dtype=settings.dtype,
         vram=settings.vram,
         budget_bytes=settings.budget_bytes,
+        fast_path=settings.fast_path,
+        batching=settings.batching,
         preload=settings.preload,
     )
 
@@ -219,7 +222,7 @@ def _mcp(wanted: bool) -> bool:
 
 
 def prepare_environment(host: str, workspace: Workspace) -> None:
-    """What libraries read from the environment: nobody is told of this server, nothing is kept outside the workspace.
+    """What libraries find at their import: nobody is told of this server, nothing is kept outside the workspace.
 
     Variables that the user has set stay. The server reaches itself without a proxy, whatever the proxy variables say.
     """
@@ -233,6 +236,7 @@ def prepare_environment(host: str, workspace: Workspace) -> None:
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+    stubs.leave_out()
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads)
     direct = ["localhost", "127.0.0.1", "::1", host]
     for name in ("NO_PROXY", "no_proxy"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arc2face.errors import SettingsError
+from arc2face.settings import SWITCHES, Switch
 
 if TYPE_CHECKING:
     from arc2face.types import VramPolicy
@@ -28,10 +29,11 @@ class ServerSettings:
     link, off by default. `auth`: (user, password) that the page asks for, or None. `root_path`: path prefix behind a
     reverse proxy. `models`: models folder, None for the best one found. `device`: auto, cpu, cuda, cuda:N, mps.
     `dtype`: auto, fp32, fp16. `vram`: resident, offload or sequential. `budget_bytes`: upper bound for loaded weights
-    on the device, None for no bound. `preload`: load everything at the start. `mcp`: also serve the endpoints to MCP
-    clients. `hosts`: names under which the page is reached besides `host` itself, such as that of a reverse proxy; "*"
-    for any (see `app.guard`). `outputs`: folder in which everything made on the page is kept, None for nowhere; only
-    where this machine alone reaches the page.
+    on the device, None for no bound. `fast_path`: captured steps on CUDA; auto, on (insist) or off. `batching`: whether
+    waiting requests of one kind run together; auto (on the fast path), on or off. `preload`: load everything at the
+    start. `mcp`: also serve the endpoints to MCP clients. `hosts`: names under which the page is reached besides `host`
+    itself, such as that of a reverse proxy; "*" for any (see `app.guard`). `outputs`: folder in which everything made
+    on the page is kept, None for nowhere; only where this machine alone reaches the page.
 
     Raises SettingsError for values that cannot be used.
     """
@@ -46,6 +48,8 @@ class ServerSettings:
     dtype: str = "auto"
     vram: VramPolicy = "resident"
     budget_bytes: int | None = None
+    fast_path: Switch = "auto"
+    batching: Switch = "auto"
     preload: bool = False
     mcp: bool = True
     hosts: tuple[str, ...] = ()
@@ -58,6 +62,8 @@ class ServerSettings:
             raise SettingsError(f"Unknown device {self.device!r}; choose auto, cpu, cuda, cuda:1 or mps.")
         _one_of("dtype", self.dtype, DTYPES)
         _one_of("VRAM policy", self.vram, VRAM)
+        _one_of("fast path", self.fast_path, SWITCHES)
+        _one_of("batching", self.batching, SWITCHES)
         if self.budget_bytes is not None and self.budget_bytes <= 0:
             raise SettingsError("The memory budget must be larger than zero.")
         if self.share and self.auth is None:

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import CLIPTextModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from arc2face.diffusion.adapters.reference import record
 from arc2face.diffusion.attention import ReadSelfAttention, processors
+from arc2face.diffusion.forward import network_for
 from arc2face.diffusion.prompt import encode_identities, injected
 from arc2face.errors import IncompatibleWeightsError, SettingsError
 
@@ -96,7 +96,8 @@ class ReferenceAdapter:
 
     def record(self, latents: Tensor, prompt_embeds: Tensor) -> None:
         """`latents`: (1 or n, C, h, w), scaled; `prompt_embeds`: (1, L, D). One forward pass at t = 0."""
-        self.bank = record(self.unet, latents, prompt_embeds)
+        latents = latents.to(self.unet.device, self.unet.dtype)
+        self.bank = dict(network_for(self.unet).record(latents, prompt_embeds))
 
     def clear(self) -> None:
         """Forget the recording."""

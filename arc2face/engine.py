@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,10 +22,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from arc2face import forks
+from arc2face.diffusion.batch import Outcome, Part, run_parts
 from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
-from arc2face.diffusion.generation import Generated, generate
+from arc2face.diffusion.generation import Generated
+from arc2face.diffusion.graphs.opening import open_fast_path
 from arc2face.diffusion.loading import picture_side
 from arc2face.diffusion.registry import ModelRegistry
+from arc2face.diffusion.small_decoder import with_decoder
+from arc2face.diffusion.together import companions
 from arc2face.doctor import status
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, InputError, NoFaceError, SettingsError
 from arc2face.faces.identities import IdentityReport
@@ -33,6 +38,7 @@ from arc2face.pictures.loading import resize_square
 from arc2face.pictures.recipes import describe
 from arc2face.readers import Perception, Photos, Picture
 from arc2face.scoring import keep_best, score_all
+from arc2face.settings import Switch
 from arc2face.types import (
     ComponentStatus,
     Expression,
@@ -51,6 +57,8 @@ if TYPE_CHECKING:
     from arc2face.pose.reader import PoseReading
 
 log = logging.getLogger(__name__)
+MAX_FINISHING = 8
+"""Runs whose pictures wait for their scores; beyond that the worker scores itself, and so makes no more of them."""
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -66,9 +74,10 @@ class Engine:
         self.models = models
         self.runtime = runtime
         self.worker = DeviceWorker(inline)
-        self.registry = ModelRegistry(models, runtime)
+        self.registry = ModelRegistry(models, runtime, fast=open_fast_path(runtime, inline))
         self.perception = Perception(models, runtime, self.worker, inline)
         self._post = ThreadPoolExecutor(2, thread_name_prefix="arc2face-post")
+        self._finishing = threading.BoundedSemaphore(MAX_FINISHING)
         self._inline = inline
         self._forked = False
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
@@ -97,12 +106,16 @@ class Engine:
         budget_bytes: int | None = None,
         preload: bool = False,
         inline: bool = False,
+        fast_path: Switch = "auto",
+        batching: Switch = "auto",
     ) -> Engine:
         """Open a models folder, or the best one found (see `arc2face.weights.folder.best_bundle`).
 
-        Cheap: parts load when first used, or now with `preload`. Raises MissingWeightsError or DeviceError.
+        Cheap: parts load when first used, or now with `preload`. `fast_path`, `batching`: see `Runtime`.
+        Raises MissingWeightsError or DeviceError.
         """
-        engine = cls(best_bundle(models), pick_runtime(device, dtype, vram, budget_bytes), inline)
+        runtime = pick_runtime(device, dtype, vram, budget_bytes, fast_path, batching)
+        engine = cls(best_bundle(models), runtime, inline)
         if preload:
             engine.preload()
         return engine
@@ -184,13 +197,17 @@ class Engine:
         options.setdefault("size", self.native_size)
         return self.perception.normal_map(yaw, pitch, roll, **options)
 
-    def submit(self, request: GenerationRequest) -> Job:
-        """Enqueue a request. Missing model files are reported here, before anything runs."""
+    def submit(self, request: GenerationRequest, previews: bool = True) -> Job:
+        """Enqueue a request. Missing model files are reported here, before anything runs.
+
+        `previews`: False when nobody looks at the pictures in the making; then none are made.
+        """
         if not isinstance(request, GenerationRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingsError(f"A GenerationRequest is needed, not {type(request).__name__}.")
         self._check_fork()
+        request = with_decoder(request, self.models, self.runtime.device)
         self._check_files(request)
-        job = Job(request, self._withdraw)
+        job = Job(request, self._withdraw, previews)
         self._jobs.add(job)
         self.worker.submit(lambda: self._run(job), job)
         return job
@@ -200,7 +217,7 @@ class Engine:
 
         An interrupt (Ctrl-C) or an error in `on_progress` stops the run.
         """
-        job = self.submit(request)
+        job = self.submit(request, previews=on_progress is not None)
         try:
             for progress in job.events():
                 if on_progress is not None:
@@ -221,7 +238,7 @@ class Engine:
         results = [] if finished is None else finished
         try:
             for request in requests:
-                jobs.append(self.submit(request))
+                jobs.append(self.submit(request, previews=False))
             for job in jobs:
                 results.append(job.result())
             return results
@@ -255,6 +272,7 @@ class Engine:
         self._forked = True
         forks.abandon(self._post)
         self._post = ThreadPoolExecutor(2, thread_name_prefix="arc2face-post")
+        self._finishing = threading.BoundedSemaphore(MAX_FINISHING)
         for job in list(self._jobs):
             job.abandon(CancelledError("This request runs in the process that was forked; its result is there."))
         self._jobs = weakref.WeakSet()
@@ -280,28 +298,40 @@ class Engine:
                 self.models.require(*adapter.files, feature=adapter.feature)
 
     def _run(self, job: Job) -> None:
-        """On the worker's thread: make the pictures, then hand over to the pool for scoring."""
+        """On the worker's thread: make the pictures of a job, and of the waiting ones that run along with it."""
+        batching = self.runtime.batching
+        allowed = batching == "on" or (batching == "auto" and self.registry.fast.on)
+        fits = companions(job.request) if allowed else None
+        others = (
+            [] if fits is None else self.worker.take_along(lambda other: not other.cancelled and fits(other.request))
+        )
+        parts: list[Part] = []
+        for each in (job, *others):
+            try:
+                parts.append(self._part(each))
+            except Arc2FaceError as error:
+                each.finish(error)
+        run_parts(self.registry, parts)
+
+    def _part(self, job: Job) -> Part:
+        """What the device needs to know of a job; its pictures are handed over to the pool for scoring."""
+        # The first hash of a large file takes as long as reading it; it runs beside the denoising.
+        hashes = self._hashes(job.request)
 
         def report(progress: Progress) -> None:
             job.report(progress)
             self.worker.serve()  # previews and photo readers that share the device get their turn
 
-        try:
-            if job.cancelled:
-                raise CancelledError("Stopped as you asked; nothing was kept.")
-            # The first hash of a large file takes as long as reading it; it runs beside the denoising.
-            hashes = self._hashes(job.request)
-            made = generate(self.registry, job.request, report, lambda: job.cancelled)
-        except Arc2FaceError as error:
-            job.finish(error)
-        except RuntimeError as error:
-            log.exception("generation failed")
-            job.finish(_device_error(error, self.runtime))
-        except BaseException as error:
-            job.finish(error)
-            raise
-        else:
-            self._hand_over(job, made, hashes)
+        def finish(outcome: Outcome) -> None:
+            if isinstance(outcome, Generated):
+                self._hand_over(job, outcome, hashes)
+            elif isinstance(outcome, RuntimeError):
+                log.error("generation failed", exc_info=outcome)
+                job.finish(_device_error(outcome, self.runtime))
+            else:
+                job.finish(outcome)
+
+        return Part(job.request, report, lambda: job.cancelled, finish, job.previews)
 
     def _hashes(self, request: GenerationRequest) -> Future[dict[str, str]]:
         try:
@@ -311,11 +341,13 @@ class Engine:
 
     def _hand_over(self, job: Job, made: Generated, hashes: Future[dict[str, str]]) -> None:
         """Pictures are there; whatever happens to the pool, they are finished."""
-        if not self._inline:
+        room = self._finishing
+        if not self._inline and room.acquire(blocking=False):
             try:
-                self._post.submit(self._finish, job, made, hashes)
+                self._post.submit(self._finish, job, made, hashes).add_done_callback(lambda _: room.release())
                 return
             except RuntimeError:  # closed in the meantime, or the program ends
+                room.release()
                 log.debug("the pool is closed; the pictures are finished here")
         self._finish(job, made, hashes)
 

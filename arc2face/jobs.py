@@ -1,7 +1,8 @@
 """Worker threads: one owns the device, everybody else enqueues.
 
 A `Job` is one submitted request: its progress can be watched, its result awaited, and it can be cancelled. Jobs run
-strictly one after the other in the order of submission, so nothing of one can meet another on the device. Light tasks
+one after the other in the order of submission, so nothing of one can meet another on the device; where the engine is
+told to, waiting jobs of the running one's kind run along with it, each on rows of its own. Light tasks
 (reading a photo, drawing a preview) do not wait for jobs: a running job serves them between its steps.
 """
 
@@ -28,9 +29,18 @@ JOIN_SECONDS = 60.0
 class Job:
     """A submitted generation request."""
 
-    def __init__(self, request: GenerationRequest, on_cancel: Callable[[Job], None] = lambda job: None) -> None:
-        """`on_cancel`: called once a stop is asked for; the engine takes a waiting job out of the queue there."""
+    def __init__(
+        self,
+        request: GenerationRequest,
+        on_cancel: Callable[[Job], None] = lambda job: None,
+        previews: bool = True,
+    ) -> None:
+        """`on_cancel`: called once a stop is asked for; the engine takes a waiting job out of the queue there.
+
+        `previews`: whether somebody looks at the pictures in the making.
+        """
         self.request = request
+        self.previews = previews
         self._on_cancel = on_cancel
         self._events: queue.Queue[Progress | None] = queue.Queue()
         self._future: Future[GenerationResult] = Future()
@@ -93,6 +103,8 @@ class _Task(Generic[T]):
     def __init__(self, run: Callable[[], T], job: Job | None) -> None:
         self.run = run
         self.job = job
+        self.others: list[Job] = []
+        """Jobs that were taken out of the queue to run along."""
         self.future: Future[T] = Future()
         torch: Any = sys.modules.get("torch")
         self.threads = int(torch.get_num_threads()) if torch is not None else 0
@@ -165,6 +177,20 @@ class DeviceWorker:
                     return True
         return False
 
+    def take_along(self, fits: Callable[[Job], bool]) -> list[Job]:
+        """Called by what runs: the waiting jobs that `fits` accepts, in their order, now belong to this run too."""
+        with self._wake:
+            running = self._running
+            if running is None or threading.current_thread() is not self._thread or self._closed:
+                return []
+            taken = [task for task in self._waiting if task.job is not None and fits(task.job)]
+            for task in taken:
+                self._waiting.remove(task)
+            if taken:
+                running.others = [task.job for task in taken if task.job is not None]
+                self._announce_positions()
+            return running.others
+
     @property
     def busy(self) -> bool:
         """Whether something runs or waits."""
@@ -181,13 +207,14 @@ class DeviceWorker:
             self._wake.notify_all()
         for task in waiting:
             task.fail(CancelledError("The engine was closed before this request ran."))
-        if running is not None and running.job is not None:
-            running.job.cancel()
+        jobs = [] if running is None or running.job is None else [running.job, *running.others]
+        for job in jobs:
+            job.cancel()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=JOIN_SECONDS)
-            if thread.is_alive() and running is not None and running.job is not None:
-                running.job.finish(CancelledError("The engine was closed during this request."))
+            for job in jobs if thread.is_alive() else ():
+                job.finish(CancelledError("The engine was closed during this request."))
 
     def after_fork(self) -> None:
         """In a forked child: new locks, no thread yet, an empty queue."""

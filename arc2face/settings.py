@@ -54,12 +54,26 @@ SCHEDULERS = {
 """Samplers by name. `lcm` belongs to fast mode and to no other."""
 CHOOSABLE_SCHEDULERS = tuple(name for name in SCHEDULERS if name != FAST_SCHEDULER)
 
+Decoder = Literal["auto", "exact", "small"]
+DECODERS: dict[Decoder, str] = {
+    "auto": "exact; small in fast mode on a CPU, where its file is there",
+    "exact": "the models' own decoder",
+    "small": "TAESD, a twelfth of the time; quality unverified",
+}
+GUIDANCE_SHARE = (0.0, 1.0)
+"""Shares of the steps between which guidance may be asked to act."""
+MIDDLE = (0.2, 0.8)
+"""Guidance in the middle of the run only (arXiv 2404.07724); offered as a shortcut, quality unverified."""
+
 VramPolicy = Literal["resident", "offload", "sequential"]
 VRAM_POLICIES: dict[VramPolicy, str] = {
     "resident": "every loaded part stays on the device",
     "offload": "adapters that are not in use go to host memory",
     "sequential": "every part is on the device only while it is used",
 }
+
+Switch = Literal["auto", "on", "off"]
+SWITCHES: tuple[Switch, ...] = ("auto", "on", "off")
 
 CombineMethod = Literal["mean", "median"]
 COMBINE_METHODS: dict[CombineMethod, str] = {

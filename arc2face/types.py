@@ -17,14 +17,18 @@ from arc2face import checks
 from arc2face.errors import EmbeddingError, ExpressionError, InputError, SettingsError
 from arc2face.settings import (
     CONTROL_STRENGTH_RANGE,
+    DECODERS,
     DEFAULT_IMAGES,
     DEFAULT_LOOK_STRENGTH,
     DEFAULT_SCHEDULER,
     FAST_SCHEDULER,
+    GUIDANCE_SHARE,
     LOOK_STRENGTH_RANGE,
     MAX_IMAGES,
     MAX_SEED,
     SCHEDULERS,
+    Decoder,
+    Switch,
     VramPolicy,
     mode_of,
 )
@@ -180,6 +184,9 @@ class GenerationRequest:
     on construction (`arc2face.settings.Mode`). `fast`: LCM-LoRA with the LCM sampler; `steps` is then 1 to 8.
     `scheduler`: a name of SCHEDULERS, ignored in fast mode. `height`, `width`: pixels, multiples of 8; None means
     the models' native size (or the normal map's, floored to 8, as the original ControlNet demo does).
+    Approximations, whose quality nobody has verified: `decoder`, a name of DECODERS (`auto` is exact, but for fast mode
+    on a CPU where the small decoder's file is there); `guidance_start`, `guidance_end`: shares of the steps between
+    which guidance acts, 0 and 1 for all; the other steps cost half. Fewer `steps` is the third.
     `noise`: (n, C, h/8, w/8) float32 standard normal start; `step_noise`: (steps - 1, n, C, h/8, w/8) for LCM's
     renoising. Both are drawn from the seeds when None; they exist for exact comparisons.
     `score`: embed each result and report its cosine to `identity`.
@@ -196,6 +203,9 @@ class GenerationRequest:
     scheduler: str = DEFAULT_SCHEDULER
     height: int | None = None
     width: int | None = None
+    decoder: Decoder = "auto"
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
     pose: PoseCondition | None = None
     expression: ExpressionCondition | None = None
     reference: ReferenceCondition | None = None
@@ -226,7 +236,15 @@ class GenerationRequest:
             scheduler=checks.choice("The scheduler", self.scheduler, SCHEDULERS),
             height=None if self.height is None else checks.size("The height", self.height),
             width=None if self.width is None else checks.size("The width", self.width),
+            decoder=checks.choice("The decoder", self.decoder, DECODERS),
+            guidance_start=checks.number("The start of guidance", self.guidance_start, GUIDANCE_SHARE),
+            guidance_end=checks.number("The end of guidance", self.guidance_end, GUIDANCE_SHARE),
         )
+        if not self.guidance_start < self.guidance_end:
+            raise SettingsError(
+                "Guidance must end after its start: 0 <= start < end <= 1, not "
+                f"{self.guidance_start:g} and {self.guidance_end:g}. A guidance scale of 1 switches it off."
+            )
         if self.scheduler == FAST_SCHEDULER and not fast:
             raise SettingsError("The lcm scheduler belongs to fast mode; switch fast mode on, or choose another.")
         extras: Any = self.extras
@@ -295,26 +313,33 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+Dtype = Literal["fp32", "fp16", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """Where and how the models run.
 
-    `device`: cpu, cuda, cuda:1, mps. `dtype`: fp32 or fp16. `vram`: resident keeps every loaded part on the device;
-    offload moves adapters that are not in use to host memory; sequential moves every part on and off around its use.
+    `device`: cpu, cuda, cuda:1, mps. `dtype`: fp32, fp16, or bf16 (on some CPUs). `vram`: resident keeps every loaded
+    part on the device; offload moves adapters that are not in use to host memory; sequential moves every part on and
+    off around its use.
     `budget_bytes`: upper bound for loaded weights on the device; the least recently used adapter leaves first.
+    `fast_path`: captured steps on CUDA; auto uses them where they can be had, on insists, off does without.
+    `batching`: whether waiting requests of one kind run together; auto does so on the fast path.
     """
 
     device: str
-    dtype: Literal["fp32", "fp16"]
+    dtype: Dtype
     vram: VramPolicy = "resident"
     budget_bytes: int | None = None
+    fast_path: Switch = "auto"
+    batching: Switch = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """One row of the Models panel. `state`: missing, on disk, host memory, or the device's name.
+    """One row of the Models panel. `state`: missing, on disk, host memory, or the device's name; the fast path's is
+    "on (n graphs, x GB)" or "off: why".
 
     `bytes`: size in memory when loaded, on disk otherwise. `sha256`: of the weight file, empty until computed.
     `remedy`: the command that fetches a missing part, or empty.

@@ -20,10 +20,11 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 HEADER = "# Written by `./run lock` from pyproject.toml (scripts/lock_packages.py); edits here are lost.\n"
+DEVELOPMENT = ("heif", "mp4", "training", "original")
 LISTS = {
     "constraints.txt": ("--all-extras", "--group", "dev"),
     "requirements.txt": ("--extra", "heif", "--extra", "mp4"),
-    "requirements-dev.txt": tuple("--extra heif --extra mp4 --extra training --extra original --group dev".split()),
+    "requirements-dev.txt": (*(word for name in DEVELOPMENT for word in ("--extra", name)), "--group", "dev"),
 }
 """File, and what of pyproject.toml goes into it. The first holds every package; the others keep its versions."""
 LEFT_OUT = ("nvidia-", "cuda-", "triton")

@@ -348,7 +348,7 @@ def test_settings_come_from_flags_then_the_environment(monkeypatch: pytest.Monke
         ("SHARE", "1", 1, "needs a password"),
         ("AUTH", "me", 1, "user:password"),
         ("DEVICE", "toaster", 1, "Unknown device"),
-        ("DTYPE", "bf16", 1, "Unknown dtype"),
+        ("DTYPE", "int8", 1, "Unknown dtype"),
         ("VRAM", "lots", 1, "Unknown VRAM policy"),
         ("BUDGET_GB", "much", 2, "ARC2FACE_BUDGET_GB.*valid number"),
     ],

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 from arc2face import Engine, GenerationRequest, IdentityEmbedding
+from arc2face.diffusion.forward import UNetForward
 from arc2face.engine import keep_best
 from arc2face.errors import CancelledError, MissingWeightsError, SettingsError
 from arc2face.types import GeneratedImage, Progress
@@ -138,11 +138,11 @@ def test_out_of_memory_is_retried_in_smaller_groups(engine: Engine) -> None:
     expected = pixels(engine, request)
     sizes: list[int] = []
 
-    def full(module: UNet2DConditionModel, args: tuple[torch.Tensor, ...]) -> bool:
+    def full(module: UNetForward, args: tuple[torch.Tensor, ...]) -> bool:
         sizes.append(len(args[0]))
         return len(args[0]) > 1
 
-    with fail_in(UNet2DConditionModel, full):  # type: ignore[arg-type]
+    with fail_in(UNetForward, full):  # type: ignore[arg-type]
         made = pixels(engine, request)
     assert sizes == [4, 2, *[1, 1] * 4], "two steps of each picture after two failures"
     assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1

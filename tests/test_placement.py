@@ -23,6 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from arc2face import Engine
 from arc2face.diffusion.decoding import IN_TILES, ON_HOST
 from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
+from arc2face.diffusion.forward import UNetForward
 from arc2face.diffusion.generation import generate
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.errors import CancelledError, DeviceError
@@ -207,7 +208,7 @@ def test_out_of_memory_while_adapters_are_in_use_keeps_them(models: Path, expect
         held.append(device.holding(registry.part("pose")) + device.holding(registry.part("expression")))
         return False
 
-    with device.watching(), fail_in(UNet2DConditionModel, ask_for_room):
+    with device.watching(), fail_in(UNetForward, ask_for_room):
         assert np.array_equal(pixels(registry, EVERYTHING), expected["everything"])
     assert min(held) == max(held) > 0
 
@@ -256,7 +257,7 @@ def test_the_retry_runs_outside_the_handler_and_the_failed_try_is_gone(registry:
             return True
         return False
 
-    with fail_in(UNet2DConditionModel, full):
+    with fail_in(UNetForward, full):
         made = generate(registry, PLAIN.with_(num_images=4)).images
     assert [size for size, *_ in seen][:3] == [8, 4, 2] and len(made) == 4
     assert all(clean and gone for _, clean, gone in seen)
@@ -271,7 +272,7 @@ def test_out_of_memory_halves_the_group_up_to_the_largest_seed(registry: ModelRe
     """C9: the later groups of the largest allowed seed are not refused as seeds out of range."""
     request = PLAIN.with_(num_images=4, seed=MAX_SEED)
     whole = pixels(registry, request)
-    with fail_in(UNet2DConditionModel, lambda module, args: len(args[0]) > 2) as calls:
+    with fail_in(UNetForward, lambda module, args: len(args[0]) > 2) as calls:
         images = generate(registry, request).images
     assert calls[:2] == [True, True]
     assert [image.seed for image in images] == [MAX_SEED + k for k in range(4)]
@@ -287,7 +288,7 @@ def test_rows_of_given_noise_follow_their_pictures_through_smaller_groups(regist
         num_images=3, noise=noise, step_noise=steps, reference=ReferenceCondition(PICTURE, latent_noise=posterior)
     )
     whole = pixels(registry, request)
-    with fail_in(UNet2DConditionModel, lambda module, args: len(args[0]) == 3):
+    with fail_in(UNetForward, lambda module, args: len(args[0]) == 3):
         apart = pixels(registry, request)
     assert np.abs(apart.astype(int) - whole.astype(int)).max() <= (1 if registry.dtype == torch.float32 else 8)
 
@@ -310,14 +311,14 @@ def test_every_kind_of_out_of_memory_is_retried(registry: ModelRegistry, text: s
     assert is_out_of_memory(RuntimeError(text))
     plain = pixels(registry, PLAIN)
     tries: list[int] = []
-    with fail_in(UNet2DConditionModel, lambda module, args: tries.append(1) or len(tries) == 1, RuntimeError(text)):
+    with fail_in(UNetForward, lambda module, args: tries.append(1) or len(tries) == 1, RuntimeError(text)):
         assert np.array_equal(pixels(registry, PLAIN), plain)
 
 
 @pytest.mark.parametrize("text", FAILURE_TEXTS)
 def test_a_failing_device_is_a_device_error(engine: Engine, text: str) -> None:
     """D7."""
-    with fail_in(UNet2DConditionModel, error=RuntimeError(text)), pytest.raises(DeviceError, match="stopped working"):
+    with fail_in(UNetForward, error=RuntimeError(text)), pytest.raises(DeviceError, match="stopped working"):
         engine.generate(PLAIN)
     assert is_device_failure(torch.AcceleratorError("whatever it says"))
 
@@ -325,7 +326,7 @@ def test_a_failing_device_is_a_device_error(engine: Engine, text: str) -> None:
 @pytest.mark.parametrize("text", BUG_TEXTS)
 def test_a_bug_stays_visible(engine: Engine, text: str) -> None:
     """D7: a message that happens to mention cuda or mps is not a broken computer."""
-    with fail_in(UNet2DConditionModel, error=RuntimeError(text)), pytest.raises(RuntimeError) as caught:
+    with fail_in(UNetForward, error=RuntimeError(text)), pytest.raises(RuntimeError) as caught:
         engine.generate(PLAIN)
     assert str(caught.value) == text
 
@@ -407,7 +408,7 @@ def test_an_overflowing_decoder_runs_once_more_in_float32(
     assert registry.part("vae").dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("kind", [UNet2DConditionModel, Decoder])
+@pytest.mark.parametrize("kind", [UNetForward, Decoder])
 def test_nan_everywhere_is_an_error_and_no_picture(registry: ModelRegistry, kind: type[nn.Module]) -> None:
     """D5: NaN in the latents, or in pixels of a float32 decoder."""
 
@@ -426,6 +427,7 @@ def test_nan_everywhere_is_an_error_and_no_picture(registry: ModelRegistry, kind
 
 
 def weights(registry: ModelRegistry) -> list[tuple[int, bytes]]:
+    registry.merger.ensure([])
     state = registry.part("unet").state_dict()
     return [(t.data_ptr(), t.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()) for t in state.values()]
 

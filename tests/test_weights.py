@@ -41,7 +41,7 @@ def test_entries_are_whole(file: object) -> None:
 
 
 def test_features_cover_the_original_layout() -> None:
-    assert set(FEATURES) == {"identity", "fast", "pose", "expression", "reference", "all"}
+    assert set(FEATURES) == {"identity", "fast", "pose", "expression", "reference", "small-decoder", "all"}
     assert set(FEATURES["all"]) == {w.key for w in WEIGHTS}
     paths = {w.path for w in files_of("identity")}
     assert {"arc2face/config.json", "encoder/pytorch_model.bin", "antelopev2/arcface.onnx"} <= paths

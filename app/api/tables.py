@@ -20,6 +20,7 @@ from arc2face.settings import (
     CHOOSABLE_SCHEDULERS,
     COMBINE_METHODS,
     CONTROL_STRENGTH_RANGE,
+    DECODERS,
     DEFAULT_IMAGES,
     DEFAULT_SCHEDULER,
     FAST,
@@ -154,6 +155,26 @@ SETTINGS: tuple[Field, ...] = (
         0,
         "The number of pictures to keep",
         (0, MAX_IMAGES),
+    ),
+    text_field(
+        "decoder",
+        f"{one_of(DECODERS)}; small is quicker, its quality unverified.",
+        "auto",
+        partial(checks.choice, "The decoder", options=DECODERS),
+    ),
+    real_field(
+        "guidance_start",
+        "Share of the steps at which guidance begins; quality unverified above 0.",
+        0,
+        "The start of guidance",
+        SHARE,
+    ),
+    real_field(
+        "guidance_end",
+        "Share of the steps at which guidance ends; quality unverified below 1.",
+        1,
+        "The end of guidance",
+        SHARE,
     ),
 )
 EXPRESSION: tuple[Field, ...] = (

@@ -13,11 +13,15 @@ from app.cli import expression_options as face_options
 from app.cli.options import (
     AsJson,
     Count,
+    Decode,
     Device,
     Dtype,
     Enlarge,
     Fast,
+    FastPath,
     Guidance,
+    GuidanceEnd,
+    GuidanceStart,
     IdentityFile,
     KeepBest,
     Models,
@@ -139,6 +143,9 @@ def run(
     fast: Fast = False,
     scheduler: Scheduler = DEFAULT_SCHEDULER,
     size: Size = None,
+    decoder: Decode = "auto",
+    guidance_start: GuidanceStart = 0.0,
+    guidance_end: GuidanceEnd = 1.0,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
@@ -150,6 +157,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     vram: Vram = "resident",
+    fast_path: FastPath = "auto",
 ) -> None:
     """Reads or builds the expression, generates, saves and reports."""
     from arc2face.series import expression_strip
@@ -169,12 +177,14 @@ def run(
         (left_eyelid, right_eyelid),
         (jaw_open, jaw_side, jaw_roll),
     )
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
+    shortcuts = (decoder, guidance_start, guidance_end)
+    chosen = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score, *shortcuts)
+    settings = chosen.fields()
     look = LookSource(keep=keep_look, strength=look_strength, paste=cast("PasteMask | None", paste_back)).check()
     pose = pose_source(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
     output, save_expression = check_folder(output), check_file(save_expression, (".json",))
     enlarge = check_enlarge(enlarge)
-    with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
+    with open_engine(ModelChoice(models, device, dtype, vram, fast_path)) as engine:
         found = find_expression(engine, source)
         regions = {"eyes": eyes_from, "brows": brows_from, "mouth": mouth_from}
         mixed = {region: text for region, text in regions.items() if text}

@@ -10,11 +10,15 @@ import typer
 from app.cli.options import (
     AsJson,
     Count,
+    Decode,
     Device,
     Dtype,
     Enlarge,
     Fast,
+    FastPath,
     Guidance,
+    GuidanceEnd,
+    GuidanceStart,
     IdentityFile,
     KeepBest,
     Models,
@@ -75,6 +79,9 @@ def run(
     fast: Fast = False,
     scheduler: Scheduler = DEFAULT_SCHEDULER,
     size: Size = None,
+    decoder: Decode = "auto",
+    guidance_start: GuidanceStart = 0.0,
+    guidance_end: GuidanceEnd = 1.0,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,
     recipe: FromRecipe = None,
@@ -87,12 +94,15 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     vram: Vram = "resident",
+    fast_path: FastPath = "auto",
 ) -> None:
     """Generates, saves and reports."""
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
+    shortcuts = (decoder, guidance_start, guidance_end)
+    chosen = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score, *shortcuts)
+    settings = chosen.fields()
     output, save_identity = check_folder(output), check_file(save_identity)
     enlarge = check_enlarge(enlarge)
-    with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
+    with open_engine(ModelChoice(models, device, dtype, vram, fast_path)) as engine:
         # only a recipe may have to know the person itself
         known = recipe is not None and not photos and identity is None
         person = None if known else find_person(engine, photos, identity, face, method, drop_outliers)

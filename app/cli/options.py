@@ -8,16 +8,30 @@ from typing import Annotated
 import typer
 
 from arc2face.errors import SettingsError
-from arc2face.settings import CHOOSABLE_SCHEDULERS, ENLARGE_FACTORS, FAST, FULL, MAX_IMAGES, VRAM_POLICIES, one_of, span
+from arc2face.settings import (
+    CHOOSABLE_SCHEDULERS,
+    DECODERS,
+    ENLARGE_FACTORS,
+    FAST,
+    FULL,
+    MAX_IMAGES,
+    VRAM_POLICIES,
+    one_of,
+    span,
+)
 
 __all__ = [
     "AsJson",
     "Count",
+    "Decode",
     "Device",
     "Dtype",
     "Enlarge",
     "Fast",
+    "FastPath",
     "Guidance",
+    "GuidanceEnd",
+    "GuidanceStart",
     "IdentityFile",
     "KeepBest",
     "Models",
@@ -36,6 +50,7 @@ __all__ = [
 ]
 
 _MODELS, _WHO, _PICTURES, _ANSWER = "Models and device", "The person", "Pictures", "Answer"
+_QUICKER = "Approximations (quality unverified)"
 
 
 def _show_version(wanted: bool) -> None:
@@ -75,10 +90,24 @@ Models = Annotated[
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", envvar="ARC2FACE_DEVICE", rich_help_panel=_MODELS)
 ]
-Dtype = Annotated[str, typer.Option(help="auto, fp32 or fp16.", envvar="ARC2FACE_DTYPE", rich_help_panel=_MODELS)]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="auto, fp32, fp16, or bf16 on CPUs that have it.", envvar="ARC2FACE_DTYPE", rich_help_panel=_MODELS
+    ),
+]
 Vram = Annotated[
     str,
     typer.Option(help=f"{one_of(VRAM_POLICIES)}.", envvar="ARC2FACE_VRAM", rich_help_panel=_MODELS),
+]
+FastPath = Annotated[
+    str,
+    typer.Option(
+        "--fast-path",
+        help="Captured steps on CUDA: auto, on (insist) or off.",
+        envvar="ARC2FACE_FAST_PATH",
+        rich_help_panel=_MODELS,
+    ),
 ]
 Photos = Annotated[list[Path], typer.Argument(help="Photos of one person.", show_default=False, metavar="PHOTO")]
 OptionalPhotos = Annotated[
@@ -142,6 +171,24 @@ Fast = Annotated[bool, typer.Option("--fast", help="LCM-LoRA: a few steps.", ric
 Scheduler = Annotated[
     str,
     typer.Option(help=f"{one_of(CHOOSABLE_SCHEDULERS)}; unused in fast mode.", rich_help_panel=_PICTURES),
+]
+Decode = Annotated[
+    str,
+    typer.Option(
+        "--decoder",
+        help=f"{one_of(DECODERS)}; small is TAESD, auto takes it in fast mode on a CPU where its file is there.",
+        rich_help_panel=_QUICKER,
+    ),
+]
+GuidanceStart = Annotated[
+    float,
+    typer.Option(
+        help="Share of the steps at which guidance begins; the steps before cost half.", rich_help_panel=_QUICKER
+    ),
+]
+GuidanceEnd = Annotated[
+    float,
+    typer.Option(help="Share of the steps at which it ends; the steps after cost half.", rich_help_panel=_QUICKER),
 ]
 Size = Annotated[
     str | None,

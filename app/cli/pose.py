@@ -10,11 +10,15 @@ import typer
 from app.cli.options import (
     AsJson,
     Count,
+    Decode,
     Device,
     Dtype,
     Enlarge,
     Fast,
+    FastPath,
     Guidance,
+    GuidanceEnd,
+    GuidanceStart,
     IdentityFile,
     KeepBest,
     Models,
@@ -90,6 +94,9 @@ def run(
     fast: Fast = False,
     scheduler: Scheduler = DEFAULT_SCHEDULER,
     size: Size = None,
+    decoder: Decode = "auto",
+    guidance_start: GuidanceStart = 0.0,
+    guidance_end: GuidanceEnd = 1.0,
     keep_best: KeepBest = 0,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
@@ -101,6 +108,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     vram: Vram = "resident",
+    fast_path: FastPath = "auto",
 ) -> None:
     """Reads the pose, generates, saves and reports."""
     from arc2face.pictures.saving import save_picture
@@ -109,12 +117,14 @@ def run(
     if turntable is not None and (pose_photo is not None or normal_map is not None or roll):
         raise SettingsError("A turntable makes its own poses; leave out --pose-photo, --normal-map and --roll.")
     source = pose_source(pose_photo, pose_face, yaw, pitch, roll, normal_map, pose_strength, pose_start, pose_end)
-    settings = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score).fields()
+    shortcuts = (decoder, guidance_start, guidance_end)
+    chosen = Settings(count, seed, steps, guidance, fast, scheduler, size, keep_best, not no_score, *shortcuts)
+    settings = chosen.fields()
     if not source.given and turntable is None:
         raise SettingsError("Say which pose: --pose-photo, --yaw/--pitch/--roll, --normal-map or --turntable.")
     output, save_normal_map = check_folder(output), check_file(save_normal_map, (".png",))
     enlarge = check_enlarge(enlarge)
-    with open_engine(ModelChoice(models, device, dtype, vram)) as engine:
+    with open_engine(ModelChoice(models, device, dtype, vram, fast_path)) as engine:
         anyone = map_only and source.photo is None and turntable is None
         person = None if anyone else find_person(engine, photos, identity, face)
         if turntable is not None and person is not None:

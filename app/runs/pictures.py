@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from arc2face.sources import Person
 
 PASTED = "pasted"
+ENCODERS = max(1, min(4, os.cpu_count() or 1))
+"""Pictures that are encoded at the same time, over all visitors; zlib works outside Python's lock."""
 
 
 def _name() -> str:
@@ -99,16 +104,15 @@ def save_pictures(
     from arc2face.pictures.recipes import save_png
 
     folder = shell.files.new_run(session)
+    made = [(image, result) for result in results for image in result.images]
+    paths = [folder / f"{prefix}-{number}-seed-{image.seed}.png" for number, (image, _) in enumerate(made, 1)]
+    list(_encoders().map(save_png, [image for image, _ in made], [result for _, result in made], paths))
     pictures: list[Picture] = []
-    for result in results:
-        for image in result.images:
-            number = len(pictures)
-            path = folder / f"{prefix}-{number + 1}-seed-{image.seed}.png"
-            save_png(image, result, path)
-            name = names[number] if number < len(names) else ""
-            height, width = image.rgb_u8.shape[:2]
-            picture = Picture(str(path), image.seed, image.similarity, image.face_found, name, size=(width, height))
-            pictures.append(picture)
+    for number, ((image, _), path) in enumerate(zip(made, paths, strict=True)):
+        name = names[number] if number < len(names) else ""
+        height, width = image.rgb_u8.shape[:2]
+        picture = Picture(str(path), image.seed, image.similarity, image.face_found, name, size=(width, height))
+        pictures.append(picture)
     return pictures
 
 
@@ -141,12 +145,25 @@ def save_pasted(
     images = [(image, result) for result in results for image in result.images]
     whole = paste_all(engine, person, [image.rgb_u8 for image, _ in images], mask)
     before = str(person.photo("Comparing with the photo").path)
-    made: list[Picture] = []
-    for number, ((image, result), pasted, picture) in enumerate(zip(images, whole, pictures, strict=True), 1):
-        target = Path(picture.path).with_name(f"full-{Path(picture.path).name}")
-        save_png(replace(image, rgb_u8=pasted), result, target)
-        size, name = (pasted.shape[1], pasted.shape[0]), f"Pasted {number}"
-        made.append(
-            replace(picture, path=str(target), name=name, kind=PASTED, size=size, before=before, saved="", id=_name())
+    full = [replace(image, rgb_u8=pasted) for (image, _), pasted in zip(images, whole, strict=True)]
+    targets = [Path(picture.path).with_name(f"full-{Path(picture.path).name}") for picture in pictures]
+    list(_encoders().map(save_png, full, [result for _, result in images], targets))
+    return [
+        replace(
+            picture,
+            path=str(target),
+            name=f"Pasted {number}",
+            kind=PASTED,
+            size=(image.rgb_u8.shape[1], image.rgb_u8.shape[0]),
+            before=before,
+            saved="",
+            id=_name(),
         )
-    return made
+        for number, (image, target, picture) in enumerate(zip(full, targets, pictures, strict=True), 1)
+    ]
+
+
+@functools.cache
+def _encoders() -> ThreadPoolExecutor:
+    """The pool that encodes for everybody; its threads start with the first picture."""
+    return ThreadPoolExecutor(ENCODERS, thread_name_prefix="arc2face-png")

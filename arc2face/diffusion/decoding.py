@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from arc2face.diffusion.device import unless_full
+from arc2face.diffusion.graphs.decode import decode_captured
 from arc2face.diffusion.pixels import LEAST_TILE, decode
 from arc2face.diffusion.registry import ModelRegistry
+from arc2face.diffusion.small_decoder import decode_small
 from arc2face.types import RgbU8
 
 IN_TILES = (
@@ -19,12 +21,16 @@ IN_TILES = (
 ON_HOST = "The device had no room to decode the pictures; they were decoded on the CPU, which takes longer."
 
 
-def decode_picture(registry: ModelRegistry, latents: Tensor) -> tuple[RgbU8, str | None]:
+def decode_picture(registry: ModelRegistry, latents: Tensor, small: bool = False) -> tuple[RgbU8, str | None]:
     """One picture rgb_u8 from final latents (C, h, w), and a sentence when it had to be decoded another way.
 
     In order: at once; at once with everything else off the device; in ever smaller tiles; on the CPU in float32.
+    `small`: through the small decoder instead, which needs so little room that it is tried at once only.
+
     Raises DeviceError only when the numbers are invalid (see `arc2face.diffusion.pixels.decode`) or the host is full.
     """
+    if small:
+        return registry.with_room("for the small decoder", partial(_small, registry, latents)), None
     picture = unless_full(partial(_on_device, registry, latents))
     if picture is None:
         registry.release()
@@ -47,7 +53,13 @@ def decode_picture(registry: ModelRegistry, latents: Tensor) -> tuple[RgbU8, str
 
 def _on_device(registry: ModelRegistry, latents: Tensor, tile: int | None = None) -> RgbU8:
     with registry.placed("vae") as vae:
-        return decode(vae, latents, tile)
+        made = decode_captured(registry.fast, vae, latents) if tile is None else None
+        return decode(vae, latents, tile) if made is None else made
+
+
+def _small(registry: ModelRegistry, latents: Tensor) -> RgbU8:
+    with registry.placed("small_decoder") as decoder:
+        return decode_small(decoder, latents)
 
 
 def _on_host(registry: ModelRegistry, latents: Tensor) -> RgbU8:

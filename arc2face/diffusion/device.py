@@ -10,19 +10,22 @@ import gc
 import logging
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from arc2face.diffusion import bf16
+from arc2face.diffusion.graphs.driver import outdated_driver
 from arc2face.errors import DeviceError
-from arc2face.settings import VRAM_POLICIES, VramPolicy, one_of
-from arc2face.types import Runtime
+from arc2face.settings import SWITCHES, VRAM_POLICIES, Switch, VramPolicy, one_of
+from arc2face.types import Dtype, Runtime
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"fp16": torch.float16, "fp32": torch.float32, "bf16": torch.bfloat16}
 HOST = "cpu"
 WIDE_CHANNELS = 64
 _FULL = re.compile(
@@ -37,12 +40,18 @@ _FAILED = re.compile(
 
 
 def pick_runtime(
-    device: str = "auto", dtype: str = "auto", vram: VramPolicy = "resident", budget_bytes: int | None = None
+    device: str = "auto",
+    dtype: str = "auto",
+    vram: VramPolicy = "resident",
+    budget_bytes: int | None = None,
+    fast_path: Switch = "auto",
+    batching: Switch = "auto",
 ) -> Runtime:
     """Resolve `auto`: cuda with fp16, mps with fp16, else cpu with fp32.
 
-    bf16 is not offered: it is ten times less accurate than fp16 here and, on CPUs without bf16 units, hundreds of
-    times slower than fp32. fp16 on a CPU is refused for the same reason. Raises DeviceError.
+    bf16 is never chosen unasked: it is ten times less accurate than fp16, and hundreds of times slower than fp32 on
+    CPUs without units for it. Asked for, it is given on a CPU that a probe found quick (`arc2face.diffusion.bf16`) and
+    refused elsewhere, as fp16 is on a CPU. Raises DeviceError.
     """
     chosen = _pick_device() if device == "auto" else device
     try:
@@ -50,8 +59,11 @@ def pick_runtime(
     except RuntimeError as error:
         raise DeviceError(f"Unknown device {device!r}; use auto, cpu, cuda, cuda:1 or mps.") from error
     if kind == "cuda" and not torch.cuda.is_available():
+        old = outdated_driver()
         raise DeviceError(
-            "No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch."
+            f"CUDA cannot be used: {old}, or use --device cpu."
+            if old
+            else "No CUDA device is available to this Python; use --device cpu, or install a CUDA build of torch."
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("No Apple GPU is available; use --device cpu.")
@@ -60,12 +72,25 @@ def pick_runtime(
     if dtype == "auto":
         dtype = "fp32" if kind == "cpu" else "fp16"
     if dtype not in DTYPES:
-        raise DeviceError(f"Unknown dtype {dtype!r}; use auto, fp16 or fp32.")
+        raise DeviceError(f"Unknown dtype {dtype!r}; use auto, fp16, fp32 or bf16.")
     if kind == "cpu" and dtype == "fp16":
         raise DeviceError("fp16 does not run well on a CPU; use --dtype fp32 (or auto).")
+    if dtype == "bf16":
+        _check_bf16(kind)
     if vram not in VRAM_POLICIES:
         raise DeviceError(f"Unknown vram policy {vram!r}; use {one_of(VRAM_POLICIES)}.")
-    return Runtime(device=chosen, dtype="fp16" if dtype == "fp16" else "fp32", vram=vram, budget_bytes=budget_bytes)
+    for what, switch in (("fast path", fast_path), ("batching", batching)):
+        if switch not in SWITCHES:
+            raise DeviceError(f"Unknown {what} {switch!r}; use {one_of(SWITCHES)}.")
+    return Runtime(chosen, cast("Dtype", dtype), vram, budget_bytes, fast_path, batching)
+
+
+def _check_bf16(kind: str) -> None:
+    """Raises DeviceError where bf16 is no gain."""
+    if kind != "cpu":
+        raise DeviceError("bf16 is as fast as fp16 on this device and ten times less accurate; use --dtype fp16.")
+    if not bf16.pays():
+        raise DeviceError("This processor has no quick bf16: a picture would take many times longer. Use --dtype fp32.")
 
 
 def torch_dtype(runtime: Runtime) -> torch.dtype:
@@ -106,8 +131,11 @@ class Placement:
         module.to(where)
 
     def copy_of(self, tensor: Tensor, on_device: bool) -> Tensor:
-        """A copy of a weight, on the device or in host memory."""
-        return tensor.detach().clone() if on_device else tensor.detach().to(self.host, copy=True)
+        """A copy of a weight, on the device or in host memory (pinned there for CUDA, so that it comes back fast)."""
+        if on_device:
+            return tensor.detach().clone()
+        pinned = self.device.startswith("cuda")
+        return torch.empty_like(tensor, device=self.host, pin_memory=pinned, requires_grad=False).copy_(tensor.detach())
 
     def forget(self, copies: list[Tensor]) -> None:
         """Drop copies made by `copy_of`; the list is empty afterwards."""
@@ -153,15 +181,17 @@ def unless_full(action: Callable[[], T]) -> T | None:
     return None
 
 
-def with_fast_layout(module: nn.Module) -> nn.Module:
-    """The module in channels_last when that pays, in place.
+def with_fast_layout(module: nn.Module, device: str) -> nn.Module:
+    """The module in channels_last where that was measured to pay, in place.
 
-    Wide convolutions run faster in channels_last; narrow ones gain nothing and keep NCHW, in which they round as the
-    original code does.
+    On a CPU that is the VAE alone: its convolutions of few channels over whole pictures gain up to a fifth, the UNet
+    and the ControlNet gain nothing and would be copied out of their mapped files. Networks that are narrow throughout
+    keep NCHW everywhere, in which they round as the original code does.
     """
     channels = getattr(getattr(module, "config", None), "block_out_channels", None)
-    wide = channels is not None and channels[0] >= WIDE_CHANNELS
-    return module.to(memory_format=torch.channels_last) if wide else module  # pyright: ignore[reportCallIssue]
+    wide = channels is not None and max(channels) >= WIDE_CHANNELS
+    pays = wide and (not device.startswith("cpu") or isinstance(module, AutoencoderKL))
+    return module.to(memory_format=torch.channels_last) if pays else module  # pyright: ignore[reportCallIssue]
 
 
 def _pick_device() -> str:

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from arc2face.diffusion.adapters.pose import output_size
 from arc2face.diffusion.decoding import decode_picture
-from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.denoising import Denoiser, Estimate, OnStep
 from arc2face.diffusion.device import unless_full
 from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.loading import load_scheduler_config
-from arc2face.diffusion.pixels import PreviewMap
-from arc2face.diffusion.prompt import encode_identities, encode_text
+from arc2face.diffusion.pixels import Preview
+from arc2face.diffusion.prompt import encode_identities
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.schedulers import too_few_steps
 from arc2face.errors import DeviceError, SettingsError
-from arc2face.types import Float32Array, GeneratedImage, GenerationRequest, Progress, ProgressCallback
+from arc2face.types import Float32Array, GeneratedImage, GenerationRequest, Progress, ProgressCallback, RgbU8
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +39,21 @@ class Generated:
 
 
 @dataclass
-class _Work:
+class Work:
     """One request under way. `notes` go into the recipe."""
 
     registry: ModelRegistry
     request: GenerationRequest
     report: ProgressCallback
     cancelled: Callable[[], bool]
+    previews: bool = True
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        request = self.request
+        if not request.fast and (caution := too_few_steps(request.scheduler, request.denoising_steps)):
+            self.note(caution)
 
     def note(self, sentence: str) -> None:
         """Say something about the pictures, once."""
@@ -64,16 +71,16 @@ def generate(
     request: GenerationRequest,
     report: ProgressCallback = lambda progress: None,
     cancelled: Callable[[], bool] = lambda: False,
+    previews: bool = True,
 ) -> Generated:
-    """Run one request. Out of memory: the cache is freed and the pictures are made in smaller groups, then one by one.
+    """Run one request; `previews`: whether progress shows the picture in the making.
 
-    Raises Arc2FaceError subclasses only for what can be expected; the registry is left as it was in every case.
+    Out of memory: the cache is freed and the pictures are made in smaller groups, then one by one. Raises
+    Arc2FaceError subclasses only for what can be expected; the registry is left as it was in every case.
     """
-    work = _Work(registry, request, report, cancelled)
-    if not request.fast and (caution := too_few_steps(request.scheduler, request.denoising_steps)):
-        work.note(caution)
+    work = Work(registry, request, report, cancelled, previews)
     with torch.no_grad():
-        prompts = _prompts(work)
+        prompts = prompts_for(work)
         pictures: list[GeneratedImage] = []
         group = request.num_images
         while len(pictures) < request.num_images:
@@ -83,7 +90,7 @@ def generate(
             if latents is None:
                 group = max(1, count // 2)
                 continue
-            pictures += _pictures(work, latents, first)
+            pictures += pictures_from(work, latents, first)
     return Generated(tuple(pictures), work.seconds, tuple(work.notes))
 
 
@@ -120,7 +127,7 @@ def start_noise(
     return torch.from_numpy(np.array(rows, dtype=np.float32)), generators
 
 
-def _prompts(work: _Work) -> tuple[Tensor, Tensor]:
+def prompts_for(work: Work) -> tuple[Tensor, Tensor]:
     """Conditional and unconditional prompt embeddings, (1, L, D) each."""
     registry, request = work.registry, work.request
     started = time.perf_counter()
@@ -138,12 +145,12 @@ def _prompts(work: _Work) -> tuple[Tensor, Tensor]:
     def encode() -> tuple[Tensor, Tensor]:
         with registry.placed("text_encoder") as encoder:
             face = torch.from_numpy(request.identity.normalized.copy())[None]
-            return encode_identities(tokenizer, encoder, face), encode_text(tokenizer, encoder, "")
+            return encode_identities(tokenizer, encoder, face), registry.empty_prompt
 
     return registry.with_room("while reading the identity", encode)
 
 
-def _group_latents(work: _Work, prompts: tuple[Tensor, Tensor], first: int, count: int) -> Tensor | None:
+def _group_latents(work: Work, prompts: tuple[Tensor, Tensor], first: int, count: int) -> Tensor | None:
     """Final latents (count, C, h, w) float32 in host memory, or None when the device has no room for so many.
 
     A single picture is tried again with everything else off the device; DeviceError after that.
@@ -161,52 +168,69 @@ def _group_latents(work: _Work, prompts: tuple[Tensor, Tensor], first: int, coun
             work.registry.release()
             return None
     work.spent("denoising", started)
+    check_finite(work.registry, latents)
+    return latents
+
+
+def check_finite(registry: ModelRegistry, latents: Tensor) -> None:
+    """Raise DeviceError for latents that hold NaN or infinities."""
     if not bool(torch.isfinite(latents).all()):
-        half = work.registry.runtime.dtype == "fp16"
+        half = registry.runtime.dtype == "fp16"
         raise DeviceError(
             "The denoiser made invalid numbers (NaN); nothing was kept. "
             + ("Half precision overflowed: start with --dtype fp32." if half else "A weight file may be damaged.")
         )
-    return latents
 
 
-def _denoise(work: _Work, prompts: tuple[Tensor, Tensor], first: int, count: int) -> Tensor:
+def _denoise(work: Work, prompts: tuple[Tensor, Tensor], first: int, count: int) -> Tensor:
     registry, request = work.registry, work.request
     noise, generators = start_noise(request, latent_size(registry, request), first, count)
     report = _offset(work.report, first, request)
-    preview = registry.preview
+    preview = registry.preview if work.previews else None
     with ExitStack() as stack:
-        unet = stack.enter_context(registry.placed("unet"))
-        run = Denoiser(
-            unet=unet,
-            merger=registry.merger,
-            borrow=registry.placed,
-            prompt=prompts[0].to(unet.device, unet.dtype),
-            negative=prompts[1].to(unet.device, unet.dtype),
-            num_images=count,
-            first=first,
-            guidance_scale=request.guidance,
-            scheduler_name=request.scheduler,
-            scheduler_config=load_scheduler_config(registry.models),
-            cancelled=work.cancelled,
-        )
+        run = denoiser_for(work, prompts, stack.enter_context(registry.placed("unet")), first, count)
         stack.enter_context(registry.session(request, run))
         step_noise = _step_noise(request.step_noise, first, count)
-        latents = run.run(noise, request.denoising_steps, generators, step_noise, _watch(report, request, preview))
+        latents = run.run(noise, request.denoising_steps, generators, step_noise, step_watch(report, request, preview))
     return latents.to("cpu", torch.float32)
+
+
+def denoiser_for(
+    work: Work, prompts: tuple[Tensor, Tensor], unet: UNet2DConditionModel, first: int, count: int
+) -> Denoiser:
+    """A run over `count` pictures from `first` on, before any adapter has had its say."""
+    registry, request = work.registry, work.request
+    weight = next(unet.parameters())  # the UNet's own `device` and `dtype` walk through all of its modules
+    return Denoiser(
+        unet=unet,
+        merger=registry.merger,
+        network=registry.forward,
+        borrow=registry.placed,
+        prompt=prompts[0].to(weight.device, weight.dtype),
+        negative=prompts[1].to(weight.device, weight.dtype),
+        num_images=count,
+        first=first,
+        guidance_scale=request.guidance,
+        scheduler_name=request.scheduler,
+        scheduler_config=load_scheduler_config(registry.models),
+        cancelled=work.cancelled,
+        fast=registry.fast,
+        watched=(0,) if work.previews else (),
+        guidance_share=(request.guidance_start, request.guidance_end),
+    )
 
 
 def _step_noise(given: Float32Array | None, first: int, count: int) -> Tensor | None:
     return None if given is None else torch.from_numpy(given[:, first : first + count].copy())
 
 
-def _pictures(work: _Work, latents: Tensor, first: int) -> list[GeneratedImage]:
+def pictures_from(work: Work, latents: Tensor, first: int) -> list[GeneratedImage]:
     """Decode finished latents one by one."""
     started = time.perf_counter()
     work.report(Progress("decoding", message="Decoding the pictures"))
     made: list[GeneratedImage] = []
     for k, one in enumerate(latents):
-        picture, note = decode_picture(work.registry, one)
+        picture, note = decode_picture(work.registry, one, work.request.decoder == "small")
         if note is not None:
             work.note(note)
         kept = one.numpy().copy() if work.request.keep_latents else None
@@ -223,14 +247,17 @@ def _offset(report: ProgressCallback, first: int, request: GenerationRequest) ->
     return lambda progress: report(replace(progress, message=progress.message + suffix))
 
 
-def _watch(report: ProgressCallback, request: GenerationRequest, preview: PreviewMap) -> Callable[[int, Tensor], None]:
+def step_watch(report: ProgressCallback, request: GenerationRequest, preview: Preview | None) -> OnStep:
     """Step callback with a preview and the time left, from the mean time of the steps so far."""
     started = time.perf_counter()
     total = request.denoising_steps
+    picture: RgbU8 | None = None
 
-    def on_step(step: int, estimate: Tensor) -> None:
+    def on_step(step: int, estimate: Estimate | None) -> None:
+        nonlocal picture
         left = (time.perf_counter() - started) / step * (total - step)
-        picture = preview.picture(estimate)
+        if preview is not None and estimate is not None:
+            picture = preview.picture(estimate()[0])
         message = f"Step {step} of {total}"
         report(Progress("denoising", step, total, seconds_left=left, preview=picture, message=message))
 

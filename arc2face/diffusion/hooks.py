@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -18,8 +17,9 @@ ResidualSource = Callable[[Tensor, Tensor, Tensor, int, int], Residuals | None]
 class Step:
     """One denoising step as its hooks see it; what they may replace is `latents` and `prompt`.
 
-    `number`: 0 to `total` - 1. `timestep`: 0-dim. `latents`: (n, C, h, w), the UNet's dtype, before the step or after
-    it. `prompt`: (B, L, D) of this step alone, rows as in the denoising loop. `first`: number of the first picture.
+    `number`: 0 to `total` - 1. `timestep`: 0-dim, in host memory. `latents`: (n, C, h, w) float32, before the step or
+    after it. `prompt`: (B, L, D) of this step alone, rows as in the denoising loop. `first`: number of the first
+    picture.
     """
 
     number: int
@@ -59,15 +59,12 @@ class Hooks:
             hook(step)
 
 
-def summed(residuals: Iterable[Residuals | None]) -> dict[str, Any]:
-    """The UNet's arguments for the sum of several sources' residuals; none when no source gave any."""
-    down: list[Tensor] = []
-    middle: Tensor | None = None
-    for given in residuals:
-        if given is None:
+def summed(given: Iterable[Residuals | None]) -> tuple[Tensor, ...] | None:
+    """The sum of several sources' residuals: those of the down blocks, the middle's last. None when none gave any."""
+    total: tuple[Tensor, ...] | None = None
+    for residuals in given:
+        if residuals is None:
             continue
-        down = [a + b for a, b in zip(down, given[0], strict=True)] if down else list(given[0])
-        middle = given[1] if middle is None else middle + given[1]
-    if middle is None:
-        return {}
-    return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+        flat = (*residuals[0], residuals[1])
+        total = flat if total is None else tuple(a + b for a, b in zip(total, flat, strict=True))
+    return total

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def decode(vae: AutoencoderKL, latents: Tensor, tile: int | None = None) -> RgbU
         with _tiles(decoder, tile, factor):
             return decoder.tiled_decode(scaled, return_dict=False)[0][0]  # pyright: ignore[reportReturnType]
 
-    return _to_u8(_finite(vae, once, "The decoded picture"))
+    return to_u8(_finite(vae, once, "The decoded picture"))
 
 
 def encode(vae: AutoencoderKL, picture: RgbU8, noise: Tensor | None) -> Tensor:
@@ -57,6 +58,14 @@ def encode(vae: AutoencoderKL, picture: RgbU8, noise: Tensor | None) -> Tensor:
         return latents * encoder.config["scaling_factor"]
 
     return _finite(vae, once, "The encoded photo").to(vae.dtype)
+
+
+class Preview(Protocol):
+    """Latents to a small picture while a run is under way."""
+
+    def picture(self, latents: Tensor) -> RgbU8:
+        """(C, h, w) latents, an estimate of the clean ones, to a small rgb_u8."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,6 @@ def _tiles(vae: AutoencoderKL, tile: int, factor: int) -> Generator[None]:
         vae.tile_latent_min_size, vae.tile_sample_min_size = before
 
 
-def _to_u8(picture: Tensor) -> RgbU8:
-    unit = (picture.float() / 2 + 0.5).clamp(0, 1).cpu().permute(1, 2, 0).numpy()
-    return np.round(unit * 255).astype(np.uint8)
+def to_u8(picture: Tensor) -> RgbU8:
+    """(3, H, W) from -1 to 1 to rgb_u8. Rounded where the picture lies: a quarter of the bytes leave the device."""
+    return ((picture.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()

@@ -48,8 +48,10 @@ def takes_generator(scheduler: Any) -> bool:
     return "generator" in inspect.signature(scheduler.step).parameters
 
 
-def make_scheduler(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
+def make_scheduler(name: str, config: Mapping[str, Any], steps: int, device: str = "cpu") -> Any:
     """A scheduler with its `steps` timesteps set. `config`: raw scheduler_config.json (see load_scheduler_config).
+
+    Keep it in host memory: with its timesteps on the device, every step of every sampler would wait for the device.
 
     Raises:
         SettingsError: the sampler cannot do that number of steps.

@@ -26,10 +26,12 @@ _READERS = {
 
 
 def rows(registry: ModelRegistry, perception: Perception) -> list[ComponentStatus]:
-    """One row per part, base parts first."""
+    """One row per part, base parts first, and one for the fast path."""
     with_files = (name for name, adapter in registry.adapters.items() if adapter.files)
     table = [_row_of_part(registry, name) for name in (*BASE_PARTS, *with_files)]
-    return [*table, *(_row_of_reader(registry, perception, name) for name in _READERS)]
+    readers = [_row_of_reader(registry, perception, name) for name in _READERS]
+    fast = ComponentStatus("fast_path", "Fast path", registry.fast.status, bytes=registry.fast.bytes)
+    return [*table, *readers, fast]
 
 
 def missing(registry: ModelRegistry, feature: str) -> list[str]:

@@ -156,14 +156,26 @@ def _device() -> Iterator[Check]:
             small = total < 5e9
             remedy = "Use --vram offload (or sequential) to fit." if small else ""
             yield Check("machine", f"cuda:{index}", "warning" if small else "ok", detail, remedy, data)
+        yield _fast_path()
     elif torch.backends.mps.is_available():
         yield Check("machine", "device", "ok", "Apple GPU (mps, best effort)", data={"device": "mps"})
     elif shutil.which("nvidia-smi"):
-        detail = f"an NVIDIA driver is there, but torch {torch.__version__} cannot use it"
+        from arc2face.diffusion.graphs.driver import outdated_driver
+
+        detail = outdated_driver() or f"an NVIDIA driver is there, but torch {torch.__version__} cannot use it"
         yield Check("machine", "device", "warning", detail, "Install a CUDA build of torch: docs/models.md says which.")
     else:
         detail = f"CPU, {torch.get_num_threads()} threads: the full models are slow here, fast mode helps most"
         yield Check("machine", "device", "note", detail, data={"device": "cpu"})
+
+
+def _fast_path() -> Check:
+    """Whether steps could be captured here; what a running server has captured stands in its Models panel."""
+    from arc2face.diffusion.graphs.opening import why_off
+    from arc2face.types import Runtime
+
+    reason = why_off(Runtime("cuda", "fp16"), inline=False)
+    return Check("machine", "fast path", "note" if reason else "ok", f"off: {reason}" if reason else "can be used")
 
 
 def _providers() -> Iterator[Check]:

@@ -30,7 +30,19 @@ MAX_TEXT = 1 << 18
 """Bytes of a recipe at most; ours have about 2,000."""
 MAX_CHUNKS = 4096
 MAX_DEPTH = 12
-SETTINGS = ("num_images", "seed", "steps", "guidance_scale", "fast", "scheduler", "height", "width")
+SETTINGS = (
+    "num_images",
+    "seed",
+    "steps",
+    "guidance_scale",
+    "fast",
+    "scheduler",
+    "height",
+    "width",
+    "decoder",
+    "guidance_start",
+    "guidance_end",
+)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NO_RECIPE = "This picture carries no recipe; only PNG files saved by this app do."
 

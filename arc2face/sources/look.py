@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 from arc2face import checks
 from arc2face.errors import SettingsError
-from arc2face.faces.pasteback import paste_back
 from arc2face.settings import DEFAULT_LOOK_STRENGTH, LOOK_STRENGTH_RANGE, PASTE_MASKS, PasteMask
 from arc2face.types import ReferenceCondition, RgbU8
 
@@ -55,6 +54,8 @@ def paste_all(engine: Engine, person: Person, pictures: Sequence[RgbU8], mask: P
     Raises:
         InputError: there is no photo. SettingsError: unknown mask.
     """
+    from arc2face.faces.pasteback import paste_back  # scipy: not for a page that only starts
+
     photo = person.photo("Pasting back")
     checks.choice("The paste-back mask", mask, PASTE_MASKS)
     points = engine.landmarks(photo, person.pick)

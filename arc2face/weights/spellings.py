@@ -17,6 +17,7 @@ __all__ = [
     "is_index",
     "lora_weights",
     "preferred",
+    "small_decoder",
     "transformers_weights",
 ]
 
@@ -43,6 +44,15 @@ def lora_weights(folder: str) -> tuple[str, ...]:
 def face_network(name: str) -> tuple[str, ...]:
     """An ONNX network of antelopev2; its zip file unpacks into a second folder of the same name."""
     return f"antelopev2/{name}", f"antelopev2/antelopev2/{name}"
+
+
+def small_decoder(folder: str) -> tuple[str, ...]:
+    """TAESD: its own decoder file, as published or where another program keeps it, else diffusers' file."""
+    return (
+        f"{folder}/taesd_decoder.safetensors",
+        "vae_approx/taesd_decoder.safetensors",
+        f"{folder}/diffusion_pytorch_model.safetensors",
+    )
 
 
 def preferred(names: Iterable[str], half: bool) -> tuple[str, ...]:

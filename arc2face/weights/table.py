@@ -13,7 +13,14 @@ This module imports nothing heavy: it works without torch, numpy and gradio.
 from __future__ import annotations
 
 from arc2face.weights.entries import Archive, Origin, Variant, WeightFile
-from arc2face.weights.spellings import diffusers_weights, face_network, lora_weights, preferred, transformers_weights
+from arc2face.weights.spellings import (
+    diffusers_weights,
+    face_network,
+    lora_weights,
+    preferred,
+    small_decoder,
+    transformers_weights,
+)
 
 __all__ = [
     "ARCHIVES",
@@ -35,6 +42,7 @@ _SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 _SD15_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 _LCM = "latent-consistency/lcm-lora-sdv1-5"
 _MPI = "https://download.is.tue.mpg.de/emoca/assets/"
+_TAESD = "madebyollin/taesd"
 _MEDIAPIPE = "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/"
 _EMOCA_RUN = "EMOCA_v2_lr_mse_20/detail/checkpoints/"
 
@@ -286,6 +294,16 @@ WEIGHTS: tuple[WeightFile, ...] = (
         "Reference adapter (LoRA)",
         lora_weights("ref_adapter"),
     ),
+    WeightFile(
+        "small-decoder",
+        "taesd/taesd_decoder.safetensors",
+        "TAESD, a small decoder for Stable Diffusion 1.x (approximate)",
+        "mit",
+        "huggingface",
+        _TAESD,
+        "taesd_decoder.safetensors",
+        accepted=small_decoder("taesd"),
+    ),
 )
 """Every file, in the order in which it is fetched."""
 
@@ -294,6 +312,7 @@ _FAST = ("lcm",)
 _POSE = ("landmarks", "controlnet-config", "controlnet", "emoca", "flame", "flame-template")
 _EXPRESSION = ("landmarks", "expression", "smirk", "mediapipe")
 _REFERENCE = ("landmarks", "reference")
+_SMALL_DECODER = ("small-decoder",)
 
 FEATURES: dict[str, tuple[str, ...]] = {
     "identity": _IDENTITY,
@@ -301,6 +320,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "pose": _IDENTITY + _POSE,
     "expression": _IDENTITY + _EXPRESSION,
     "reference": _IDENTITY + _REFERENCE,
+    "small-decoder": _IDENTITY + _SMALL_DECODER,
     "all": tuple(w.key for w in WEIGHTS),
 }
 """Keys of the files each feature needs, the identity files included: a feature's list is complete by itself."""

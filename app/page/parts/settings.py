@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,8 +19,10 @@ from arc2face.settings import (
     FAST,
     FAST_SCHEDULER,
     FULL,
+    GUIDANCE_SHARE,
     MAX_IMAGES,
     MAX_SEED,
+    MIDDLE,
     SCHEDULERS,
     Mode,
 )
@@ -31,6 +33,9 @@ ROLLED_SEEDS = 1_000_000
 MIN_FAST_STEPS = 2
 FAST_INFO = "A few steps instead of 25: quicker, a little less faithful."
 FAST_ON_CPU = "On, as there is no graphics card: a few steps instead of 25, much quicker, a little less faithful."
+SMALL, IN_THE_MIDDLE = "small", "middle"
+SHORTCUTS = [("Small decoder", SMALL), ("Guidance only in the middle of the run", IN_THE_MIDDLE)]
+"""Declared approximations, and the values that stand for them."""
 
 
 class GenerationControls:
@@ -85,6 +90,12 @@ class GenerationControls:
                 info="0 keeps every picture.",
                 buttons=[],
             )
+            self.shortcuts = gr.CheckboxGroup(
+                SHORTCUTS,
+                value=[],
+                label="Shortcuts",
+                info="Quicker, but not exact: how good the pictures are has not been checked. Fewer steps are another.",
+            )
         self.fast.input(None, [self.fast, *self._following], self._following, js=_follow(usual=True), **QUIET)
         self.dice.click(self._roll, None, [self.seed, self.new_seed], **INSTANT)
 
@@ -95,7 +106,7 @@ class GenerationControls:
     def inputs(self) -> set[Component]:
         """All of them."""
         fields = set(self._fields.values())
-        return {*fields, self.new_seed}
+        return {*fields, self.new_seed, self.shortcuts}
 
     @property
     def _fields(self) -> dict[str, Component]:
@@ -132,7 +143,7 @@ class GenerationControls:
             found["steps"] = None
         if found["fast"] and found["guidance_scale"] > FAST.usual_guidance[1]:
             found["guidance_scale"] = None
-        return check_settings(**found)
+        return check_settings(**found, **_shortcuts(values[self.shortcuts] or ()))
 
     @property
     def restorable(self) -> set[Component]:
@@ -149,7 +160,8 @@ class GenerationControls:
         known = {name: settings[name] for name in self._fields if settings.get(name) not in (None, FAST_SCHEDULER)}
         known |= {name: run[name] for name in ("num_images", "seed", "keep_best") if name in run}
         checked = check_settings(**{**known, "fast": settings.get("fast", False)})
-        return {**{self._fields[name]: value for name, value in checked.items()}, self.new_seed: False}
+        back = {self._fields[name]: value for name, value in checked.items()}
+        return {**back, self.new_seed: False, self.shortcuts: _taken(settings)}
 
     def seeded(self, seed: object) -> Updates:
         """Updates that set this seed for the runs to come. Raises SettingsError."""
@@ -176,6 +188,19 @@ class GenerationControls:
         if any(values[component] != usual for component, usual in untouched.items()):
             return {}
         return {self.fast: gr.update(value=True, info=FAST_ON_CPU)}
+
+
+def _shortcuts(chosen: Sequence[str]) -> dict[str, Any]:
+    """Request fields for the shortcuts chosen."""
+    start, end = MIDDLE if IN_THE_MIDDLE in chosen else GUIDANCE_SHARE
+    return {"decoder": "small" if SMALL in chosen else "auto", "guidance_start": start, "guidance_end": end}
+
+
+def _taken(settings: Mapping[str, Any]) -> list[str]:
+    """The shortcuts that a recipe's settings stand for. Another interval than the page's is the page's, too."""
+    whole = settings.get("guidance_start", 0.0) <= 0.0 and settings.get("guidance_end", 1.0) >= 1.0
+    small = settings.get("decoder") == "small"
+    return [*([SMALL] if small else []), *([] if whole else [IN_THE_MIDDLE])]
 
 
 def _follow(*, usual: bool) -> str:

@@ -85,7 +85,7 @@ def models_table(rows: Sequence[ComponentStatus], places: Sequence[Path] = ()) -
 
 
 def _row(row: ComponentStatus, places: Sequence[Path]) -> str:
-    tone = {"missing": "off", "on disk": ""}.get(row.state, "on")
+    tone = {"missing": "off", "on disk": ""}.get(row.state, "" if row.state.startswith("off") else "on")
     details = " · ".join(part for part in (_relative(row.source, places), row.dtype, row.sha256[:12]) if part)
     licence = LICENCES[row.licence].title if row.licence in LICENCES else row.licence
     remedy = _missing(row) if row.remedy else ""

@@ -10,7 +10,22 @@ from arc2face.diffusion.adapters.expression import ExpressionAdapter
 from arc2face.diffusion.adapters.lcm import LcmAdapter
 from arc2face.diffusion.adapters.pose import PoseAdapter
 from arc2face.diffusion.adapters.reference import ReferenceAdapter
+from arc2face.diffusion.adapters.small_decoder import SmallDecoderAdapter
 
-ADAPTERS: tuple[Adapter, ...] = (ReferenceAdapter(), LcmAdapter(), PoseAdapter(), ExpressionAdapter())
+ADAPTERS: tuple[Adapter, ...] = (
+    ReferenceAdapter(),
+    LcmAdapter(),
+    PoseAdapter(),
+    ExpressionAdapter(),
+    SmallDecoderAdapter(),
+)
 
-__all__ = ["ADAPTERS", "Adapter", "ExpressionAdapter", "LcmAdapter", "PoseAdapter", "ReferenceAdapter"]
+__all__ = [
+    "ADAPTERS",
+    "Adapter",
+    "ExpressionAdapter",
+    "LcmAdapter",
+    "PoseAdapter",
+    "ReferenceAdapter",
+    "SmallDecoderAdapter",
+]

@@ -11,8 +11,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from arc2face.diffusion.attention import ExpressionCrossAttention, cross_attention_names, processors
+from arc2face.diffusion.attention import cross_attention_names
 from arc2face.diffusion.denoising import Denoiser
+from arc2face.diffusion.forward import ExpressionTokens
 from arc2face.errors import IncompatibleWeightsError
 from arc2face.types import EXPRESSION_SIZE, GenerationRequest
 from arc2face.weights.folder import ModelsFolder
@@ -90,7 +91,7 @@ class ExpressionAdapter:
 
     @contextmanager
     def applied(self, weights: ExpressionWeights, run: Denoiser, request: GenerationRequest) -> Generator[None]:
-        """Install the second cross-attention; the unconditional rows get the tokens of all zeros."""
+        """Give the run the tokens; the unconditional rows get those of all zeros."""
         condition = request.expression
         assert condition is not None
         if condition.strength == 0.0:
@@ -100,11 +101,8 @@ class ExpressionAdapter:
         rows = torch.cat([torch.zeros_like(values), values]) if run.guided else values
         with torch.no_grad():
             tokens = weights.tokens(rows)
-            replacements = {
-                name: ExpressionCrossAttention(tokens, to_k, to_v, condition.strength)
-                for name, to_k, to_v in zip(weights.names, weights.to_k, weights.to_v, strict=True)
-            }
-        with processors(run.unet, replacements):
+        projections = dict(zip(weights.names, zip(weights.to_k, weights.to_v, strict=True), strict=True))
+        with run.expressing(ExpressionTokens(tokens, projections, condition.strength)):
             yield
 
 

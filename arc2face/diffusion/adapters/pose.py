@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from arc2face.diffusion.denoising import Denoiser
-from arc2face.diffusion.hooks import Residuals
+from arc2face.diffusion.forward import ControlSource, control_for
 from arc2face.diffusion.loading import load_controlnet
 from arc2face.errors import IncompatibleWeightsError, SettingsError
 from arc2face.types import GenerationRequest, PoseCondition, RgbU8
@@ -71,7 +72,10 @@ class PoseAdapter:
         pose = request.pose
         assert pose is not None
         embedding = embed_condition(weights, pose.normal_map, output_size(request, pose))
-        with run.residuals_from(_Residuals(weights, embedding, pose, run)):
+        source = ControlSource(
+            control_for(weights), embedding, pose.strength, partial(_acts, pose), run.num_images if run.guided else 0
+        )
+        with run.residuals_from(source):
             yield
 
 
@@ -98,59 +102,7 @@ def embed_condition(controlnet: ControlNetModel, normal_map: RgbU8, size: tuple[
     if controlnet.config["controlnet_conditioning_channel_order"] == "bgr":
         unit = unit.flip(1)
     with torch.no_grad():
-        return controlnet.controlnet_cond_embedding(unit.to(controlnet.device, controlnet.dtype))
-
-
-class _Residuals:
-    def __init__(self, controlnet: ControlNetModel, embedding: Tensor, pose: PoseCondition, run: Denoiser) -> None:
-        self.only_conditional = run.guided and bool(controlnet.config["global_pool_conditions"])
-        self.num_images = run.num_images
-        self.controlnet = controlnet
-        self.embedding = embedding
-        self.pose = pose
-
-    def __call__(self, rows: Tensor, timestep: Tensor, prompt: Tensor, step: int, steps: int) -> Residuals | None:
-        if not _acts(self.pose, step, steps) or self.pose.strength == 0.0:
-            return None
-        if self.only_conditional:  # pooled conditions are for the conditional rows alone, as in diffusers' pipeline
-            rows, prompt = rows[self.num_images :], prompt[self.num_images :]
-        with _precomputed(self.controlnet, self.embedding.expand(len(rows), -1, -1, -1)):
-            down, mid = self.controlnet(
-                rows,
-                timestep,
-                encoder_hidden_states=prompt,
-                controlnet_cond=self.embedding,
-                conditioning_scale=self.pose.strength,
-                return_dict=False,
-            )
-        if self.only_conditional:
-            down, mid = [_after_zeros(residual) for residual in down], _after_zeros(mid)
-        return down, mid
-
-
-def _after_zeros(residual: Tensor) -> Tensor:
-    """Zeros for the unconditional rows, which come first."""
-    return torch.cat([torch.zeros_like(residual), residual])
-
-
-@contextmanager
-def _precomputed(controlnet: ControlNetModel, embedding: Tensor) -> Generator[None]:
-    """Stand in for the conditioning embedder while the network runs."""
-    embedder = controlnet.controlnet_cond_embedding
-    controlnet.controlnet_cond_embedding = _Constant(embedding)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        controlnet.controlnet_cond_embedding = embedder
-
-
-class _Constant(nn.Module):
-    def __init__(self, value: Tensor) -> None:
-        super().__init__()
-        self.value = value
-
-    def forward(self, condition: Tensor) -> Tensor:
-        return self.value
+        return controlnet.controlnet_cond_embedding(unit.to(controlnet.conv_in.weight))
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Reference: the look and background of a photo, through a LoRA and reference attention (arXiv 2510.04706).
 
 One pass of the plain UNet (no LoRA, no other adapter) at t = 0 over the photo's latents records the normalised input
-of every self-attention. The denoiser's conditional rows then attend to it as well. The recording lives in the
-processors of this request and is dropped with them.
+of every self-attention. The denoiser's conditional rows then attend to it as well. The recording is an input of this
+run and is dropped with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from arc2face.diffusion.attention import ReadSelfAttention, RecordSelfAttention, processors, self_attention_names
 from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.lora import LoraWeights, load_lora
 from arc2face.diffusion.pixels import encode
@@ -31,7 +30,7 @@ _POSTERIOR_SEED = 0x5EED
 
 
 class ReferenceAdapter:
-    """Must be entered before every other adapter: the recording needs the plain UNet."""
+    """Keeps the look of a photo; the recording is made with the plain UNet, whatever else the run has."""
 
     name: ClassVar[str] = "reference"
     title: ClassVar[str] = "Reference adapter"
@@ -64,24 +63,10 @@ class ReferenceAdapter:
         assert condition is not None
         with run.borrow("vae") as vae:
             latents = encode(vae, condition.image, _posterior_noise(vae, run, condition, request.num_images))
-        bank = record(run.unet, latents, run.prompt)
+        bank = run.record(latents)
         run.check_cancelled()
-        readers = {name: ReadSelfAttention(entry, run.num_images, run.guided) for name, entry in bank.items()}
-        with run.merged(weights, condition.strength), processors(run.unet, readers):
+        with run.merged(weights, condition.strength), run.reading(bank):
             yield
-
-
-def record(unet: UNet2DConditionModel, latents: Tensor, prompt: Tensor) -> dict[str, Tensor]:
-    """One forward pass at t = 0. `latents`: (m, C, h, w), `prompt`: (1, L, D).
-
-    Returns processor name -> normalised self-attention input (m, tokens, D).
-    """
-    recorders = {name: RecordSelfAttention() for name in self_attention_names(unet)}
-    latents = latents.to(unet.device, unet.dtype)
-    with torch.no_grad(), processors(unet, recorders):
-        unet(latents, torch.zeros((), dtype=torch.long, device=unet.device), prompt.expand(len(latents), -1, -1))
-    bank = {name: recorder.recorded for name, recorder in recorders.items()}
-    return {name: entry for name, entry in bank.items() if entry is not None}
 
 
 def _posterior_noise(vae: AutoencoderKL, run: Denoiser, condition: ReferenceCondition, num_images: int) -> Tensor:
