@@ -105,7 +105,8 @@ def _generate(shell: Shell) -> None:
         def paste(engine: Engine, results: Results, pictures: list[Picture]) -> tuple[list[Path], dict[str, Any]]:
             if not values["paste_back"]:
                 return [], {}
-            files = save_pasted(engine, people[0], values["paste_back"], results, pictures)
+            pasted = save_pasted(engine, people[0], values["paste_back"], results, pictures)
+            files = [Path(picture.path) for picture in pasted]
             return files, {"pasted": [path.name for path in files]}
 
         yield from stream(shell, request, "expression", prepare, finish=paste)
