@@ -15,6 +15,7 @@ from app.api.pose import MAX_ANGLES, sheet_and_animation
 from app.api.tables import (
     COMBINING,
     EDITS,
+    ENLARGE,
     EXPRESSION,
     KEEP_LOOK,
     PASTE,
@@ -109,12 +110,12 @@ def _generate(shell: Shell) -> None:
             files = [Path(picture.path) for picture in pasted]
             return files, {"pasted": [path.name for path in files]}
 
-        yield from stream(shell, request, "expression", prepare, finish=paste)
+        yield from stream(shell, request, "expression", prepare, finish=paste, enlarge=values["enlarge"])
 
     publish(
         "generate_expression",
         "Make pictures of a person with another expression.",
-        [*EVERYTHING, *SETTINGS, *EDITS, PASTE, *COMBINING],
+        [*EVERYTHING, *SETTINGS, *EDITS, PASTE, *COMBINING, ENLARGE],
         f"{PICTURES} With paste_back also the full photos.",
         common.picture_outputs(),
         run,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import gradio as gr
+
 from app.api.fields import (
     Field,
     file_field,
@@ -23,6 +25,7 @@ from arc2face.settings import (
     DECODERS,
     DEFAULT_IMAGES,
     DEFAULT_SCHEDULER,
+    ENLARGE_FACTORS,
     FAST,
     FULL,
     LOOK_STRENGTH_RANGE,
@@ -176,6 +179,14 @@ SETTINGS: tuple[Field, ...] = (
         "The end of guidance",
         SHARE,
     ),
+)
+ENLARGE = Field(
+    "enlarge",
+    lambda: gr.Number(None, label="Enlarge"),
+    f"Also give each picture {one_of(map(str, ENLARGE_FACTORS))} times as large; interpolated, no detail is added.",
+    None,
+    partial(checks.one_number, "The enlargement", options=ENLARGE_FACTORS),
+    {"type": "integer", "enum": list(ENLARGE_FACTORS)},
 )
 EXPRESSION: tuple[Field, ...] = (
     file_field("expression_photo", "A photo that shows the expression."),
