@@ -64,6 +64,8 @@ def build_app(
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:
                     tab.build(engine, shell)
+            for bench in shell.benches:
+                bench.panel.connect(shell, bench)
             with gr.Tab("History", id="history") as past:
                 history.build(shell, past)
             with gr.Tab("Models", id="models") as models:

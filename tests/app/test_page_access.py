@@ -50,13 +50,15 @@ def tour(page: Page, where: str) -> list[str]:
 def test_every_tab_large_and_light(visit: Any) -> None:
     """U13, U15: no serious finding, targets of 24 pixels, a name for every control."""
     page = visit()
-    assert tour(page, "large, light") == []
+    found = tour(page, "large, light")
+    assert not found, "\n".join(found)
 
 
 def test_every_tab_small_and_dark(visit: Any) -> None:
     """U13: the same at 390 x 844."""
     page = visit(viewport=PHONE, color_scheme="dark")
-    assert tour(page, "small, dark") == []
+    found = tour(page, "small, dark")
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -85,7 +87,7 @@ def test_running_results_and_errors(visit: Any, photos: dict[str, Path], scheme:
     run(page)
     expect(page.locator(".failure")).to_be_visible()
     found += judge(page, "failed")
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def test_drop_zones_and_examples_have_names_of_their_own(visit: Any) -> None:

@@ -137,6 +137,7 @@ def test_a_picture_goes_to_another_tab_and_out_larger(visit: Any, photos: dict[s
     page.get_by_role("dialog").get_by_role("button", name="Turn it").click()
     expect(page.get_by_role("tab", name="Pose")).to_have_attribute("aria-selected", "true")
     expect(page.locator(".photos img[src*='identity-1-seed']").first).to_be_visible()
+    expect(shown(page.locator(".peek img"))).to_be_visible()  # drawn, although nobody tapped the tab
 
 
 def test_a_series_is_a_film_and_a_sheet_on_the_page(visit: Any, photos: dict[str, Path]) -> None:

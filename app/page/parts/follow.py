@@ -28,12 +28,14 @@ class PageShell(Shell):
     """What a tab of the page gets besides the engine.
 
     `person`: the one person of the page, chosen above the tabs. `follow`: takes pictures to other tabs. `benches`: the
-    workbenches of the tabs built so far.
+    workbenches of the tabs built so far. `drawers`: draw what a tab shows of its form when a given event fires; a tab
+    that is opened from outside tells nobody that it is.
     """
 
     person: PersonPicker = field(init=False)
     follow: Follow = field(init=False)
     benches: list[Workbench] = field(default_factory=list["Workbench"])
+    drawers: list[Callable[[Any], None]] = field(default_factory=list[Callable[[Any], None]])
 
 
 class Follow:

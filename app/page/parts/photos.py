@@ -74,7 +74,7 @@ class PhotoPicker:
         self.shown: gr.State = gr.State("")
         with gr.Column(visible=False, elem_classes=["chooser"]) as self.chooser:
             self.boxes = gr.Image(
-                label="Several people are in this photo", show_label=False, interactive=False, buttons=[], height=240
+                label="Several people are in this photo", show_label=False, interactive=False, buttons=[], height=170
             )
             self.face = gr.Radio([], label="Which face?")
         self._connect()

@@ -86,7 +86,7 @@ class ResultsPanel:
         self.made: gr.State = gr.State(Made())
 
     def connect(self, shell: PageShell, bench: Workbench) -> None:
-        """Wire the order, the zip, and what can be done with each picture."""
+        """Wire the order, the zip, and what can be done with each picture; once all tabs are there."""
         looked: set[Component] = {self.made, self.order}
         self.order.input(self._redraw, looked, [self.board], **INSTANT)
         shell.history.change(self._redraw, looked, [self.board], **INSTANT)

@@ -107,7 +107,6 @@ class Workbench:
         tapped.click(self._generator(plan), trigger_mode="multiple", **self._event())
         self.buttons.connect_cancel(self.shell, self.title)
         self.drop.connect(self.title.lower())
-        self.panel.connect(self.shell, self)
 
     def add_action(self, button: gr.Button, plan: Planner, rules: Rules | None = None) -> None:
         """Let another button start a run with a plan of its own. `rules`: what is asked of the tab's own components."""

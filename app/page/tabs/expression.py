@@ -63,6 +63,7 @@ def build(engine: Backend, shell: PageShell) -> None:
                 above=look.build_comparison,
             )
     editor.draw_when(shell.here.select)
+    shell.drawers.append(editor.draw_when)
     tab = _Tab(editor, look, pose, panel, count, targets)
     bench = Workbench(
         shell=shell,

@@ -42,6 +42,7 @@ def build(engine: Backend, shell: PageShell) -> None:
             gr.HTML(markup.step(2, "Choose the pose"))
             pose = PoseControls(shell)
             pose.angles.draw_when(shell.here.select)
+            shell.drawers.append(pose.angles.draw_when)
             gr.HTML(markup.step(3, "Choose how many"))
             controls = GenerationControls()
             turns, extent, turn = _turntable()
