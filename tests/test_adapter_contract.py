@@ -92,6 +92,7 @@ def pixels(engine: Engine, request: GenerationRequest) -> np.ndarray[Any, Any]:
 
 
 def state(engine: Engine) -> tuple[object, ...]:
+    engine.registry.merger.ensure([])
     unet = engine.registry.part("unet")
     bits = [(t.data_ptr(), t.contiguous().numpy().tobytes()) for t in unet.state_dict().values()]
     return bits, [(name, id(processor)) for name, processor in unet.attn_processors.items()]

@@ -50,7 +50,8 @@ def registry(tiny_tree: Path, request: pytest.FixtureRequest) -> Iterator[ModelR
 
 
 def fingerprint(registry: ModelRegistry) -> tuple[object, ...]:
-    """All that must be the same afterwards: weight bits and addresses, processor objects, hooks, the ControlNet."""
+    """All that must be the same once the plain UNet is wanted again: weight bits and addresses, processors, hooks."""
+    registry.merger.ensure([])
     parts = [registry.part(name) for name in ("unet", "vae", "text_encoder")]
     controlnet = registry.part("pose")
     tensors = [t for part in (*parts, controlnet) for t in part.state_dict().values()]
@@ -98,7 +99,8 @@ def test_an_error_in_the_middle_leaves_no_trace(registry: ModelRegistry, request
     with pytest.raises(ZeroDivisionError), torch.no_grad(), registry.session(request_, run):
         raise ZeroDivisionError
     assert fingerprint(registry) == before
-    assert run.scheduler_name == "dpm++" and not run.residual_sources
+    assert run.scheduler_name == "dpm++" and not run.residual_sources and not run.loras
+    assert run.expression is None and run.bank is None
     assert np.array_equal(latents(registry, PLAIN), plain)
 
 

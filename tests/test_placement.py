@@ -427,6 +427,7 @@ def test_nan_everywhere_is_an_error_and_no_picture(registry: ModelRegistry, kind
 
 
 def weights(registry: ModelRegistry) -> list[tuple[int, bytes]]:
+    registry.merger.ensure([])
     state = registry.part("unet").state_dict()
     return [(t.data_ptr(), t.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()) for t in state.values()]
 

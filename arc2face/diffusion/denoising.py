@@ -18,7 +18,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from arc2face.diffusion.float32 import float32_defaults
-from arc2face.diffusion.forward import Conditions, ControlSource, ExpressionTokens, Network, network_for
+from arc2face.diffusion.forward import Conditions, ControlSource, ExpressionTokens, Network, UNetForward, network_for
 from arc2face.diffusion.forward.conditions import Bank
 from arc2face.diffusion.graphs.denoise import Plan, check_step_noise, denoise_captured
 from arc2face.diffusion.graphs.fastpath import FastPath
@@ -44,8 +44,10 @@ class Denoiser:
     `first`: number of this run's first picture within the request. `merger`: puts LoRAs into the UNet's weights.
     `borrow`: `with run.borrow("vae") as vae:` is a base part on the device for the body.
     `before_step`, `after_step`: the adapters' step hooks (`with run.before_step.added(hook, order=0):`).
-    `network`: the UNet's forward; made from `unet` when None. `fast`: captured steps, where there are any.
-    `guidance`: (n, 1, 1, 1) float32, where the pictures differ in it. `watched`: pictures whose estimates are wanted.
+    `network`: the UNet's own forward, made from `unet` when None; a UNet that it cannot run (an adapter swapped its
+    attention processors, say) runs with diffusers' forward.
+    `fast`: captured steps, where there are any. `guidance`: (n, 1, 1, 1) float32, where the pictures differ in it.
+    `watched`: pictures whose estimates are wanted.
     """
 
     unet: UNet2DConditionModel
@@ -62,7 +64,7 @@ class Denoiser:
     residual_sources: list[ResidualSource] = field(default_factory=list[ResidualSource])
     before_step: Hooks = field(default_factory=Hooks)
     after_step: Hooks = field(default_factory=Hooks)
-    network: Network | None = None
+    network: UNetForward | None = None
     loras: tuple[tuple[LoraWeights, float], ...] = ()
     expression: ExpressionTokens | None = None
     bank: Bank | None = None
@@ -128,7 +130,8 @@ class Denoiser:
 
     def record(self, latents: Tensor) -> Bank:
         """What the plain UNet (no LoRA) sees of clean `latents` (m, C, h, w) with this run's prompt, at t = 0."""
-        return self._network().record(latents.to(self.device, self.unet.dtype), self.prompt)
+        with self.merger.merging([]):
+            return self._network().record(latents.to(self.device, self.unet.dtype), self.prompt)
 
     def run(
         self,
@@ -226,9 +229,7 @@ class Denoiser:
         return latents
 
     def _network(self) -> Network:
-        if self.network is None:
-            self.network = network_for(self.unet)
-        return self.network
+        return network_for(self.unet, self.network)
 
     def _guide(self, prediction: Tensor) -> Tensor:
         """The rows' noise predictions to the guided one, (n, C, h, w) float32."""

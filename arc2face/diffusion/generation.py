@@ -20,7 +20,7 @@ from arc2face.diffusion.device import unless_full
 from arc2face.diffusion.fitting import native_size
 from arc2face.diffusion.loading import load_scheduler_config
 from arc2face.diffusion.pixels import Preview
-from arc2face.diffusion.prompt import encode_identities, encode_text
+from arc2face.diffusion.prompt import encode_identities
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.schedulers import too_few_steps
 from arc2face.errors import DeviceError, SettingsError
@@ -145,7 +145,7 @@ def prompts_for(work: Work) -> tuple[Tensor, Tensor]:
     def encode() -> tuple[Tensor, Tensor]:
         with registry.placed("text_encoder") as encoder:
             face = torch.from_numpy(request.identity.normalized.copy())[None]
-            return encode_identities(tokenizer, encoder, face), encode_text(tokenizer, encoder, "")
+            return encode_identities(tokenizer, encoder, face), registry.empty_prompt
 
     return registry.with_room("while reading the identity", encode)
 
@@ -203,12 +203,14 @@ def denoiser_for(
     return Denoiser(
         unet=unet,
         merger=registry.merger,
+        network=registry.forward,
         borrow=registry.placed,
         prompt=prompts[0].to(unet.device, unet.dtype),
         negative=prompts[1].to(unet.device, unet.dtype),
         num_images=count,
         first=first,
         guidance_scale=request.guidance,
+        interval=(request.guidance_start, request.guidance_end),
         scheduler_name=request.scheduler,
         scheduler_config=load_scheduler_config(registry.models),
         cancelled=work.cancelled,

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from arc2face.diffusion.fitting import native_size
-from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError
+from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, MissingWeightsError
 from arc2face.weights.configs import check_config
 from arc2face.weights.folder import ModelsFolder
 from arc2face.weights.jsonfile import read_json
-from arc2face.weights.spellings import preferred
+from arc2face.weights.shards import parts_of
+from arc2face.weights.spellings import is_index, preferred
 from arc2face.weights.store import load_state_dict
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "picture_side",
     "source_of",
     "source_of_any",
+    "stamp_of",
 ]
 
 PART_KEYS = {
@@ -64,6 +66,18 @@ def source_of(models: ModelsFolder, part: str, dtype: torch.dtype) -> Path | Non
 def source_of_any(models: ModelsFolder, names: Iterable[str], dtype: torch.dtype) -> Path | None:
     """The file that an adapter with these accepted names is read from in this precision."""
     return models.find(*preferred(names, _half(dtype)))
+
+
+def stamp_of(path: Path | None) -> tuple[Any, ...]:
+    """What changes when a weight file, or a part of a sharded one, is replaced; empty when it is not there."""
+    if path is None:
+        return ()
+    try:
+        files = parts_of(path) if is_index(path.name) else [path]
+        states = [file.stat() for file in files]
+    except (OSError, CorruptWeightsError, MissingWeightsError):
+        return ()
+    return tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states)
 
 
 def load_unet(models: ModelsFolder, dtype: torch.dtype) -> UNet2DConditionModel:

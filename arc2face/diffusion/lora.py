@@ -49,15 +49,6 @@ class LoraUpdate:
     up: Tensor
     scale: float
 
-    def delta(self, weight: Tensor, strength: float) -> Tensor:
-        """The update in float32 on `weight`'s device, in its shape."""
-        up, down = self.matrices(weight.device)
-        return (up @ down).mul_(self.scale * strength).reshape(weight.shape)
-
-    def matrices(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`up` (out, rank) and `down` (rank, in * kh * kw) in float32 on `device`."""
-        return self.up.to(device, torch.float32).flatten(1), self.down.to(device, torch.float32).flatten(1)
-
 
 LoraWeights = Mapping[str, LoraUpdate]
 """Module path inside the UNet -> its update."""
@@ -84,6 +75,31 @@ def load_lora(path: Path, unet: nn.Module) -> LoraWeights:
         raise IncompatibleWeightsError(f"{path} is empty: it holds no LoRA matrices. Download it again.")
     settings = _metadata(path)
     return {name: _update(path, name, parts, layers[name], settings) for name, parts in found.items()}
+
+
+def add_update(weight: Tensor, update: LoraUpdate, strength: float) -> None:
+    """Add strength * scale * up @ down: one product into the weight's own storage, nothing of its size beside it.
+
+    float32, and float16 where the device multiplies it with float32 sums, are added directly (one rounding at the end);
+    other precisions go through float32.
+    """
+    rows, down = _as_rows(weight, update.down)
+    direct = weight.dtype == torch.float32 or (weight.dtype == torch.float16 and weight.device.type != "cpu")
+    dtype = weight.dtype if direct else torch.float32
+    up, down = (matrix.to(weight.device, dtype) for matrix in (update.up.flatten(1), down))
+    alpha = update.scale * strength
+    if direct:
+        rows.addmm_(up, down, alpha=alpha)
+    else:
+        rows.copy_(torch.addmm(rows.float(), up, down, alpha=alpha))
+
+
+def _as_rows(weight: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight and `down` as matrices (out, in * kh * kw) and (rank, the same) in the weight's own order, as views."""
+    if weight.is_contiguous():
+        return weight.view(len(weight), -1), down.flatten(1)
+    down = down.reshape(len(down), *weight.shape[1:]).permute(0, 2, 3, 1)
+    return weight.permute(0, 2, 3, 1).view(len(weight), -1), down.flatten(1)  # channels_last
 
 
 def lora_bytes(lora: LoraWeights) -> int:

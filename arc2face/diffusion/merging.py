@@ -1,99 +1,122 @@
-"""LoRAs merged into a UNet's weights in place, and taken out again without a trace.
+"""LoRAs in a UNet's weights: put in place, kept while nothing changes, exchanged in place, taken out bit for bit.
 
-A merge happens inside the existing storage, so whoever recorded an address (a captured graph, say) keeps it. Of every
-touched weight exactly one copy is kept: while the LoRA is merged it is the original, afterwards it is the merged
-weight, so the next request with the same LoRA exchanges the two instead of multiplying again. Where copies lie, and
-whether they stay between requests, is the registry's decision (`CopyPolicy`). Subtracting the update instead would
-drift by a rounding error at every use.
+`ensure(loras)` brings the weights into the wanted state, whatever they hold now. What is there already is not touched,
+so requests with the same LoRA merge nothing. All happens inside the existing storage: whoever recorded an address (a
+captured graph, say) keeps it.
+
+Of every touched weight the original exists once more: as a copy on the device, as a copy in host memory, or in the
+weight file alone; the policy decides. A copy and its weight exchange contents, so that going back and forth between two
+states multiplies once. An original is never computed: subtracting an update would drift by a rounding error each time.
+When something fails half-way, the layers concerned count as unknown, and the next `ensure` reads them from the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from arc2face.diffusion.device import Placement, unless_full
-from arc2face.diffusion.lora import LoraUpdate, LoraWeights
+from arc2face.diffusion.lora import LoraUpdate, LoraWeights, add_update
 
+Loras = Sequence[tuple[LoraWeights, float]]
+"""LoRAs and their strengths, in the order in which they are added."""
 Mix = tuple[tuple[LoraUpdate, float], ...]
-"""The updates merged into one weight and their strengths, in order."""
+"""What of them is in one weight; empty for the original."""
+Place = Literal["device", "host", "file"]
+_PORTION_BYTES = 2**27
 
 
 class CopyPolicy(Protocol):
-    """Who decides about memory."""
+    """Who decides about memory, and knows the weight file."""
 
-    def room_on_device(self, size: int) -> bool:
-        """Whether `size` more bytes of copies may lie on the device."""
+    def place_for_copies(self, size: int) -> Place:
+        """Where `size` more bytes of originals are to lie; `file`: nowhere else than in the weight file."""
         ...
 
-    def worth_keeping(self, size: int) -> bool:
-        """Whether copies of `size` bytes in all may stay between requests."""
+    def originals(self, names: Iterable[str]) -> Mapping[str, Tensor]:
+        """The weights of these layers as the file has them, in host memory. Raises WeightsError."""
         ...
 
 
 @dataclass
 class _Copy:
-    """The other state of one weight.
-
-    `active`: `tensor` is the original and `mix` is in the weight. Otherwise `mix` is in `tensor`; when it is empty
-    `tensor` equals the weight. `sound` is False while an update is being added.
-    """
+    """The other state of one weight. While an update is in the weight it is the original, and `mix` is empty."""
 
     tensor: Tensor
     on_device: bool
     mix: Mix = ()
-    active: bool = False
-    sound: bool = True
 
 
 class WeightMerger:
-    """Owns the weights of one UNet as far as LoRAs change them. Used on the device worker's thread."""
+    """Owns the weights of one UNet as far as LoRAs change them. Used on the device worker's thread.
+
+    `version` counts the changes; what was computed from the weights is valid as long as it stays the same.
+    """
 
     def __init__(self, unet: nn.Module, placement: Placement, policy: CopyPolicy) -> None:
         self._unet = unet
         self._placement = placement
         self._policy = policy
         self._copies: dict[str, _Copy] = {}
+        self._held: dict[str, Mix] = {}
+        self._unknown: set[str] = set()
+        self._users = 0
+        self.version = 0
+
+    @contextmanager
+    def merging(self, loras: Loras) -> Generator[None]:
+        """Run the body with exactly these LoRAs in the weights. They stay there afterwards, until others are wanted."""
+        self._users += 1
+        try:
+            self.ensure(loras)
+            yield
+        finally:
+            self._users -= 1
 
     @contextmanager
     def merged(self, lora: LoraWeights, strength: float) -> Generator[None]:
-        """Merge `lora` for the body; afterwards every touched weight is restored bit for bit, whatever happened.
-
-        Nests: leaving an inner merge leaves the weights as the outer one made them.
-        """
-        layers = {name: _weight(self._unet, name) for name in lora}
-        before = {name: self._mix(name) for name in lora}
+        """Run the body with this LoRA alone in the weights, and take it out again."""
         try:
-            with torch.no_grad():
-                self._reserve(layers)
-                for name, update in lora.items():
-                    self._enter(layers[name], self._copies[name], (*before[name], (update, strength)))
-            yield
+            with self.merging([(lora, strength)]):
+                yield
         finally:
-            with torch.no_grad():
-                for name in lora.keys() & self._copies.keys():
-                    self._leave(layers[name], self._copies[name], before[name])
-            if not self.active and not self._policy.worth_keeping(self.bytes):
-                self.drop()
+            self.ensure([])
 
-    @contextmanager
-    def merging(self, loras: Iterable[tuple[LoraWeights, float]]) -> Generator[None]:
-        """Merge several, in their order."""
-        with ExitStack() as stack:
-            for lora, strength in loras:
-                stack.enter_context(self.merged(lora, strength))
-            yield
+    def ensure(self, loras: Loras) -> None:
+        """Bring the weights into the state of exactly these LoRAs; `[]` for the plain UNet.
+
+        Raises WeightsError when a layer of unknown state cannot be read from the weight file. After an error the next
+        call starts from the originals.
+        """
+        wanted = _mixes(loras)
+        with self._changing():
+            changed = [
+                name
+                for name in self._held.keys() | wanted.keys()
+                if not _same(self._held.get(name, ()), wanted.get(name, ()))
+            ]
+            if not changed:
+                return
+            kept = [
+                name for name in changed if name in self._copies and _same(self._copies[name].mix, wanted.get(name, ()))
+            ]
+            made = sorted(set(changed).difference(kept))
+            self._save(made)
+            self._unknown.update(changed)
+            self._exchange(kept)
+            self._make(made, wanted)
+            self._unknown.clear()
 
     @property
-    def active(self) -> bool:
-        """Whether anything is merged now."""
-        return any(copy.active for copy in self._copies.values())
+    def plain(self) -> bool:
+        """Whether the weights are the original ones."""
+        return not self._held and not self._unknown
 
     @property
     def bytes(self) -> int:
@@ -106,81 +129,132 @@ class WeightMerger:
         return sum(copy.tensor.nbytes for copy in self._copies.values() if copy.on_device)
 
     def drop(self) -> bool:
-        """Free the copies when nothing is merged. Returns whether that gave any device memory back."""
-        if self.active or not self._copies:
+        """Make the weights plain and free the copies, unless they are in use. Whether device memory was given back."""
+        if self._users or (self.plain and not self._copies):
             return False
-        freed = self.device_bytes > 0
-        tensors = [copy.tensor for copy in self._copies.values()]
-        self._copies.clear()
-        self._placement.forget(tensors)
+        with self._changing():
+            self._unknown.update(self._held)
+            self._restore(list(self._held))
+            self._held.clear()
+            self._unknown.clear()
+        return self._free(list(self._copies))
+
+    @contextmanager
+    def _changing(self) -> Generator[None]:
+        """Around a change: nobody frees copies meanwhile, and what an earlier failure left is put right first."""
+        self._users += 1
+        try:
+            with torch.no_grad():
+                if self._unknown:
+                    self._recover()
+                yield
+        finally:
+            self._users -= 1
+
+    def _recover(self) -> None:
+        """Layers of unknown state: as the file has them. Their copies may be anything and go."""
+        self.version += 1
+        self._free([name for name in self._unknown if name in self._copies])
+        self._restore(sorted(self._unknown))
+        for name in self._unknown:
+            self._held.pop(name, None)
+        self._unknown.clear()
+
+    def _save(self, names: list[str]) -> None:
+        """See to it that the original of each of these weights outlives its change."""
+        plain = [name for name in names if name not in self._held]
+        new = [name for name in plain if name not in self._copies]
+        place = self._policy.place_for_copies(sum(self._weight(name).nbytes for name in new)) if new else "file"
+        on_device = place == "device"
+        for name in new if place != "file" else ():
+            self._copies[name] = self._copy(self._weight(name), on_device)
+            on_device = self._copies[name].on_device  # a device that turns out full: the rest goes to host memory
+        for name in plain:
+            if name in self._copies and self._copies[name].mix:
+                copy = self._copies.pop(name)  # should this fail, there is no copy
+                copy.tensor.copy_(self._weight(name))
+                self._copies[name] = _Copy(copy.tensor, copy.on_device)
+
+    def _exchange(self, names: list[str]) -> None:
+        """Contents of weights and copies."""
+        self.version += 1
+        for portion in self._portions(names):
+            weights = [self._weight(name) for name in portion]
+            copies = [self._copies[name].tensor for name in portion]
+            before = [weight.clone() for weight in weights]
+            _copy_all(weights, copies)
+            _copy_all(copies, before)
+            for name in portion:
+                mix = self._held.pop(name, ())
+                if self._copies[name].mix:
+                    self._held[name] = self._copies[name].mix
+                self._copies[name].mix = mix
+
+    def _make(self, names: list[str], wanted: Mapping[str, Mix]) -> None:
+        """Weights anew from their originals."""
+        self._restore([name for name in names if name in self._held])
+        for name in names:
+            self._held.pop(name, None)
+            for update, strength in wanted.get(name, ()):
+                add_update(self._weight(name), update, strength)
+            if name in wanted:
+                self._held[name] = wanted[name]
+
+    def _restore(self, names: list[str]) -> None:
+        """The originals back into the weights: from the copies, else from the file."""
+        copied = [name for name in names if name in self._copies]
+        _copy_all([self._weight(name) for name in copied], [self._copies[name].tensor for name in copied])
+        for portion in self._portions([name for name in names if name not in self._copies]):
+            originals = self._policy.originals(portion)
+            for name in portion:
+                self._weight(name).copy_(originals[name])
+
+    def _copy(self, weight: Tensor, on_device: bool) -> _Copy:
+        made = unless_full(partial(self._placement.copy_of, weight, True)) if on_device else None
+        if made is not None:
+            return _Copy(made, True)
+        return _Copy(self._placement.copy_of(weight, False), False)
+
+    def _free(self, names: list[str]) -> bool:
+        freed = any(self._copies[name].on_device for name in names)
+        tensors = [self._copies.pop(name).tensor for name in names]
+        if tensors:
+            self._placement.forget(tensors)
         return freed
 
-    def _mix(self, name: str) -> Mix:
-        copy = self._copies.get(name)
-        return copy.mix if copy is not None and copy.active else ()
+    def _portions(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """Names in their order, in portions of weights of some hundred megabytes at most."""
+        portion: list[str] = []
+        size = 0
+        for name in names:
+            portion.append(name)
+            size += self._weight(name).nbytes
+            if size >= _PORTION_BYTES:
+                yield portion
+                portion, size = [], 0
+        if portion:
+            yield portion
 
-    def _reserve(self, layers: dict[str, Tensor]) -> None:
-        """One copy per weight; those of another LoRA go when no weight needs them."""
-        if not self.active and self._copies.keys() - layers.keys():
-            self.drop()
-        new = {name: weight for name, weight in layers.items() if name not in self._copies}
-        on_device = self._policy.room_on_device(sum(weight.nbytes for weight in new.values()))
-        for name, weight in new.items():
-            copy = unless_full(partial(self._placement.copy_of, weight, True)) if on_device else None
-            on_device = copy is not None  # a device that turns out full: the rest goes to host memory
-            self._copies[name] = _Copy(self._placement.copy_of(weight, False) if copy is None else copy, on_device)
-
-    def _enter(self, weight: Tensor, copy: _Copy, mix: Mix) -> None:
-        if not copy.active and _same(copy.mix, mix):
-            merged = copy.tensor.clone()
-            copy.tensor.copy_(weight)
-            copy.active = True
-            weight.copy_(merged)
-            return
-        if not copy.active and copy.mix:
-            copy.tensor.copy_(weight)
-            copy.mix = ()
-        copy.active, copy.sound = True, False
-        _add(weight, *mix[-1])
-        copy.mix, copy.sound = mix, True
-
-    def _leave(self, weight: Tensor, copy: _Copy, mix: Mix) -> None:
-        if not copy.active or (mix and copy.sound and _same(copy.mix, mix)):
-            return
-        if not mix:
-            _restore(weight, copy)
-            return
-        weight.copy_(copy.tensor)
-        for update, strength in mix:
-            _add(weight, update, strength)
-        copy.mix, copy.sound = mix, True
+    def _weight(self, name: str) -> Tensor:
+        weight = self._unet.get_submodule(name).weight
+        assert isinstance(weight, Tensor)
+        return weight
 
 
-def _restore(weight: Tensor, copy: _Copy) -> None:
-    """The original back into the weight; the copy takes over the merged one, unless that is not whole or no room."""
-    merged = unless_full(lambda: weight.detach().to(copy.tensor.device, copy=True)) if copy.sound else None
-    weight.copy_(copy.tensor)
-    if merged is None:
-        copy.mix = ()
-    else:
-        copy.tensor.copy_(merged)
-    copy.active, copy.sound = False, True
-
-
-def _add(weight: Tensor, update: LoraUpdate, strength: float) -> None:
-    """Weight += strength * update, multiplied in float32."""
-    if weight.ndim == 2 and weight.dtype == torch.float32:  # the same arithmetic without a temporary of its size
-        up, down = update.matrices(weight.device)
-        weight.addmm_(up, down, alpha=update.scale * strength)
-        return
-    weight.copy_(weight.to(torch.float32) + update.delta(weight, strength))
+def _mixes(loras: Loras) -> dict[str, Mix]:
+    """Layer -> its updates. A strength of 0 changes nothing."""
+    mixes: dict[str, Mix] = {}
+    for lora, strength in loras:
+        for name, update in lora.items() if strength else ():
+            mixes[name] = (*mixes.get(name, ()), (update, strength))
+    return mixes
 
 
 def _same(one: Mix, other: Mix) -> bool:
     return len(one) == len(other) and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(one, other, strict=True))
 
 
-def _weight(unet: nn.Module, name: str) -> Tensor:
-    weight = unet.get_submodule(name).weight
-    assert isinstance(weight, Tensor)
-    return weight
+def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
+    """One launch for many tensors where the device has such a thing."""
+    if targets:
+        torch._foreach_copy_(targets, sources)  # pyright: ignore[reportPrivateUsage]

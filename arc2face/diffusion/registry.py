@@ -8,8 +8,9 @@ Parts are read into host memory and moved from there, as the policy says:
     sequential   a part lies on the device only around its use
 
 A byte budget counts what lies on the device in the run's precision, copies for merged LoRAs included; idle copies go
-first, then the adapter that was used longest ago. A part in use is never moved or dropped. All methods that load or
-run must be called on the device worker's thread; `snapshot` may be called from anywhere.
+first, then the adapter that was used longest ago. A part in use is never moved or dropped. The UNet keeps the LoRAs of
+one request until another wants others: whoever looks at its weights outside a run calls `merger.ensure([])` first.
+All methods that load or run must be called on the device worker's thread; `snapshot` may be called from anywhere.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from arc2face.diffusion import adapters as installed
 from arc2face.diffusion import loading
@@ -31,14 +32,17 @@ from arc2face.diffusion.adapters import Adapter
 from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.device import DeviceFullError, Placement, torch_dtype, unless_full, with_fast_layout
 from arc2face.diffusion.fitting import check_fit
+from arc2face.diffusion.forward import UNetForward, why_not_unet
 from arc2face.diffusion.graphs.fastpath import FastPath
 from arc2face.diffusion.lora import lora_bytes
-from arc2face.diffusion.merging import WeightMerger
+from arc2face.diffusion.merging import Place, WeightMerger
 from arc2face.diffusion.pixels import Preview, PreviewMap
+from arc2face.diffusion.prompt import encode_text
 from arc2face.diffusion.small_decoder import SmallPreview, usable
-from arc2face.errors import SettingsError
+from arc2face.errors import CorruptWeightsError, SettingsError
 from arc2face.types import GenerationRequest, Runtime
 from arc2face.weights.folder import ModelsFolder
+from arc2face.weights.store import load_state_dict
 
 log = logging.getLogger(__name__)
 
@@ -49,19 +53,20 @@ BASE_PARTS = {
     "vae": "Image decoder (VAE)",
 }
 HOST_COPIES_BYTES = 2**30
-"""Copies of weights larger than this do not stay in host memory between requests."""
+"""On a CPU, copies of weights larger than this are not made: the file, which is mapped anyway, holds the originals."""
 Announce = Callable[[str], None]
 T = TypeVar("T")
 
 
 @dataclass
 class Loaded:
-    """One part in memory. `device`: where its tensors are now. `bytes`: its size there."""
+    """One part in memory. `device`: where its tensors are now. `bytes`: its size there. `stamp`: of its file."""
 
     value: Any
     bytes: int
     device: str
     source: Path | None
+    stamp: tuple[Any, ...] = ()
     last_used: float = field(default_factory=time.monotonic)
 
 
@@ -88,6 +93,8 @@ class ModelRegistry:
         self._parts: dict[str, Loaded] = {}
         self._in_use: Counter[str] = Counter()
         self._merger: WeightMerger | None = None
+        self._forward: UNetForward | None = None
+        self._empty_prompt: Tensor | None = None
         self._preview: PreviewMap | None = None
         self._fits = False
 
@@ -139,6 +146,21 @@ class ModelRegistry:
         return self._preview
 
     @property
+    def forward(self) -> UNetForward | None:
+        """The UNet's own forward, one for as long as the UNet is loaded; None when it cannot run this UNet."""
+        if self._forward is None and why_not_unet(self.part("unet")) is None:
+            self._forward = UNetForward(self.part("unet"))
+        return self._forward
+
+    @property
+    def empty_prompt(self) -> Tensor:
+        """Prompt embeddings (1, L, D) of the empty text, encoded once per loaded text encoder. They are nobody's."""
+        if self._empty_prompt is None:
+            with self.placed("text_encoder") as encoder:
+                self._empty_prompt = encode_text(self.part("tokenizer"), encoder, "")
+        return self._empty_prompt
+
+    @property
     def merger(self) -> WeightMerger:
         """What puts LoRAs into the UNet's weights."""
         if self._merger is None:
@@ -186,6 +208,10 @@ class ModelRegistry:
         if isinstance(gone.value, nn.Module):
             self.fast.clear()  # captured work keeps the modules that it reads
         log.info("evicted %s", name)
+        if name == "unet":
+            self._merger = self._forward = None
+        elif name == "text_encoder":
+            self._empty_prompt = None
         self._drop_copies()  # they may hold on to the evicted LoRA's matrices
         self.placement.empty_cache()
         return True
@@ -237,16 +263,25 @@ class ModelRegistry:
         parts = sum(part.bytes for part in self._parts.values() if part.device == self.placement.device)
         return parts + (self._merger.device_bytes if self._merger is not None else 0)
 
-    def room_on_device(self, size: int) -> bool:
-        """Whether copies of weights of `size` bytes may lie on the device: only `resident` has room to spare."""
-        if self.runtime.vram != "resident":
-            return False
-        return self._make_room(size)
+    def place_for_copies(self, size: int) -> Place:
+        """Where `size` more bytes of original weights lie while LoRAs are merged: only `resident` has device memory."""
+        total = size + (self._merger.bytes if self._merger is not None else 0)
+        on_host = self.placement.device == self.placement.host
+        if on_host and total > HOST_COPIES_BYTES and self._file_is_as_loaded("unet"):
+            return "file"
+        return "device" if self.runtime.vram == "resident" and self._make_room(size) else "host"
 
-    def worth_keeping(self, size: int) -> bool:
-        """Whether copies may stay between requests: when small, or where they do not take host memory."""
-        on_device = self._merger is not None and self._merger.device_bytes == size
-        return size <= HOST_COPIES_BYTES or (on_device and self.placement.device != self.placement.host)
+    def originals(self, names: Iterable[str]) -> Mapping[str, Tensor]:
+        """Weights of the UNet's layers as its file has them, mapped. Raises WeightsError when it was replaced."""
+        if not self._file_is_as_loaded("unet"):
+            raise CorruptWeightsError(
+                f"{self.source('unet')} was replaced or removed while the program ran, and a part of it is needed "
+                "again. Start the program anew."
+            )
+        path = self._parts["unet"].source
+        assert path is not None
+        state = load_state_dict(path)
+        return {name: state[f"{name}.weight"] for name in names}
 
     def source(self, name: str) -> Path | None:
         """The weight file a part was read from or would be read from; None when it is missing."""
@@ -267,10 +302,11 @@ class ModelRegistry:
 
     def _load(self, name: str) -> Loaded:
         source = self.source(name)
+        stamp = loading.stamp_of(source)
         value = self._read(name)
         if isinstance(value, nn.Module):
-            value = with_fast_layout(value)
-        part = self._parts[name] = Loaded(value, size_of(value), self.placement.host, source)
+            value = with_fast_layout(value, self.placement.device)
+        part = self._parts[name] = Loaded(value, size_of(value), self.placement.host, source, stamp)
         log.info("loaded %s", name)
         stays = self.runtime.vram == "resident" or (self.runtime.vram == "offload" and name in BASE_PARTS)
         try:
@@ -338,6 +374,10 @@ class ModelRegistry:
             and self._parts[name].device == self.placement.device
             and self._parts[name].bytes > 0
         )
+
+    def _file_is_as_loaded(self, name: str) -> bool:
+        part = self._parts[name]
+        return bool(part.stamp) and loading.stamp_of(part.source) == part.stamp
 
     def _drop_copies(self) -> bool:
         return self._merger is not None and self._merger.drop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -37,3 +37,12 @@ class Conditions:
     def num_images(self) -> int:
         """Pictures n, the number of conditional rows."""
         return len(self.prompt) // 2 if self.guided else len(self.prompt)
+
+    def conditional(self) -> Conditions:
+        """The conditional rows alone."""
+        n, expression = self.num_images, self.expression
+        if expression is not None:
+            strength = expression.strength
+            rows = strength[-n:] if isinstance(strength, Tensor) and strength.ndim else strength
+            expression = replace(expression, tokens=expression.tokens[-n:], strength=rows)
+        return Conditions(self.prompt[-n:], False, expression, self.bank)

@@ -35,11 +35,11 @@ class Network(Protocol):
         ...
 
 
-def network_for(unet: UNet2DConditionModel, ops: Operations | None = None) -> Network:
-    """The own forward where it can run this UNet, else diffusers'."""
+def network_for(unet: UNet2DConditionModel, own: UNetForward | None = None) -> Network:
+    """The own forward where it can run this UNet as it is now, else diffusers'. `own`: one that is there already."""
     reason = why_not_unet(unet)
     if reason is None:
-        return UNetForward(unet, ops)
+        return own or UNetForward(unet)
     log.info("the UNet runs with diffusers' forward: %s", reason)
     return DiffusersForward(unet)
 

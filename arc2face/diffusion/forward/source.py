@@ -17,6 +17,14 @@ class ControlNetwork(Protocol):
 
     network: ControlNetModel
 
+    def conditional(self, n: int) -> ControlSource:
+        """The same for the `n` conditional rows alone."""
+        strength = self.strength
+        if isinstance(strength, Tensor) and strength.ndim and len(strength) > n:
+            strength = strength[-n:]
+        condition = self.condition if len(self.condition) == 1 else self.condition[-n:]
+        return ControlSource(self.network, condition, strength, self.acts)
+
     def prepare(self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float | Tensor) -> Any:
         """What all calls of a run read."""
         ...

@@ -110,10 +110,11 @@ def _block_reasons(block: Any) -> Iterator[str]:
 
 def _plain_attention(layer: Any) -> bool:
     projections = (layer.to_q, layer.to_k, layer.to_v, layer.to_out[0])
+    processor: Any = layer.processor
     extras = (layer.group_norm, layer.spatial_norm, layer.norm_cross, layer.norm_q, layer.norm_k)
     return (
         type(layer) is Attention
-        and type(layer.processor) is AttnProcessor2_0
+        and type(processor) is AttnProcessor2_0
         and all(type(projection) is nn.Linear for projection in projections)
         and all(extra is None for extra in extras)
         and not layer.residual_connection

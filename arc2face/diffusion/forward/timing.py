@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -9,6 +10,36 @@ from torch import Tensor
 from torch.nn import functional
 
 from arc2face.diffusion.forward.blocks import Layers
+
+_TABLES = 4
+
+
+class TimeTables:
+    """The last few tables of one network, for requests with the same schedule and the same weights.
+
+    Networks whose time embedding holds the prompt get theirs computed each time: nothing of a person is kept here.
+    """
+
+    def __init__(self, network: Any, layers: Layers) -> None:
+        self.network, self.layers = network, layers
+        self._kept: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()
+
+    def get(self, timesteps: Tensor, prompt: Tensor) -> Tensor:
+        """As `time_table`. The tensor is shared: do not change it."""
+        if self.network.config["addition_embed_type"] is not None:
+            return time_table(self.network, self.layers, timesteps, prompt)
+        key = (len(prompt), tuple(timesteps.tolist()), self._weights())
+        if key not in self._kept:
+            self._kept[key] = time_table(self.network, self.layers, timesteps, prompt)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _TABLES:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _weights(self) -> tuple[tuple[int, int], ...]:
+        """Address and number of changes of every weight that has a part in a table."""
+        modules = (self.network.time_embedding, *(resnet.time_emb_proj for resnet in self.layers.resnets))
+        return tuple((p.data_ptr(), p._version) for module in modules for p in module.parameters())
 
 
 def time_table(network: Any, layers: Layers, timesteps: Tensor, prompt: Tensor) -> Tensor:

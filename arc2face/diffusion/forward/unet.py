@@ -13,7 +13,7 @@ from arc2face.diffusion.forward.blocks import Call, Layers, heads, key_value
 from arc2face.diffusion.forward.conditions import Bank, Conditions, ExpressionTokens
 from arc2face.diffusion.forward.inputs import KeyValues, RunInputs, StepInputs
 from arc2face.diffusion.forward.operations import Operations, PlainOperations
-from arc2face.diffusion.forward.timing import time_table
+from arc2face.diffusion.forward.timing import TimeTables
 
 
 class UNetForward(nn.Module):
@@ -29,12 +29,13 @@ class UNetForward(nn.Module):
         self.unet = unet
         self.ops = ops or PlainOperations()
         self.layers = Layers.of(unet)
+        self.tables = TimeTables(unet, self.layers)
 
     def prepare(self, given: Conditions, timesteps: Tensor) -> RunInputs:
         """What all calls of a run read. `timesteps`: (steps,) in host memory. Uses the weights as they are now."""
         with torch.no_grad():
             return RunInputs(
-                time=time_table(self.unet, self.layers, timesteps, given.prompt),
+                time=self.tables.get(timesteps, given.prompt),
                 cross=self.layers.cross(given.prompt),
                 guided=given.guided,
                 expression=self._expression(given.expression),
