@@ -111,7 +111,9 @@ class Draw:
         if not like.is_floating_point():
             return torch.zeros(like.shape, dtype=like.dtype)
         if like.ndim < 2:
-            return torch.ones(like.shape, dtype=self.dtype) if name.endswith("weight") else self.normal(like.shape, 0.02)
+            return (
+                torch.ones(like.shape, dtype=self.dtype) if name.endswith("weight") else self.normal(like.shape, 0.02)
+            )
         if "token_embedding" in name or "position_embedding" in name:
             return self.normal(like.shape, 0.02)
         softer = ("controlnet_down_blocks", "controlnet_mid_block")

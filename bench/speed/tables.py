@@ -69,3 +69,38 @@ def _starter(report: dict[str, Any]) -> list[str]:
 def _median(runs: list[dict[str, Any]], kind: str) -> float | None:
     values = [run[kind] for run in runs if kind in run]
     return round(statistics.median(values), 1) if values else None
+
+
+def gpu_table(report: dict[str, Any]) -> str:
+    """Tables of `bench/gpu.py`."""
+    machine = report["machine"]
+    lines = [machine.get("note") or f"{machine['device']}, {machine.get('smi', '')}, torch {machine['torch']}", ""]
+    lines += [
+        "| mode | S0 ms | S1 ms | O ms | S0 / O | S1 / O | peak GB S0, S1, O | exact |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for mode, rows in report.get("requests_ms", {}).items():
+        memory, gate = report.get("peak_gb", {}).get(mode, {}), report.get("exactness", {}).get(mode, {}).get("gate")
+        peaks = ", ".join(str(memory.get(arm, "")) for arm in ("S0", "S1", "O")) if memory else ""
+        times = " | ".join(f"{rows[arm]['ms']:.1f}" for arm in ("S0", "S1", "O"))
+        ratios = " | ".join(f"{rows[pair]['ratio']:.2f}" for pair in ("S0 / O", "S1 / O"))
+        lines.append(f"| {mode} | {times} | {ratios} | {peaks} | {'' if gate is None else 'yes' if gate else 'NO'} |")
+    for title, rows in (("approximation", report.get("turbo_ms", {})), ("compiled", report.get("S2_ms", {}))):
+        timed = {name: row["ms"] for name, row in rows.items() if isinstance(row, dict)}
+        if timed:
+            lines += [
+                "",
+                f"| {title} | ms per request |",
+                "|---|---|",
+                *(f"| {n} | {ms:.1f} |" for n, ms in timed.items()),
+            ]
+    if switch := report.get("switch_ms"):
+        lines += ["", f"Switching modes: p99 {switch['p99']} ms, {switch['recaptures']} recaptures."]
+    if found := report.get("clients"):
+        lines += ["", "| clients | requests/s | p50 ms | p95 ms | differ from solo |", "|---|---|---|---|---|"]
+        done = {count: row for count, row in found.items() if isinstance(row, dict)}
+        lines += [
+            f"| {count} | {row['requests_per_s']} | {row['p50_ms']} | {row['p95_ms']} | {row['differs']} |"
+            for count, row in done.items()
+        ]
+    return "\n".join([*lines, ""])

@@ -86,9 +86,10 @@ class UpstreamArm:
             self.pipe.unet.to(memory_format=torch.channels_last)
             self.pipe.vae.to(memory_format=torch.channels_last)
 
-    def compile(self) -> None:
+    def compile(self, backend: str = "inductor") -> None:
         """Make S2 of S1; the first call then takes its time."""
-        self.pipe.unet = torch.compile(self.pipe.unet, mode="max-autotune-no-cudagraphs", dynamic=False)
+        mode = "max-autotune-no-cudagraphs" if backend == "inductor" else None
+        self.pipe.unet = torch.compile(self.pipe.unet, backend=backend, mode=mode, dynamic=False)
 
     def __call__(self) -> tuple[np.ndarray[Any, Any], list[Any]]:
         """One request: final latents (n, C, h, w) float32, and the pictures."""

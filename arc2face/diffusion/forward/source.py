@@ -17,14 +17,6 @@ class ControlNetwork(Protocol):
 
     network: ControlNetModel
 
-    def conditional(self, n: int) -> ControlSource:
-        """The same for the `n` conditional rows alone."""
-        strength = self.strength
-        if isinstance(strength, Tensor) and strength.ndim and len(strength) > n:
-            strength = strength[-n:]
-        condition = self.condition if len(self.condition) == 1 else self.condition[-n:]
-        return ControlSource(self.network, condition, strength, self.acts)
-
     def prepare(self, prompt: Tensor, timesteps: Tensor, condition: Tensor, strength: float | Tensor) -> Any:
         """What all calls of a run read."""
         ...
@@ -62,6 +54,14 @@ class ControlSource:
     def silent(self) -> bool:
         """Whether its strength is 0, so that it need not run."""
         return not isinstance(self.strength, Tensor) and self.strength == 0.0
+
+    def conditional(self, n: int) -> ControlSource:
+        """The same for the `n` conditional rows alone."""
+        strength = self.strength
+        if isinstance(strength, Tensor) and strength.ndim and len(strength) > n:
+            strength = strength[-n:]
+        condition = self.condition if len(self.condition) == 1 else self.condition[-n:]
+        return ControlSource(self.network, condition, strength, self.acts)
 
     def prepare(self, prompt: Tensor, timesteps: Tensor) -> None:
         """Before the first step. `prompt`: (B, L, D), all rows; `timesteps`: (steps,) in host memory."""
