@@ -73,10 +73,11 @@ def run_sections(bench: card.Bench, options: argparse.Namespace) -> None:
             run(f"exactness: {name}", 15, partial(card.exactness, bench, name))
     for name in modes:
         run(f"requests: {name}", 25, partial(card.requests, bench, name))
-    run("switches", 20, partial(card.switches, bench))
+    switched = tuple(name for name in card.SWITCHED if name in modes)
+    run("switches", 20, partial(card.switches, bench, switched))
     run("turbo", 20, partial(card.turbo, bench))
     counts, each = ((1, 2), 1) if options.toy else ((1, 2, 4, 8, 16), 6)
-    run("clients", 25, partial(card.clients, bench, counts, each))
+    run("clients", 25, partial(card.clients, bench, switched, counts, each))
     if not options.no_compile:
         run("S2", 5 if options.toy else 90, partial(card.compiled, bench, "eager" if options.toy else "inductor"))
 

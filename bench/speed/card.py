@@ -135,9 +135,9 @@ def turbo(bench: Bench) -> None:
     bench.report["turbo_ms"] = interleaved(calls, bench.device, bench.repeat, _budget(bench))
 
 
-def switches(bench: Bench) -> None:
-    """Every mode after every other: what the first request after a switch takes longer, and captures, which must be 0."""
-    calls = {name: bench.warmed(bench.ours(MODES[name].of(2))) for name in SWITCHED}
+def switches(bench: Bench, names: tuple[str, ...]) -> None:
+    """Every mode after every other: how much longer the first request takes, and captures, which must be 0."""
+    calls = {name: bench.warmed(bench.ours(MODES[name].of(2))) for name in names}
     captures = bench.captures
     extra: dict[str, float] = {}
     for before, first in calls.items():
@@ -145,21 +145,21 @@ def switches(bench: Bench) -> None:
             if name == before:
                 continue
             found: list[float] = []
-            for _ in range(3):
+            for _ in range(min(3, bench.repeat)):
                 first()
                 switched = seconds_of(call, bench.device)
                 found.append(1e3 * (switched - seconds_of(call, bench.device)))
-            extra[f"{before} -> {name}"] = round(sorted(found)[1], 3)
-    worst = percentile(list(extra.values()), 0.99)
+            extra[f"{before} -> {name}"] = round(sorted(found)[len(found) // 2], 3)
+    worst = percentile(list(extra.values()), 0.99) if extra else 0.0
     bench.report["switch_ms"] = {"extra": extra, "p99": worst, "recaptures": bench.captures - captures}
 
 
-def clients(bench: Bench, counts: tuple[int, ...], each: int) -> None:
-    """Closed loops of 1 to 16 clients with requests of all modes; every result must equal its solo run, nearly.
+def clients(bench: Bench, names: tuple[str, ...], counts: tuple[int, ...], each: int) -> None:
+    """Closed loops of 1 to 16 clients with requests of several modes; every result must equal its solo run, nearly.
 
     Batching changes the last digits: `differs` counts results further than 0.2 % from solo.
     """
-    wanted = [bench.inputs.request(bench.mode(name), number, given=False) for number, name in enumerate(SWITCHED)]
+    wanted = [bench.inputs.request(bench.mode(name), number, given=False) for number, name in enumerate(names)]
     alone = [latents_of(bench.engine, request) for request in wanted]
     rows = bench.report.setdefault("clients", {})
     for count in counts:

@@ -16,7 +16,7 @@ Call = Callable[[], Any]
 
 
 class Sections:
-    """The parts of a report, in their order: each is skipped when too little time is left, and saved when it is done."""
+    """The parts of a report, in their order: each is skipped when too little time is left, and saved when done."""
 
     def __init__(self, report: dict[str, Any], seconds: float, out: Path | None) -> None:
         self.report, self.seconds, self.out = report, seconds, out
@@ -65,7 +65,7 @@ def seconds_of(call: Call, device: str) -> float:
 
 
 def interleaved(calls: dict[str, Call], device: str, repeat: int, budget: float) -> dict[str, dict[str, Any]]:
-    """Median and quartiles in ms per call: A B C A B C, at least three rounds, then as many as `budget` seconds allow."""
+    """Median and quartiles in ms per call: A B C A B C, three rounds, then as many as `budget` seconds allow."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     began = time.perf_counter()
     for turn in range(repeat):
