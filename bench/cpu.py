@@ -4,7 +4,8 @@ python -m bench.cpu --out cpu.json --markdown cpu.md                 # about 25 
 python -m bench.cpu --toy                                            # seconds; shows that it runs, says nothing more
 python -m bench.cpu --baseline ../older-checkout --starter-only      # four-step starter requests, two checkouts
 
-Every arm and mode has a process of its own, one thread, one after the other; steps are few and times are scaled.
+Every arm and mode has a process of its own (at toy size all share one), one thread, one after the other. Steps are few;
+the table names them. CPU-seconds, so that other load on the machine moves them by some percent only.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ TURBO = ("LCM-2",)
 LIMIT_S = 3600
 
 
-def child(arguments: list[str], where: Path = PROJECT, toy: bool = False) -> dict[str, Any]:
+def child(arguments: list[str], where: Path = PROJECT) -> dict[str, Any]:
     """One measurement in a process of its own; the last line of its output is the answer."""
     path = os.pathsep.join((str(where), str(where / "external"), str(PROJECT)))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment |= {"HF_HUB_OFFLINE": "1"} | ({"ONEDNN_MAX_CPU_ISA": "AVX2"} if toy else {})
+    environment |= {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=where, env=environment, capture_output=True, text=True, timeout=LIMIT_S
     )
@@ -43,17 +44,27 @@ def child(arguments: list[str], where: Path = PROJECT, toy: bool = False) -> dic
 
 
 def prepare(folder: Path, toy: bool) -> Path:
-    """Random models in `folder`, written by a process that ends and gives its memory back."""
-    code = (
-        "import torch, pathlib; from bench.speed import models as m; torch.set_num_threads(1); "
-        f"m.write_models(pathlib.Path({str(folder)!r}), m.{'TOY' if toy else 'FULL'}, torch.float32, 'cpu')"
-    )
-    root = folder / "models"
+    """Random models in `folder`; those of real size are written by a process that ends and gives its memory back."""
+    if toy:
+        from bench.speed.models import TOY, write_models
+
+        return write_models(folder, TOY, torch_float32(), "cpu")
     if not (folder / "taesd" / "taesd_decoder.safetensors").is_file():
-        child(["-c", code + "; print('{}')"], toy=toy)
-    if not root.is_dir():
-        raise SystemExit(f"the models could not be written to {folder}")
-    return root
+        code = (
+            "import torch, pathlib; from bench.speed import models as m; torch.set_num_threads(1); "
+            f"m.write_models(pathlib.Path({str(folder)!r}), m.FULL, torch.float32, 'cpu'); print('{{}}')"
+        )
+        answer = child(["-c", code])
+        if "error" in answer:
+            raise SystemExit(f"the models could not be written to {folder}: {answer['error']}")
+    return folder / "models"
+
+
+def torch_float32() -> Any:
+    """Torch is imported by those who measure, not by the process that only waits for them."""
+    import torch
+
+    return torch.float32
 
 
 def measure(folder: Path, options: argparse.Namespace, report: dict[str, Any]) -> None:
@@ -63,10 +74,19 @@ def measure(folder: Path, options: argparse.Namespace, report: dict[str, Any]) -
         for arm in options.arms:
             if arm == "T" and mode not in TURBO:
                 continue
-            arguments = ["-m", "bench.speed.one", str(root), arm, mode, str(options.steps), str(options.repeat)]
-            report["runs"].setdefault(mode, {})[arm] = child([*arguments, str(folder / "latents")], toy=options.toy)
+            report["runs"].setdefault(mode, {})[arm] = run_arm(root, arm, mode, folder / "latents", options)
             save(report, options)
             print(mode, arm, report["runs"][mode][arm], file=sys.stderr, flush=True)
+
+
+def run_arm(root: Path, arm: str, mode: str, latents: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One arm in one mode: in a process of its own, at toy size in this one."""
+    if options.toy:
+        from bench.speed.one import measure as here
+
+        return here(root, arm, mode, options.steps, options.repeat, latents)
+    words = ["-m", "bench.speed.one", str(root), arm, mode, str(options.steps), str(options.repeat), str(latents)]
+    return child(words)
 
 
 def starter(options: argparse.Namespace, report: dict[str, Any]) -> None:
@@ -77,7 +97,7 @@ def starter(options: argparse.Namespace, report: dict[str, Any]) -> None:
     for _ in range(1 if options.toy else 3):
         for name, where in places.items():
             models = str(PROJECT / "models" / "starter")
-            found[name].append(child([script, models, "1" if options.toy else "15"], where, options.toy))
+            found[name].append(child([script, models, "1" if options.toy else "15"], where))
     report["starter"] = found
     save(report, options)
 
@@ -98,7 +118,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="toy size, seconds")
     parser.add_argument("--modes", nargs="+", choices=MODE_NAMES, default=list(MODE_NAMES))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--steps", type=int, default=2, help="steps that are run; times are scaled to 25")
+    parser.add_argument("--steps", type=int, default=2, help="steps that are run in the guided modes")
     parser.add_argument("--repeat", type=int, default=1, help="requests per process after the first")
     parser.add_argument("--models", type=Path, help="keep the random models in this folder")
     parser.add_argument("--baseline", type=Path, help="another checkout for the starter requests")

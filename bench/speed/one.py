@@ -85,25 +85,30 @@ def _load(engine: Engine, request: GenerationRequest) -> None:
         engine.registry.part(name)
 
 
-def main() -> None:
-    """Load, run once (first), then as often as asked; print one JSON line."""
-    root, arm, name, steps, repeat, keep = sys.argv[1:7]
-    warnings.filterwarnings("ignore")
-    quiet()
-    torch.set_num_threads(1)
-    models, mode = ModelsFolder(Path(root)), MODES[name].of(int(steps))
+def measure(root: Path, arm: str, name: str, steps: int, repeat: int, keep: Path) -> dict[str, Any]:
+    """Load, run once (`first`), then `repeat` times (`later`); times in CPU-seconds, memory in GB."""
+    models, mode = ModelsFolder(root), MODES[name].of(steps)
     inputs = Inputs(native_size(read_json(models.need("unet-config")))[0])
     began = time.process_time()
     run = upstream(models, mode, inputs) if arm == "S0" else ours(models, mode, inputs, arm == "T")
     loaded = time.process_time() - began
     runs: list[dict[str, float]] = []
     latents: Any = None
-    for number in range(int(repeat) + 1):
+    for number in range(repeat + 1):
         latents, seconds = run(number)
         runs.append(seconds)
     assert np.isfinite(latents).all() and latents.std() > 1e-3, "dead or invalid latents"
     answer = {"load_s": loaded, "first": runs[0], "later": runs[1:], "steps": mode.steps, "peak_gb": peak_gb()}
-    print(json.dumps(answer | compared(Path(keep), arm, name, latents)))
+    return answer | compared(keep, arm, name, latents)
+
+
+def main() -> None:
+    """Print the measurement as one JSON line."""
+    root, arm, name, steps, repeat, keep = sys.argv[1:7]
+    warnings.filterwarnings("ignore")
+    quiet()
+    torch.set_num_threads(1)
+    print(json.dumps(measure(Path(root), arm, name, int(steps), int(repeat), Path(keep))))
 
 
 def compared(folder: Path, arm: str, mode: str, latents: Any) -> dict[str, float]:
