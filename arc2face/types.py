@@ -31,6 +31,7 @@ from arc2face.settings import (
     Switch,
     VramPolicy,
     mode_of,
+    within,
 )
 
 Float32Array = NDArray[np.float32]
@@ -245,6 +246,11 @@ class GenerationRequest:
                 "Guidance must end after its start: 0 <= start < end <= 1, not "
                 f"{self.guidance_start:g} and {self.guidance_end:g}. A guidance scale of 1 switches it off."
             )
+        if self.guidance > 1.0 and not self.guided_steps:
+            raise SettingsError(
+                f"Guidance would act in none of the {self.steps} steps: between {self.guidance_start:g} and "
+                f"{self.guidance_end:g} of them lies no whole step. Widen that share, or use more steps."
+            )
         if self.scheduler == FAST_SCHEDULER and not fast:
             raise SettingsError("The lcm scheduler belongs to fast mode; switch fast mode on, or choose another.")
         extras: Any = self.extras
@@ -261,6 +267,12 @@ class GenerationRequest:
     def guidance(self) -> float:
         """`guidance_scale`, which is never None once the request exists."""
         return mode_of(self.fast).guidance_scale if self.guidance_scale is None else self.guidance_scale
+
+    @property
+    def guided_steps(self) -> int:
+        """In how many steps guidance acts, as far as its scale switches it on."""
+        steps = self.denoising_steps
+        return sum(within(step, steps, self.guidance_start, self.guidance_end) for step in range(steps))
 
     def with_(self, **changes: Any) -> GenerationRequest:
         """A copy with some fields changed (and checked again)."""

@@ -200,17 +200,3 @@ def test_the_switch_is_one_everywhere(tiny_tree: Path, monkeypatch: pytest.Monke
     assert (read_settings([]).fast_path, read_settings([]).batching) == ("on", "off")
     with pytest.raises(SettingsError, match="fast path"):
         read_settings(["--fast-path", "perhaps"])
-
-
-def test_guidance_acts_between_its_shares_of_the_steps(plain: Engine) -> None:
-    """In all steps as without the option; in none of the later ones as a run whose guidance ends there."""
-    rows: list[int] = []
-    unet = plain.registry.part("unet")
-    handle = unet.conv_in.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
-    try:
-        whole = latents(plain, PLAIN.with_(steps=5))
-        latents(plain, PLAIN.with_(steps=5, guidance_start=0.2, guidance_end=0.8))
-    finally:
-        handle.remove()
-    assert rows == [2] * 5 + [1, 2, 2, 2, 1]
-    assert np.array_equal(whole, latents(plain, PLAIN.with_(steps=5, guidance_start=0.0, guidance_end=1.0)))

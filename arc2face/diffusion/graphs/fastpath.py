@@ -93,8 +93,7 @@ class Entry:
     def empty(self) -> None:
         """Nothing of a request stays in the buffers."""
         with torch.no_grad():
-            for buffer in self.program.buffers():
-                buffer.zero_()
+            torch._foreach_zero_(list(self.program.buffers()))  # pyright: ignore[reportPrivateUsage]
 
 
 @dataclass

@@ -82,9 +82,12 @@ class Choice:
 
     def apply_to(self, forward: Any, network: nn.Module) -> None:
         """Make an own forward of `network`, and the network's layout, what was chosen."""
+        if forward.ops is self.operations:
+            return
         forward.ops = self.operations
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        if not all(weight.is_contiguous(memory_format=layout) for weight in network.parameters() if weight.ndim == 4):
+        kernel = next(weight for weight in network.parameters() if weight.ndim == 4 and weight.shape[-1] > 1)
+        if not kernel.is_contiguous(memory_format=layout):  # the others are laid out as this one
             network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
@@ -128,6 +131,7 @@ def _layouts(network: Any, weight: Tensor, size: tuple[int, int], rows: int) -> 
     resnet = network.down_blocks[0].resnets[0]
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((rows, resnet.norm1.num_channels, *size), generator=generator).to(weight.device, weight.dtype)
+    first: Any = copy.deepcopy(resnet).to(memory_format=torch.contiguous_format)
     last: Any = copy.deepcopy(resnet).to(memory_format=torch.channels_last)
     wide = x.contiguous(memory_format=torch.channels_last)
     plain, fused = FusedOperations(False), FusedOperations(True)
@@ -137,7 +141,7 @@ def _layouts(network: Any, weight: Tensor, size: tuple[int, int], rows: int) -> 
             ops.norm(layer.conv1(ops.norm(given, layer.norm1, silu=True)), layer.norm2, silu=True)
         )
 
-    return {"plain": arm(resnet, x, plain), "channels_last": arm(last, wide, plain), "fused": arm(last, wide, fused)}
+    return {"plain": arm(first, x, plain), "channels_last": arm(last, wide, plain), "fused": arm(last, wide, fused)}
 
 
 def _attentions(

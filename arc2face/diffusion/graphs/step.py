@@ -90,12 +90,13 @@ class StepProgram:
             if given.draws is not None:
                 self.draws[: len(given.draws)].copy_(given.draws)
             self.time[:steps].copy_(given.inputs.time)
-            for ours, theirs in zip(self._read(), _read(given.inputs), strict=True):
-                ours.copy_(theirs)
+            ours, theirs = self._read(), _read(given.inputs)
             for mine, other in zip(self.controls, given.controls, strict=True):
                 mine.inputs.time[:steps].copy_(other.inputs.time)
-                for ours, theirs in zip(_constant(mine.inputs), _constant(other.inputs), strict=True):
-                    ours.copy_(theirs)
+                ours += _constant(mine.inputs)
+                theirs += _constant(other.inputs)
+            # A few launches instead of one each.
+            torch._foreach_copy_(ours, theirs)  # pyright: ignore[reportPrivateUsage]
 
     def __call__(self) -> None:
         """One step. Nothing is read by the host; only `changed` is written."""
@@ -177,8 +178,8 @@ def _like(pairs: KeyValues) -> KeyValues:
 
 
 def _empty(tensor: Tensor) -> Tensor:
-    """Zeros in the same shape, laid out plainly."""
-    return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    """Zeros in the same shape and layout."""
+    return torch.zeros_like(tensor)
 
 
 def _per_step(table: Tensor) -> Tensor:
