@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from arc2face.diffusion.graphs.run import ReplayError, StepRun, Watch
 from arc2face.diffusion.graphs.sampler import sampler_table
 from arc2face.diffusion.graphs.step import Control, Given, StepProgram
 from arc2face.diffusion.lora import LoraUpdate
-from arc2face.diffusion.merging import WeightMerger
+from arc2face.diffusion.merging import Place, WeightMerger
 from arc2face.diffusion.pixels import decode
 from arc2face.errors import CancelledError, DeviceError
 from arc2face.types import Runtime
@@ -39,11 +39,11 @@ WIDTH = 32
 
 
 class Unlimited:
-    def room_on_device(self, size: int) -> bool:
-        return True
+    def place_for_copies(self, size: int) -> Place:
+        return "device"
 
-    def worth_keeping(self, size: int) -> bool:
-        return True
+    def originals(self, names: Iterable[str]) -> dict[str, Tensor]:
+        raise AssertionError("the copies lie on the device")
 
 
 @dataclass
@@ -120,6 +120,11 @@ def lab(tiny_tree: Path) -> Lab:
 
 def fast_path(fail: Callable[[int], None] = lambda number: None, limit: int | None = None) -> FastPath:
     return FastPath(RecordingBackend(fail), limit=limit)
+
+
+def recorder(fast: FastPath) -> RecordingBackend:
+    assert isinstance(fast.backend, RecordingBackend)
+    return fast.backend
 
 
 def run(fast: FastPath, given: Given, **more: Any) -> Tensor:
@@ -217,9 +222,8 @@ def test_the_kind_used_longest_ago_leaves_first(lab: Lab, monkeypatch: pytest.Mo
 def test_weights_that_moved_are_noticed(lab: Lab) -> None:
     """A graph reads the old addresses: wrong pictures without a word, were it not checked at every run."""
     fast, given, weight = fast_path(), lab.given(), lab.network.unet.conv_in.weight
-    for _ in range(2):
-        before = run(fast, given)
-    old = weight.data
+    run(fast, given)
+    before, old = run(fast, given), weight.data
     try:
         weight.data = old.clone() * 1.5
         for _ in range(3):
@@ -342,22 +346,23 @@ def test_a_full_card_refuses_one_kind_alone(lab: Lab) -> None:
     fast, one, two = fast_path(fail), lab.given(n=2), lab.given()
     for given in (one, one, one, two, two):
         assert torch.equal(run(fast, given), lab.plain(given))
-    assert fast.on and fast.captures == 1 and fast.backend.captures == 2
+    assert fast.on and fast.captures == 1 and recorder(fast).captures == 2
 
 
 def test_a_pool_too_small_for_the_card(lab: Lab) -> None:
     small, large = lab.given(side=8), lab.given(side=24)
     measured = fast_path()
-    run(measured, small), run(measured, small)
-    limit = measured.backend.held + 1
+    run(measured, small)
+    run(measured, small)
+    limit = recorder(measured).held + 1
     fast = fast_path(limit=limit)
     for given in (small, small, large, large, small, small):
         assert torch.equal(run(fast, given), lab.plain(given))
-    assert fast.on and fast.backend.held <= limit
+    assert fast.on and recorder(fast).held <= limit
     alone = fast_path(limit=1)
     for _ in range(3):
         run(alone, small)
-    assert alone.on and alone.status.startswith("on (0 graphs") and alone.backend.captures == 1
+    assert alone.on and alone.status.startswith("on (0 graphs") and recorder(alone).captures == 1
 
 
 def test_stop_is_heard_within_two_steps_and_the_next_run_is_whole(lab: Lab) -> None:
@@ -369,7 +374,7 @@ def test_stop_is_heard_within_two_steps_and_the_next_run_is_whole(lab: Lab) -> N
         if told and told[-1] >= 2:
             raise CancelledError("Stopped as you asked; nothing was kept.")
 
-    graph = fast.backend.graphs[0]
+    graph = recorder(fast).graphs[0]
     before = graph.replays
     with pytest.raises(CancelledError):
         run(fast, given, watch=Watch(on_step=lambda step, estimate: told.append(step), check=check))
@@ -382,7 +387,7 @@ def test_stop_is_heard_within_two_steps_and_the_next_run_is_whole(lab: Lab) -> N
 def test_progress_is_honest_and_at_most_two_steps_are_under_way(lab: Lab) -> None:
     fast, given = fast_path(), lab.given(steps=5)
     told: list[tuple[int, int]] = []
-    backend = fast.backend
+    backend = recorder(fast)
     run(fast, given, watch=Watch(on_step=lambda step, estimate: told.append((step, backend.under_way))))
     assert [step for step, _ in told] == [1, 2, 3, 4, 5]
     assert backend.most_under_way == 2
@@ -391,7 +396,7 @@ def test_progress_is_honest_and_at_most_two_steps_are_under_way(lab: Lab) -> Non
 def test_previews_are_fetched_for_those_who_watch_and_not_too_often(lab: Lab) -> None:
     fast, given, times = fast_path(), lab.given(n=2, steps=8), iter(k * 0.06 for k in range(100))
     run(fast, given)
-    assert "fetch" not in fast.backend.log  # nobody watched
+    assert "fetch" not in recorder(fast).log  # nobody watched
     seen: list[tuple[int, Tensor]] = []
 
     def on_step(step: int, estimate: Tensor | None) -> None:
@@ -405,8 +410,9 @@ def test_previews_are_fetched_for_those_who_watch_and_not_too_often(lab: Lab) ->
 
 def test_a_replay_that_fails_says_so_and_nothing_of_the_run_is_kept(lab: Lab) -> None:
     fast, given = fast_path(), lab.given(steps=4)
-    run(fast, given), run(fast, given)
-    graph = fast.backend.graphs[0]
+    run(fast, given)
+    run(fast, given)
+    graph = recorder(fast).graphs[0]
     graph.replay = lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: an illegal memory access"))
     with pytest.raises(ReplayError, match="illegal memory access"):
         run(fast, given)
@@ -444,11 +450,13 @@ def test_captures_belong_to_one_thread(lab: Lab) -> None:
 
 def test_clearing_gives_the_memory_back(lab: Lab) -> None:
     fast, given = fast_path(), lab.given()
-    run(fast, given), run(fast, given)
+    run(fast, given)
+    run(fast, given)
     assert fast.bytes > 0
     fast.clear()
-    assert fast.bytes == 0 and fast.backend.log[-1] == "forget"
-    run(fast, given), run(fast, given)
+    assert fast.bytes == 0 and recorder(fast).log[-1] == "forget"
+    run(fast, given)
+    run(fast, given)
     assert fast.captures == 2
 
 

@@ -111,5 +111,29 @@ def test_choosing_leaves_the_network_as_it_is(tiny_tree: Path) -> None:
         assert torch.equal(parameter, value)
 
 
+def test_what_was_chosen_reaches_the_networks_once(tiny_tree: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    from arc2face.diffusion.forward import UNetForward
+    from arc2face.diffusion.graphs.fastpath import FastPath
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_tree / "models" / "arc2face").requires_grad_(False)
+    calls: list[tuple[int, int]] = []
+
+    def tune(network: nn.Module, size: tuple[int, int], rows: int) -> Choice:
+        calls.append(size)
+        return Choice(True, FusedOperations(False))
+
+    fast, forward = FastPath(None, tune=tune), UNetForward(unet)
+    choice = fast.tuned(unet, (8, 8), 2)
+    assert choice is not None and fast.tuned(unet, (8, 8), 2) is choice
+    choice.apply_to(forward, unet)
+    assert calls == [(8, 8)] and forward.ops is choice.operations
+    assert unet.get_parameter("mid_block.resnets.0.conv1.weight").is_contiguous(memory_format=torch.channels_last)
+    before = unet.get_parameter("conv_in.weight").data_ptr()
+    choice.apply_to(forward, unet)
+    assert unet.get_parameter("conv_in.weight").data_ptr() == before
+
+
 if __name__ == "__main__":
     interpreted()

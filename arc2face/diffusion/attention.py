@@ -69,7 +69,7 @@ def project_out(attn: Attention, hidden_states: Tensor) -> Tensor:
 class ExpressionCrossAttention:
     """Identity cross-attention plus a scaled second one on expression tokens (IP-Adapter, arXiv 2308.06721, eq. 5)."""
 
-    def __init__(self, tokens: Tensor, to_k: Tensor, to_v: Tensor, scale: float) -> None:
+    def __init__(self, tokens: Tensor, to_k: Tensor, to_v: Tensor, scale: float | Tensor) -> None:
         """`tokens`: (B, T, D), one row per row of the batch; `to_k`, `to_v`: (inner, D) weights."""
         self.key = functional.linear(tokens, to_k)  # (B, T, inner), constant over the steps
         self.value = functional.linear(tokens, to_v)

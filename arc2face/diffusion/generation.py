@@ -200,22 +200,23 @@ def denoiser_for(
 ) -> Denoiser:
     """A run over `count` pictures from `first` on, before any adapter has had its say."""
     registry, request = work.registry, work.request
+    weight = next(unet.parameters())  # the UNet's own `device` and `dtype` walk through all of its modules
     return Denoiser(
         unet=unet,
         merger=registry.merger,
         network=registry.forward,
         borrow=registry.placed,
-        prompt=prompts[0].to(unet.device, unet.dtype),
-        negative=prompts[1].to(unet.device, unet.dtype),
+        prompt=prompts[0].to(weight.device, weight.dtype),
+        negative=prompts[1].to(weight.device, weight.dtype),
         num_images=count,
         first=first,
         guidance_scale=request.guidance,
-        interval=(request.guidance_start, request.guidance_end),
         scheduler_name=request.scheduler,
         scheduler_config=load_scheduler_config(registry.models),
         cancelled=work.cancelled,
         fast=registry.fast,
         watched=(0,) if work.previews else (),
+        guidance_share=(request.guidance_start, request.guidance_end),
     )
 
 

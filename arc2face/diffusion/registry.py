@@ -200,9 +200,7 @@ class ModelRegistry:
 
     def evict(self, name: str) -> bool:
         """Drop a loaded part that is not in use; it is read again when next used. Returns whether it was there."""
-        if self._in_use[name]:
-            return False
-        gone = self._parts.pop(name, None)
+        gone = None if self._in_use[name] else self._parts.pop(name, None)
         if gone is None:
             return False
         if isinstance(gone.value, nn.Module):

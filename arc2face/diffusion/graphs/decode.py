@@ -22,9 +22,10 @@ class DecodeProgram:
         self.vae = vae
         factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
         channels, height, width = latents.shape
-        self.latents = torch.zeros((1, channels, height, width), dtype=vae.dtype, device=vae.device)
-        self.picture = torch.zeros((height * factor, width * factor, 3), dtype=torch.uint8, device=vae.device)
-        self.sound = torch.zeros(1, dtype=torch.uint8, device=vae.device)
+        weight = next(vae.parameters())
+        self.latents = torch.zeros((1, channels, height, width), dtype=weight.dtype, device=weight.device)
+        self.picture = torch.zeros((height * factor, width * factor, 3), dtype=torch.uint8, device=weight.device)
+        self.sound = torch.zeros(1, dtype=torch.uint8, device=weight.device)
 
     def __call__(self) -> None:
         """Decode. A picture with NaN or infinite numbers is not sound."""
@@ -49,7 +50,7 @@ def decode_captured(fast: FastPath, vae: AutoencoderKL, latents: Tensor) -> RgbU
     None when it has to be decoded plainly: there is no fast path, it failed (it is off from then on), or half
     precision overflowed. Raises out-of-memory errors as they are.
     """
-    key = ("decode", tuple(latents.shape), vae.dtype)
+    key = ("decode", tuple(latents.shape))
     entry = fast.entry(key, (vae,), lambda: DecodeProgram(vae, latents))
     if entry is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it is prepared. `guidance`: (n, 1, 1, 1) float32. `noise`: (n, C, h, w) standard normal.
+    """A run before it is prepared. `guides`: at which steps guidance acts; `guidance`: (n, 1, 1, 1) float32.
+
+    `conditions`, `sources`: of the steps with guidance, where there are any. `noise`: (n, C, h, w) standard normal.
 
     `generators`: one per picture. `step_noise`: (steps - 1, n, C, h, w) instead of drawing, None to draw.
     """
@@ -30,6 +32,7 @@ class Plan:
     network: Any
     conditions: Conditions
     sources: Sequence[Any]
+    guides: Sequence[bool]
     guidance: Tensor
     sampler: str
     config: Mapping[str, Any]
@@ -63,9 +66,10 @@ def denoise_captured(fast: FastPath, plan: Plan, watch: Watch) -> Tensor | None:
         log.debug("a run goes plainly: %s", reason)
         return None
     check_step_noise(plan.step_noise, len(table.rows), plan.noise)
+    _tune(fast, plan)
     states = [generator.get_state() for generator in plan.generators]
     try:
-        made = StepRun(fast, _given(plan, table), _acts(plan), watch)()
+        made = StepRun(fast, _given(plan, table), _acts(plan), watch, _unguided(plan, table), plan.guides)()
     except ReplayError as error:
         fast.failed(error)
         made = None
@@ -75,10 +79,28 @@ def denoise_captured(fast: FastPath, plan: Plan, watch: Watch) -> Tensor | None:
     return made
 
 
+def _tune(fast: FastPath, plan: Plan) -> None:
+    """Let the run's networks compute as was measured to be fastest here."""
+    height, width = plan.noise.shape[-2:]
+    choice = fast.tuned(plan.network.unet, (height, width), len(plan.conditions.prompt))
+    if choice is not None:
+        choice.apply_to(plan.network, plan.network.unet)
+        for source in plan.sources:
+            choice.apply_to(source.network, source.network.network)
+
+
 def check_step_noise(given: Tensor | None, steps: int, noise: Tensor) -> None:
     """Raise SettingsError when given step noise is not for this many steps and pictures."""
     if given is not None and given.shape != (steps - 1, *noise.shape):
         raise SettingsError(f"step_noise must have shape {(steps - 1, *noise.shape)}, not {tuple(given.shape)}.")
+
+
+def _unguided(plan: Plan, table: SamplerTable) -> Given | None:
+    """The same run at steps without guidance; None when it has none, or nothing else."""
+    if not plan.conditions.guided or all(plan.guides):
+        return None
+    sources = [source.conditional(plan.conditions.num_images) for source in plan.sources]
+    return _given(replace(plan, conditions=plan.conditions.conditional(), sources=sources), table)
 
 
 def _given(plan: Plan, table: SamplerTable) -> Given:

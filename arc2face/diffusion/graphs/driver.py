@@ -31,5 +31,5 @@ def outdated_driver() -> str:
 
 def newest_cuda() -> int:
     """The newest CUDA version the driver runs; 0 without a driver, or without a CUDA build of torch."""
-    ask: Any = getattr(torch._C, "_cuda_getDriverVersion", None)
+    ask: Any = getattr(getattr(torch, "_C", None), "_cuda_getDriverVersion", None)
     return int(ask()) if ask is not None else 0

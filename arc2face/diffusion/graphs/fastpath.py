@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from arc2face.diffusion.device import is_out_of_memory
 from arc2face.diffusion.graphs.backend import Backend, CaptureError, Graph
+from arc2face.diffusion.graphs.operations import Choice
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ MAX_GRAPHS = 12
 SELF_CHECK = 2e-3
 """Largest relative difference between a replay and the same work done plainly."""
 GB = 1e9
+
+
+Tune = Callable[[nn.Module, tuple[int, int], int], Choice]
 
 
 class Program(Protocol):
@@ -46,14 +50,34 @@ class Program(Protocol):
         ...
 
 
+class Weights:
+    """Modules, and where each of their weights lay when this was made. Looking again takes a fraction of a millisecond.
+
+    They are held here, so an address cannot come to mean another tensor meanwhile.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._modules = tuple(modules)
+        each = [part for module in modules for part in module.modules()]
+        self._tables = [table for part in each for table in (part._parameters, part._buffers) if table]  # pyright: ignore[reportPrivateUsage]
+        self._addresses = self._now()
+
+    def are_still(self, modules: Sequence[nn.Module]) -> bool:
+        """Whether these are the same modules, with every weight where it was."""
+        same = len(modules) == len(self._modules) and all(a is b for a, b in zip(modules, self._modules, strict=True))
+        return same and self._now() == self._addresses
+
+    def _now(self) -> list[int]:
+        return [tensor.data_ptr() for table in self._tables for tensor in table.values() if tensor is not None]
+
+
 @dataclass(eq=False)
 class Entry:
-    """One kind of work. `weights`: the modules it reads. `runs`: requests so far."""
+    """One kind of work. `weights`: the modules it reads, and where they lie. `runs`: requests so far."""
 
     key: Hashable
     program: Any
-    weights: tuple[nn.Module, ...]
-    addresses: int
+    weights: Weights
     graph: Graph | None = None
     refused: bool = False
     runs: int = 0
@@ -78,13 +102,16 @@ class FastPath:
     """Captured work by kind. `backend`: None where there is none. `off`: why nothing is captured, empty while it is.
 
     `limit`: most bytes that captured work may keep. Belongs to the thread that uses it first. `captures`: how many
-    captures there were; a slider that moves must not add to it.
+    captures there were; a slider that moves must not add to it. `tune`: measures how networks run best here, once; None
+    leaves them as they are. `choice`: what it found.
     """
 
     backend: Backend | None
     off: str = ""
     limit: int | None = None
     captures: int = 0
+    tune: Tune | None = None
+    choice: Choice | None = None
     _entries: dict[Hashable, Entry] = field(default_factory=dict[Hashable, Entry])
     _clock: int = 0
     _owner: int | None = None
@@ -109,6 +136,13 @@ class FastPath:
         buffers = (b for entry in tuple(self._entries.values()) for b in entry.program.buffers())
         return held + sum(buffer.nbytes for buffer in buffers)
 
+    def tuned(self, network: nn.Module, size: tuple[int, int], rows: int) -> Choice | None:
+        """How networks are to compute: measured at the first call, on `network` (a UNet) and `size` (latent h, w)."""
+        if self.tune is not None and self.choice is None:
+            tune, self.tune = self.tune, None
+            self.choice = tune(network, size, rows)
+        return self.choice
+
     def entry(self, key: Hashable, weights: Sequence[nn.Module], make: Callable[[], Program]) -> Entry | None:
         """The work of this kind, new or known; None when it has to be done without the fast path.
 
@@ -119,14 +153,14 @@ class FastPath:
         if not self.on or self._owner not in (None, thread):
             return None
         self._owner = thread
-        found, addresses = self._entries.get(key), addresses_of(weights)
-        if found is not None and found.addresses != addresses:
+        found = self._entries.get(key)
+        if found is not None and not found.weights.are_still(weights):
             del self._entries[key]
             found = None
         if found is None:
             while len(self._entries) >= MAX_GRAPHS:
                 del self._entries[min(self._entries, key=lambda k: self._entries[k].used)]
-            found = self._entries[key] = Entry(key, make(), tuple(weights), addresses)
+            found = self._entries[key] = Entry(key, make(), Weights(weights))
         self._clock += 1
         found.used, found.runs = self._clock, found.runs + 1
         return found
@@ -201,12 +235,6 @@ class FastPath:
             self.off = reason
         self._drop_graphs()
         self._entries.clear()
-
-
-def addresses_of(modules: Sequence[nn.Module]) -> int:
-    """A number that changes when any weight of these modules lies somewhere else."""
-    tensors = (tensor for module in modules for tensor in (*module.parameters(), *module.buffers()))
-    return hash(tuple((tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in tensors))
 
 
 def _difference(program: Any, graph: Graph, before: Sequence[Tensor]) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from arc2face.diffusion.graphs.backend import CudaBackend
 from arc2face.diffusion.graphs.driver import driver_problem, newest_cuda
 from arc2face.diffusion.graphs.fastpath import FastPath
+from arc2face.diffusion.graphs.operations import choose, cuda_timer
 from arc2face.errors import DeviceError
 from arc2face.types import Runtime
 
@@ -28,7 +31,7 @@ def open_fast_path(runtime: Runtime, inline: bool = False) -> FastPath:
     if reason:
         return FastPath(None, off=reason)
     _, total = torch.cuda.mem_get_info(torch.device(runtime.device))
-    return FastPath(CudaBackend(runtime.device), limit=int(POOL_SHARE * total))
+    return FastPath(CudaBackend(runtime.device), limit=int(POOL_SHARE * total), tune=partial(choose, timer=cuda_timer))
 
 
 def why_off(runtime: Runtime, inline: bool) -> str:

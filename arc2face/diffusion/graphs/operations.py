@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -73,11 +74,18 @@ class FusedOperations(PlainOperations):
 
 @dataclass(frozen=True)
 class Choice:
-    """`channels_last`: the UNet's layout. `operations`: how it computes. `seconds`: what was measured, by arm."""
+    """`channels_last`: the networks' layout. `operations`: how they compute. `seconds`: what was measured, by arm."""
 
     channels_last: bool
     operations: FusedOperations
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def apply_to(self, forward: Any, network: nn.Module) -> None:
+        """Make an own forward of `network`, and the network's layout, what was chosen."""
+        forward.ops = self.operations
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        if not all(weight.is_contiguous(memory_format=layout) for weight in network.parameters() if weight.ndim == 4):
+            network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 def fastest(arms: Mapping[str, Callable[[], Tensor]], timer: Timer) -> tuple[str, dict[str, float]]:
@@ -142,14 +150,13 @@ def _attentions(
         for transformer in list(getattr(stage, "attentions", ()))[:1]:
             heads = transformer.transformer_blocks[0].attn1.heads
             width = transformer.transformer_blocks[0].attn1.to_q.out_features // heads
-            q, k, v = torch.randn((3, rows, heads, tokens, width), device=weight.device, dtype=weight.dtype)
-            arms = {"torch's own": lambda q=q, k=k, v=v: functional.scaled_dot_product_attention(q, k, v)}
-            for name in KERNELS:
-                ops = FusedOperations(False, {(tokens, tokens, width): name})
-                arms[name] = lambda ops=ops, q=q, k=k, v=v: ops.attend(q, k, v)
+            qkv = tuple(torch.randn((3, rows, heads, tokens, width), device=weight.device, dtype=weight.dtype))
+            shape = tokens, tokens, width
+            arms = {"torch's own": partial(FusedOperations(False).attend, *qkv)}
+            arms |= {name: partial(FusedOperations(False, {shape: name}).attend, *qkv) for name in KERNELS}
             best, _ = fastest(arms, timer)
             if best in KERNELS:
-                chosen[tokens, tokens, width] = best
+                chosen[shape] = best
         tokens = -(-tokens // 4)
     return chosen
 

@@ -44,12 +44,17 @@ class Watch:
 
 @dataclass
 class StepRun:
-    """One run. `acts(number, step)`: whether a ControlNet of the run acts at a step."""
+    """One run. `acts(number, step)`: whether a ControlNet of the run acts at a step.
+
+    `unguided`: the same run for those steps at which `guides` is False; None when all are alike.
+    """
 
     fast: FastPath
     given: Given
     acts: Callable[[int, int], bool] = lambda number, step: True
     watch: Watch = field(default_factory=Watch)
+    unguided: Given | None = None
+    guides: Sequence[bool] = ()
     _under_way: Fetched | None = None
     _looked: float = 0.0
 
@@ -60,22 +65,24 @@ class StepRun:
         """
         steps = len(self.given.table.rows)
         plan = [self._acting(step) for step in range(steps)]
-        entries: dict[tuple[int, ...], Entry] = {}
+        entries: dict[tuple[bool, tuple[int, ...]], Entry] = {}
         try:
-            for acting in dict.fromkeys(plan):
-                entry = self._entry(replace(self.given, controls=tuple(self.given.controls[k] for k in acting)))
+            for one in dict.fromkeys(plan):
+                given = self.given if one[0] or self.unguided is None else self.unguided
+                entry = self._entry(replace(given, controls=tuple(given.controls[k] for k in one[1])))
                 if entry is None:
                     return None
-                entries[acting] = entry
+                entries[one] = entry
             with torch.no_grad():
-                return self._walk([entries[acting] for acting in plan])
+                return self._walk([entries[one] for one in plan])
         finally:
             for entry in entries.values():
                 entry.empty()
 
-    def _acting(self, step: int) -> tuple[int, ...]:
-        """Numbers of the ControlNets that act at a step."""
-        return tuple(number for number in range(len(self.given.controls)) if self.acts(number, step))
+    def _acting(self, step: int) -> tuple[bool, tuple[int, ...]]:
+        """Whether guidance acts at a step, and the numbers of the ControlNets that do."""
+        guided = self.unguided is None or self.guides[step]
+        return guided, tuple(number for number in range(len(self.given.controls)) if self.acts(number, step))
 
     def _entry(self, given: Given) -> Entry | None:
         """The captured step for this kind of run, filled with it."""

@@ -73,7 +73,9 @@ class StepProgram:
         self.draws = torch.zeros((MAX_DRAWS, *shape), dtype=torch.float32, device=device)
         self.guidance = torch.zeros((shape[0], 1, 1, 1), dtype=torch.float32, device=device)
         self.time = _per_step(inputs.time)
-        self.cross, self.expression, self.bank = _like(inputs.cross), _like(inputs.expression), _like(inputs.bank)
+        self.cross = _like(inputs.cross)
+        self.expression = None if inputs.expression is None else _like(inputs.expression)
+        self.bank = None if inputs.bank is None else _like(inputs.bank)
         self.controls = tuple(Control(each.network, _control_like(each.inputs)) for each in given.controls)
 
     def fill(self, given: Given) -> None:
@@ -170,9 +172,7 @@ def _shapes(tensors: Iterable[Tensor]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(tensor.shape) for tensor in tensors)
 
 
-def _like(pairs: KeyValues | None) -> KeyValues | None:
-    if pairs is None:
-        return None
+def _like(pairs: KeyValues) -> KeyValues:
     return tuple((_empty(key), _empty(value)) for key, value in pairs)
 
 
@@ -187,6 +187,4 @@ def _per_step(table: Tensor) -> Tensor:
 
 
 def _control_like(inputs: ControlInputs) -> ControlInputs:
-    cross = _like(inputs.cross)
-    assert cross is not None
-    return ControlInputs(_per_step(inputs.time), cross, _empty(inputs.condition), _empty(inputs.strength))
+    return ControlInputs(_per_step(inputs.time), _like(inputs.cross), _empty(inputs.condition), _empty(inputs.strength))
