@@ -60,7 +60,10 @@ def reads(device: FakeCuda, run: Denoiser, watch: bool) -> dict[str, int]:
     generators = [torch.Generator().manual_seed(k) for k in range(2)]
     with torch.no_grad(), HostReads(device) as counted:
         made = run.run(
-            torch.empty(2, 4, 16, 16), 4, generators, None, (lambda step, estimate: estimate()) if watch else None
+            torch.empty(2, 4, 16, 16),
+            4,
+            generators,
+            on_step=lambda step, estimate: watch and estimate is not None and estimate(),
         )
     assert made.device.type == "cuda" and made.shape == (2, 4, 16, 16)
     return dict(counted.counts)

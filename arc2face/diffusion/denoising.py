@@ -136,7 +136,7 @@ class Denoiser:
     def record(self, latents: Tensor) -> Bank:
         """What the plain UNet (no LoRA) sees of clean `latents` (m, C, h, w) with this run's prompt, at t = 0."""
         with self.merger.merging([]):
-            return self._network().record(latents.to(self.device, self.unet.dtype), self.prompt)
+            return self._network().record(latents.to(self.prompt), self.prompt)
 
     def run(
         self,

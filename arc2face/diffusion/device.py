@@ -185,11 +185,11 @@ def with_fast_layout(module: nn.Module, device: str) -> nn.Module:
     """The module in channels_last where that was measured to pay, in place.
 
     On a CPU that is the VAE alone: its convolutions of few channels over whole pictures gain up to a fifth, the UNet
-    and the ControlNet gain nothing and would be copied out of their mapped files. Narrow networks keep NCHW everywhere,
-    in which they round as the original code does.
+    and the ControlNet gain nothing and would be copied out of their mapped files. Networks that are narrow throughout
+    keep NCHW everywhere, in which they round as the original code does.
     """
     channels = getattr(getattr(module, "config", None), "block_out_channels", None)
-    wide = channels is not None and channels[0] >= WIDE_CHANNELS
+    wide = channels is not None and max(channels) >= WIDE_CHANNELS
     pays = wide and (not device.startswith("cpu") or isinstance(module, AutoencoderKL))
     return module.to(memory_format=torch.channels_last) if pays else module  # pyright: ignore[reportCallIssue]
 

@@ -102,7 +102,7 @@ def embed_condition(controlnet: ControlNetModel, normal_map: RgbU8, size: tuple[
     if controlnet.config["controlnet_conditioning_channel_order"] == "bgr":
         unit = unit.flip(1)
     with torch.no_grad():
-        return controlnet.controlnet_cond_embedding(unit.to(controlnet.device, controlnet.dtype))
+        return controlnet.controlnet_cond_embedding(unit.to(controlnet.conv_in.weight))
 
 
 def _plain(value: Any) -> Any:

@@ -43,7 +43,7 @@ class TimeTables:
 
 
 def time_table(network: Any, layers: Layers, timesteps: Tensor, prompt: Tensor) -> Tensor:
-    """Every ResNet's time projection at every step, (steps, 1 or B, width), in the network's dtype and device.
+    """Every ResNet's time projection at every step, (steps, 1 or B, width), in the prompt's dtype, on its device.
 
     `timesteps`: (steps,), on any device. `prompt`: (B, L, D); networks whose time embedding also holds the prompt get
     a row for each of its rows, the others one row for all. Each step is computed as the network itself would (with
@@ -55,7 +55,7 @@ def time_table(network: Any, layers: Layers, timesteps: Tensor, prompt: Tensor) 
 
 
 def _row(network: Any, layers: Layers, timestep: Tensor, rows: int, added: Tensor | None) -> Tensor:
-    embedded = network.time_proj(timestep.expand(rows)).to(network.dtype)
+    embedded = network.time_proj(timestep.expand(rows)).to(network.conv_in.weight.dtype)
     embedding = network.time_embedding(embedded)
     if added is not None:
         embedding = embedding + added
