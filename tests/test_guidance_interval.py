@@ -31,7 +31,7 @@ def engine(tiny_tree: Path) -> Iterator[Engine]:
 
 
 def latents(engine: Engine, request: GenerationRequest) -> np.ndarray:
-    return np.stack([image.latents for image in engine.generate(request).images])
+    return np.stack([image.latents for image in engine.generate(request).images if image.latents is not None])
 
 
 @pytest.mark.parametrize("request_", [PLAIN, EVERYTHING], ids=["plain", "everything"])
