@@ -105,11 +105,6 @@ ANIMATION_KINDS = ("webp", "gif", "mp4")
 ENLARGE_FACTORS = (2, 4)
 
 
-def within(step: int, steps: int, start: float, end: float) -> bool:
-    """Whether the whole of step `step` (from 0) of `steps` lies between two shares of them, as in diffusers."""
-    return not (step / steps < start or (step + 1) / steps > end)
-
-
 def one_of(names: Iterable[str]) -> str:
     """The names of a table as a sentence part: "a, b or c"."""
     words = list(names)

@@ -31,7 +31,6 @@ from arc2face.settings import (
     Switch,
     VramPolicy,
     mode_of,
-    within,
 )
 
 Float32Array = NDArray[np.float32]
@@ -249,7 +248,7 @@ class GenerationRequest:
         if self.guidance > 1.0 and not self.guided_steps:
             raise SettingsError(
                 f"Guidance would act in none of the {self.steps} steps: between {self.guidance_start:g} and "
-                f"{self.guidance_end:g} of them lies no whole step. Widen that share, or use more steps."
+                f"{self.guidance_end:g} of them begins no step. Widen that share, or use more steps."
             )
         if self.scheduler == FAST_SCHEDULER and not fast:
             raise SettingsError("The lcm scheduler belongs to fast mode; switch fast mode on, or choose another.")
@@ -272,7 +271,7 @@ class GenerationRequest:
     def guided_steps(self) -> int:
         """In how many steps guidance acts, as far as its scale switches it on."""
         steps = self.denoising_steps
-        return sum(within(step, steps, self.guidance_start, self.guidance_end) for step in range(steps))
+        return sum(self.guidance_start <= step / steps < self.guidance_end for step in range(steps))
 
     def with_(self, **changes: Any) -> GenerationRequest:
         """A copy with some fields changed (and checked again)."""

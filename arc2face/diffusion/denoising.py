@@ -28,7 +28,6 @@ from arc2face.diffusion.lora import LoraWeights
 from arc2face.diffusion.merging import WeightMerger
 from arc2face.diffusion.schedulers import make_scheduler, takes_generator
 from arc2face.errors import CancelledError, SettingsError
-from arc2face.settings import GUIDANCE_SHARE, within
 
 __all__ = ["Denoiser", "ResidualSource", "Residuals", "Step"]
 
@@ -48,8 +47,7 @@ class Denoiser:
     `network`: the UNet's own forward, made from `unet` when None; a UNet that it cannot run (an adapter swapped its
     attention processors, say) runs with diffusers' forward.
     `fast`: captured steps, where there are any. `guidance`: (n, 1, 1, 1) float32, where the pictures differ in it.
-    `watched`: pictures whose estimates are wanted. `interval`: shares of the steps between which guidance acts; in the
-    others the conditional rows run alone.
+    `watched`: pictures whose estimates are wanted. `guidance_share`: between which shares of the steps guidance acts.
     """
 
     unet: UNet2DConditionModel
@@ -73,7 +71,7 @@ class Denoiser:
     fast: FastPath | None = None
     guidance: Tensor | None = None
     watched: Sequence[int] = (0,)
-    interval: tuple[float, float] = GUIDANCE_SHARE
+    guidance_share: tuple[float, float] = (0.0, 1.0)
 
     @property
     def guided(self) -> bool:
@@ -82,12 +80,7 @@ class Denoiser:
 
     def guides(self, step: int, steps: int) -> bool:
         """Whether they are computed at a step (from 0)."""
-        return self.guided and (not self._pauses or within(step, steps, *self.interval))
-
-    @property
-    def _pauses(self) -> bool:
-        """Whether guidance acts in some steps only."""
-        return self.guided and self.interval != GUIDANCE_SHARE
+        return self.guided and self.guidance_share[0] <= step / steps < self.guidance_share[1]
 
     @property
     def device(self) -> torch.device:
@@ -222,19 +215,16 @@ class Denoiser:
         extra = {"generator": generators} if takes_generator(scheduler) else {}
         total = len(scheduler.timesteps)
         renoise = None if step_noise is None else step_noise.to(self.device, torch.float32)
-        given = self.conditions()
-        calls = _Calls(self._network(), given, scheduler.timesteps, self.residual_sources)
-        alone = calls.conditional() if self._pauses else None
+        guides = [self.guides(step, total) for step in range(total)]
+        calls = {guided: self._calls(guided, scheduler.timesteps) for guided in dict.fromkeys(guides)}
         for step, timestep in enumerate(scheduler.timesteps):
             self.check_cancelled()
-            state = Step(step, total, timestep, latents, given.prompt, self.first)
+            call, guided = calls[guides[step]], guides[step]
+            state = Step(step, total, timestep, latents, call.given.prompt, self.first)
             self.before_step(state)
             before = state.latents
             rows = scheduler.scale_model_input(before, timestep).to(self.prompt.dtype)
-            if alone is not None and not self.guides(step, total):
-                prediction = alone.predict(rows, state).float()
-            else:
-                prediction = self._guide(calls.predict(torch.cat([rows, rows]) if self.guided else rows, state))
+            prediction = self._guide(call.predict(torch.cat([rows, rows]) if guided else rows, state), guided)
             with float32_defaults():
                 output = scheduler.step(prediction, timestep, before, **extra)
             state.latents = output.prev_sample
@@ -248,50 +238,47 @@ class Denoiser:
     def _network(self) -> Network:
         return network_for(self.unet, self.network)
 
-    def _guide(self, prediction: Tensor) -> Tensor:
+    def _calls(self, guided: bool, timesteps: Tensor) -> _Calls:
+        """The UNet's calls at steps with guidance, or without."""
+        given, sources = self.conditions(), self.residual_sources
+        if self.guided and not guided:
+            given, sources = given.conditional(), _conditional(sources, self.num_images)
+        return _Calls(self._network(), given, timesteps, sources)
+
+    def _guide(self, prediction: Tensor, guided: bool) -> Tensor:
         """The rows' noise predictions to the guided one, (n, C, h, w) float32."""
         prediction = prediction.float()
-        if not self.guided:
+        if not guided:
             return prediction
         unconditional, conditional = prediction.chunk(2)
         scale = self.guidance_scale if self.guidance is None else self.guidance
         return unconditional + scale * (conditional - unconditional)
 
 
+def _conditional(sources: Sequence[ResidualSource], count: int) -> list[ResidualSource]:
+    return [source.conditional(count) if isinstance(source, ControlSource) else source for source in sources]
+
+
 class _Calls:
     """The UNet's calls of one run: inputs are prepared once, and anew for a step whose prompt a hook replaced."""
 
-    def __init__(
-        self,
-        network: Network,
-        given: Conditions,
-        timesteps: Tensor,
-        sources: list[ResidualSource],
-        whole: Tensor | None = None,
-    ) -> None:
-        """`whole`: the run's prompt of all rows, where `given` holds the conditional ones alone."""
+    def __init__(self, network: Network, given: Conditions, timesteps: Tensor, sources: list[ResidualSource]) -> None:
         self.network, self.given, self.timesteps, self.sources = network, given, timesteps, sources
-        self.whole = given.prompt if whole is None else whole
         self.inputs = network.prepare(given, timesteps)
         for source in sources:
             if isinstance(source, ControlSource):
                 source.prepare(given.prompt, timesteps)
 
-    def conditional(self) -> _Calls:
-        """Calls for the conditional rows alone."""
-        n = self.given.num_images
-        sources = [each.conditional(n) if isinstance(each, ControlSource) else each for each in self.sources]
-        return _Calls(self.network, self.given.conditional(), self.timesteps, sources, self.whole)
-
     def predict(self, rows: Tensor, state: Step) -> Tensor:
-        """(B, C, h, w) -> noise predictions of the rows."""
-        prompt = self.given.prompt if state.prompt is self.whole else state.prompt[-len(self.given.prompt) :]
-        given = [source(rows, state.timestep, prompt, state.number, state.total) for source in self.sources]
+        """(B, C, h, w) -> noise predictions of all rows."""
+        given = [source(rows, state.timestep, state.prompt, state.number, state.total) for source in self.sources]
         residuals = summed(given)
-        if prompt is self.given.prompt:
+        if state.prompt is self.given.prompt:
             return self.network.predict(rows, self.inputs, state.number, residuals)
         alone = self.timesteps[state.number : state.number + 1]
-        return self.network.predict(rows, self.network.prepare(replace(self.given, prompt=prompt), alone), 0, residuals)
+        return self.network.predict(
+            rows, self.network.prepare(replace(self.given, prompt=state.prompt), alone), 0, residuals
+        )
 
 
 def _renoise(scheduler: Any, denoised: Tensor, step: int, noise: Tensor) -> Tensor:

@@ -211,12 +211,12 @@ def denoiser_for(
         num_images=count,
         first=first,
         guidance_scale=request.guidance,
-        interval=(request.guidance_start, request.guidance_end),
         scheduler_name=request.scheduler,
         scheduler_config=load_scheduler_config(registry.models),
         cancelled=work.cancelled,
         fast=registry.fast,
         watched=(0,) if work.previews else (),
+        guidance_share=(request.guidance_start, request.guidance_end),
     )
 
 

@@ -39,8 +39,7 @@ def batch_kind(request: GenerationRequest) -> Hashable | None:
     return (
         "lcm" if request.fast else request.scheduler,
         request.denoising_steps,
-        request.guidance > 1.0,
-        (request.guidance_start, request.guidance_end),
+        (request.guidance_start, request.guidance_end) if request.guidance > 1.0 else None,
         (request.height, request.width) if pose is None else output_size(request, pose),
         None if pose is None or pose.strength == 0 else (pose.start, pose.end),
         expression is not None and expression.strength != 0,

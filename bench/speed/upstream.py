@@ -74,7 +74,8 @@ class UpstreamArm:
         self.prepared = prepared
         self.config = load_scheduler_config(models)
         self.tokenizer = load_tokenizer(models)
-        self.encoder = load_text_encoder(models, dtype).to(device)
+        encoder: Any = load_text_encoder(models, dtype)
+        self.encoder = encoder.to(device)
         self.pipe = self._pipeline()
         self.halves: dict[str, Halves] = {}
         self.second: Any = None
@@ -120,14 +121,14 @@ class UpstreamArm:
 
     def _pipeline(self) -> Any:
         unet = self._unet()
-        vae = AutoencoderKL.from_pretrained(self.models.need("sd15-vae-config").parent, torch_dtype=self.dtype)
+        vae: Any = AutoencoderKL.from_pretrained(self.models.need("sd15-vae-config").parent, torch_dtype=self.dtype)
         parts: dict[str, Any] = {"unet": unet, "vae": vae.to(self.device), "text_encoder": None, "tokenizer": None}
         parts |= {"scheduler": make_scheduler("dpm++", self.config, 2), "safety_checker": None}
         parts |= {"feature_extractor": None, "requires_safety_checker": False}
         if "pose" in self.mode.parts:
             folder = self.models.need("controlnet-config").parent
-            network = ControlNetModel.from_pretrained(folder, torch_dtype=self.dtype).to(self.device)
-            pipe = StableDiffusionControlNetPipeline(controlnet=network, **parts)
+            network: Any = ControlNetModel.from_pretrained(folder, torch_dtype=self.dtype)
+            pipe = StableDiffusionControlNetPipeline(controlnet=network.to(self.device), **parts)
         else:
             pipe = StableDiffusionPipeline(**parts)
         pipe.set_progress_bar_config(disable=True)
@@ -135,7 +136,8 @@ class UpstreamArm:
 
     def _unet(self) -> Any:
         folder = self.models.need("unet-config").parent
-        return UNet2DConditionModel.from_pretrained(folder, torch_dtype=self.dtype).to(self.device)
+        unet: Any = UNet2DConditionModel.from_pretrained(folder, torch_dtype=self.dtype)
+        return unet.to(self.device)
 
     def _lora(self, name: str, state: dict[str, Tensor], scale: float) -> None:
         """Through PEFT; merged and gone where the arm is a prepared one."""
@@ -206,8 +208,12 @@ def given_noise(rows: list[Tensor]) -> Generator[None]:
     """LCM's sampler takes these tensors, one a step, instead of drawing."""
     draw: Callable[..., Tensor] = scheduling_lcm.randn_tensor
     left = iter(rows)
+
+    def given(*_: Any, **__: Any) -> Tensor:
+        return next(left)
+
     if rows:
-        scheduling_lcm.randn_tensor = lambda *args, **kwargs: next(left)  # pyright: ignore[reportPrivateImportUsage]
+        scheduling_lcm.randn_tensor = given
     try:
         yield
     finally:

@@ -18,7 +18,6 @@ from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.forward import ControlSource, control_for
 from arc2face.diffusion.loading import load_controlnet
 from arc2face.errors import IncompatibleWeightsError, SettingsError
-from arc2face.settings import within
 from arc2face.types import GenerationRequest, PoseCondition, RgbU8
 from arc2face.weights.folder import ModelsFolder
 from arc2face.weights.table import spellings
@@ -87,8 +86,8 @@ def output_size(request: GenerationRequest, pose: PoseCondition) -> tuple[int, i
 
 
 def _acts(pose: PoseCondition, step: int, steps: int) -> bool:
-    """Whether the ControlNet acts in a step: the whole step must lie in the pose's share."""
-    return within(step, steps, pose.start, pose.end)
+    """Whether the ControlNet acts in a step: the whole step must lie in the pose's share, as in diffusers."""
+    return not (step / steps < pose.start or (step + 1) / steps > pose.end)
 
 
 def embed_condition(controlnet: ControlNetModel, normal_map: RgbU8, size: tuple[int, int]) -> Tensor:

@@ -23,6 +23,11 @@ class ExpressionTokens:
     projections: Mapping[str, tuple[Tensor, Tensor]]
     strength: float | Tensor
 
+    def last(self, count: int) -> ExpressionTokens:
+        """Those of the last `count` rows."""
+        strength = self.strength[-count:] if isinstance(self.strength, Tensor) else self.strength
+        return replace(self, tokens=self.tokens[-count:], strength=strength)
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -39,10 +44,9 @@ class Conditions:
         return len(self.prompt) // 2 if self.guided else len(self.prompt)
 
     def conditional(self) -> Conditions:
-        """The conditional rows alone."""
-        n, expression = self.num_images, self.expression
-        if expression is not None:
-            strength = expression.strength
-            rows = strength[-n:] if isinstance(strength, Tensor) and strength.ndim else strength
-            expression = replace(expression, tokens=expression.tokens[-n:], strength=rows)
-        return Conditions(self.prompt[-n:], False, expression, self.bank)
+        """The conditional rows alone, for steps without guidance."""
+        if not self.guided:
+            return self
+        count = self.num_images
+        expression = None if self.expression is None else self.expression.last(count)
+        return Conditions(self.prompt[-count:], False, expression, self.bank)

@@ -50,18 +50,19 @@ class ControlSource:
         self.inputs: Any = None
         self._prompt: Tensor | None = None
 
+    def conditional(self, count: int) -> ControlSource:
+        """The same for steps without guidance: `count` conditional rows alone."""
+        condition, strength = self.condition, self.strength
+        if len(condition) > 1:
+            condition = condition[-count:]
+        if isinstance(strength, Tensor):
+            strength = strength[-count:]
+        return ControlSource(self.network, condition, strength, self.acts)
+
     @property
     def silent(self) -> bool:
         """Whether its strength is 0, so that it need not run."""
         return not isinstance(self.strength, Tensor) and self.strength == 0.0
-
-    def conditional(self, n: int) -> ControlSource:
-        """The same for the `n` conditional rows alone."""
-        strength = self.strength
-        if isinstance(strength, Tensor) and strength.ndim and len(strength) > n:
-            strength = strength[-n:]
-        condition = self.condition if len(self.condition) == 1 else self.condition[-n:]
-        return ControlSource(self.network, condition, strength, self.acts)
 
     def prepare(self, prompt: Tensor, timesteps: Tensor) -> None:
         """Before the first step. `prompt`: (B, L, D), all rows; `timesteps`: (steps,) in host memory."""
