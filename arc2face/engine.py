@@ -227,13 +227,21 @@ class Engine:
             job.cancel()
             raise
 
-    def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
-        """Several requests, for example one per identity, in order. An error or interrupt stops those still to come."""
+    def generate_batch(
+        self, requests: Sequence[GenerationRequest], finished: list[GenerationResult] | None = None
+    ) -> list[GenerationResult]:
+        """Several requests, for example one per identity, in order. An error or interrupt stops those still to come.
+
+        `finished`: a list that takes each result as it is made, so that those made before an error are not lost.
+        """
         jobs: list[Job] = []
+        results = [] if finished is None else finished
         try:
             for request in requests:
                 jobs.append(self.submit(request, previews=False))
-            return [job.result() for job in jobs]
+            for job in jobs:
+                results.append(job.result())
+            return results
         except BaseException:
             for job in jobs:
                 job.cancel()

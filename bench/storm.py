@@ -83,6 +83,11 @@ def kinds(photos: Sequence[Path]) -> list[Kind]:
     return found
 
 
+def visitor(url: str) -> Client:
+    """A client that is patient with a busy machine."""
+    return Client(url, verbose=False, httpx_kwargs={"timeout": 120})
+
+
 def digest(files: Sequence[str]) -> str:
     """Hash of the pixels of all PNGs, in order."""
     total = hashlib.sha256()
@@ -96,7 +101,7 @@ def solo(url: str, wanted: Sequence[Kind]) -> list[str]:
     """What each kind gives alone."""
     found: list[str] = []
     for kind in wanted:
-        client = Client(url, verbose=False)
+        client = visitor(url)
         found.append(digest(_predict(client, kind)))
         client.close()
     return found
@@ -108,7 +113,7 @@ def storm(url: str, wanted: Sequence[Kind], alone: Sequence[str], requests: int,
 
     def visit(number: int) -> None:
         rng = random.Random(f"{seed}-{number}")
-        client = Client(url, verbose=False)
+        client = visitor(url)
         while True:
             with lock:
                 if next(left, None) is None:
@@ -122,7 +127,7 @@ def storm(url: str, wanted: Sequence[Kind], alone: Sequence[str], requests: int,
                 report.add(outcome, problem)
             if rng.random() < 0.25:
                 client.close()
-                client = Client(url, verbose=False)
+                client = visitor(url)
         client.close()
 
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(clients)]
@@ -191,7 +196,7 @@ def _serve(models: str | None, temporary: Path) -> tuple[subprocess.Popen[bytes]
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:
-            if Client(url, verbose=False).predict(api_name="/status")["ready"]:
+            if visitor(url).predict(api_name="/status")["ready"]:
                 return server, url
         except Exception:
             time.sleep(0.5)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
-from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from arc2face.diffusion.adapters.expression import ExpressionAdapter
@@ -22,14 +19,12 @@ from arc2face.diffusion.adapters.reference import ReferenceAdapter
 from arc2face.weights.folder import ModelsFolder
 from training.avatars.dataset import DatasetConfig, align_crop, write_dataset
 from training.common.checkpoint import CHECKPOINT
-from training.common.config import from_mapping, load_config
 from training.common.errors import TrainingError
 from training.common.loop import LoopConfig
 from training.common.optimisers import orthogonalised
 from training.common.settings import FaceLoopConfig
 from training.common.sharpness import sharpness_ratios
 from training.common.sources import AvatarSource, DataConfig, open_source
-from training.common.stores import open_store
 from training.diffusion import adapters, identity, lcm, reference, vae
 from training.diffusion.critic import PatchCritic, capped
 from training.diffusion.denoising_loss import LossConfig
@@ -40,7 +35,6 @@ from training.diffusion.parts import EncoderShape, UNetShape
 from training.diffusion.sampling import fixed_noise, sample
 from training.diffusion.text import Prompts, make_encoder, whiten, write_tokenizer
 from training.faces import recogniser
-from training.train import COMPONENTS, RECIPES, config_path, train
 
 SIZE = 64
 SHAPE = UNetShape(
@@ -324,60 +318,6 @@ def test_blur_lowers_every_number_of_sharpness() -> None:
     assert all(value == pytest.approx(1) for value in sharpness_ratios(real, real).values())
 
 
-def test_places_may_name_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PEOPLE", raising=False)
-    with pytest.raises(TrainingError, match="export PEOPLE="):
-        load_config(vae.VaeConfig, config_path("vae", "people-cpu"))
-    monkeypatch.setenv("PEOPLE", "/somewhere")
-    assert load_config(vae.VaeConfig, config_path("vae", "people-cpu")).data.path == Path("/somewhere/train")
-
-
-def test_every_recipe_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PEOPLE", "/somewhere")
-    diffusion = {name: entry for name, entry in COMPONENTS.items() if entry.module.startswith("training.diffusion")}
-    for recipe in RECIPES:
-        for name, entry in diffusion.items():
-            module = __import__(entry.module, fromlist=[entry.config])
-            load_config(getattr(module, entry.config), config_path(name, recipe))
-    for name, entry in COMPONENTS.items():
-        module = __import__(entry.module, fromlist=[entry.config])
-        load_config(getattr(module, entry.config), config_path(name, "starter"))
-        for recipe in ("full", "people", "people-cpu"):
-            load_config(getattr(module, entry.config), config_path(name, recipe))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("loop: {stepz: 3}", "did you mean 'steps'"),
-        ("loop: {steps: many}", "must be a int"),
-        ("loop: 3", "settings of its own"),
-        ("start: magic", "must be one of"),
-        ("loop: {betas: [0.9]}", "must hold 2 values"),
-        ("- a", "top level"),
-        ("a: [", "not valid YAML"),
-    ],
-)
-def test_bad_configs_are_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_text(text)
-    with pytest.raises(TrainingError, match=message):
-        load_config(vae.VaeConfig, path)
-
-
-def test_numbers_in_scientific_notation_are_numbers() -> None:
-    assert from_mapping(LoopConfig, {"learning_rate": "1e-4"}, "test").learning_rate == 1e-4
-
-
-def test_unknown_component_and_missing_config(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no trainer 'unett'"):
-        train("unett", out=tmp_path)
-    with pytest.raises(TrainingError, match="no config 'small'"):
-        train("vae", "small", tmp_path)
-    with pytest.raises(TrainingError, match="cannot be read"):
-        train("vae", tmp_path / "absent.yaml", tmp_path)
-
-
 def test_foreign_and_damaged_checkpoints_are_refused(data: DataConfig, bundle: Path, tmp_path: Path) -> None:
     config = unet_config(data, bundle)
     out = bundle / "runs" / "unet"
@@ -392,55 +332,3 @@ def test_foreign_and_damaged_checkpoints_are_refused(data: DataConfig, bundle: P
 def test_missing_parts_say_what_to_train(data: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="arc2face train vae"):
         identity.train(unet_config(data, tmp_path), tmp_path / "run")
-
-
-def photo(colour: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 40), (colour, 0, 0)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def labels() -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, embedding=np.ones(512, np.float32), expression=np.zeros(55, np.float32))
-    return stream.getvalue()
-
-
-def test_photos_of_a_folder_and_of_a_tar_file_are_the_same(tmp_path: Path) -> None:
-    files = {"ann/1.png": photo(10), "ann/1.npz": labels(), "ann/1.normals.png": photo(255),
-             "ann/2.png": photo(20), "ann/2.npz": labels(), "bob/1.png": photo(30), "bob/1.npz": labels()}  # fmt: skip
-    tree, archive = tmp_path / "tree", tmp_path / "photos.tar"
-    with tarfile.open(archive, "w") as tar:
-        for name, content in files.items():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).write_bytes(content)
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    assert open_store(archive).stems == open_store(tree).stems == ["ann/1", "ann/2", "bob/1"]
-    batches = []
-    for path in (tree, archive):
-        source = open_source(DataConfig(kind="photos", path=path, size=16))
-        batches.append(source.draw(np.random.default_rng(3), 4, ("pixels", "other_pixels", "identity", "expression")))
-        assert float(source.normals(np.array([0]))[0, 0].min()) == 1.0
-        with pytest.raises(TrainingError, match=r"training\.common\.annotate"):
-            source.normals(np.array([1]))
-    for name, value in batches[0].items():
-        assert torch.equal(value, batches[1][name])
-    torch.testing.assert_close(batches[0]["identity"].norm(dim=1), torch.ones(4))
-
-
-def test_empty_and_broken_photo_folders(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no photos"):
-        open_source(DataConfig(kind="photos", path=tmp_path))
-    with pytest.raises(TrainingError, match="does not exist"):
-        open_source(DataConfig(kind="photos", path=tmp_path / "nowhere"))
-    with pytest.raises(TrainingError, match="no avatar dataset"):
-        open_source(DataConfig(path=tmp_path))
-    (tmp_path / "a.png").write_bytes(photo(50))
-    (tmp_path / "b.png").write_bytes(b"this is no picture")
-    source = open_source(DataConfig(kind="photos", path=tmp_path, size=8))
-    assert torch.equal(*source.pixels(np.array([0, 1])))
-    (tmp_path / "a.png").write_bytes(b"neither is this")
-    with pytest.raises(TrainingError, match="could not be read"):
-        open_source(DataConfig(kind="photos", path=tmp_path, size=8)).pixels(np.array([0]))

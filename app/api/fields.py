@@ -16,6 +16,7 @@ from gradio.data_classes import ListFiles
 from pydantic import model_validator
 
 from app.runs.errors import explain
+from app.runs.given import taken_as_it_lies
 from arc2face.errors import Arc2FaceError
 
 Check = Callable[[Any], object]
@@ -60,7 +61,7 @@ class _OneOrMore(ListFiles):
 
 def several_files(label: str) -> Any:
     """Several files; a single one that is not in a list is taken as a list of one."""
-    component = gr.File(label=label, file_count="multiple", type="filepath")
+    component = taken_as_it_lies(gr.File(label=label, file_count="multiple", type="filepath"))
     component.data_model = _OneOrMore
     described = component.api_info()
     component.api_info = lambda: without_references(described)  # type: ignore[method-assign]
@@ -93,7 +94,7 @@ def files_field(name: str, text: str) -> Field:
 
 def file_field(name: str, text: str) -> Field:
     """One uploaded file."""
-    return Field(name, lambda: gr.File(label=text, type="filepath"), text)
+    return Field(name, lambda: taken_as_it_lies(gr.File(label=text, type="filepath")), text)
 
 
 def number_field(name: str, text: str, default: float | None = None, check: Check | None = None) -> Field:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.runs.memory import give_back
+
 if TYPE_CHECKING:
     import gradio as gr
 
@@ -144,6 +146,7 @@ class Visitors:
         self._drop_state(session)
         self.streams.pop(session, None)
         self._queue.pending_event_ids_session.pop(session, None)
+        give_back()
 
     def _in_use(self, session: str) -> bool:
         return session in self._open or self.streams.busy(session)

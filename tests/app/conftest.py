@@ -28,7 +28,7 @@ class Studio:
 
     def client(self) -> Client:
         """A new visitor over HTTP."""
-        return Client(self.url, verbose=False)
+        return Client(self.url, verbose=False, httpx_kwargs={"timeout": 120})
 
 
 def free_port() -> int:

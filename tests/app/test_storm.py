@@ -5,6 +5,7 @@ Run alone: ./run test tests/app/test_storm.py
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,5 @@ def test_nobody_gets_somebody_elses_pictures(studio: Any, photos: dict[str, Path
     assert report.problems == []
     assert report.outcomes["same"] > 30
     assert storm.solo(studio.url, wanted) == alone
+    leftovers = [path for path in Path(os.environ["GRADIO_TEMP_DIR"]).glob("tmp*") if path.is_file()]
+    assert leftovers == []

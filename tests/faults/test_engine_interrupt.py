@@ -13,7 +13,7 @@ import pytest
 from arc2face import Engine, GenerationRequest, IdentityEmbedding, load_rgb_u8
 from arc2face.errors import CancelledError, InputError
 from arc2face.faces.analyser import FaceAnalyser
-from arc2face.types import Progress
+from arc2face.types import GenerationResult, Progress
 from tests.faults.conftest import Start
 from tests.tiny_faces import write_antelopev2
 
@@ -106,6 +106,11 @@ def test_an_error_in_a_batch_stops_the_rest(engine: Engine) -> None:
         engine.generate_batch([broken, LONG, LONG])
     engine.generate(QUICK)
     assert len(calls) < 2 * LONG.steps  # pyright: ignore[reportOperatorIssue]
+    finished: list[GenerationResult] = []
+    with pytest.raises(InputError):
+        engine.generate_batch([QUICK, broken, LONG], finished)
+    assert len(finished) == 1
+    assert np.array_equal(finished[0].images[0].rgb_u8, engine.generate(QUICK).images[0].rgb_u8)
 
 
 def test_closing_in_a_run_ends_every_result(tiny_tree: Path) -> None:
