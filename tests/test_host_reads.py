@@ -83,8 +83,9 @@ def test_neither_do_pose_expression_and_reference(device: FakeCuda, tiny_tree: P
         network = ControlNetModel(**CONTROL).eval().requires_grad_(False)  # type: ignore[arg-type]
     control = ControlSource(control_for(device.module(network)), device.tensor(1, 32, 16, 16), 0.7, lambda *_: True, 2)
     names = [name for name in run.unet.attn_processors if "attn2" in name]
-    keys = {name: run.unet.get_submodule(name.removesuffix(".processor")).to_k.weight for name in names}
-    tokens = ExpressionTokens(device.tensor(4, 4, 32), {name: (k, k) for name, k in keys.items()}, 0.5)  # type: ignore[arg-type]
+    layers: dict[str, Any] = {name: run.unet.get_submodule(name.removesuffix(".processor")) for name in names}
+    keys = {name: layer.to_k.weight for name, layer in layers.items()}
+    tokens = ExpressionTokens(device.tensor(4, 4, 32), {name: (k, k) for name, k in keys.items()}, 0.5)
     with HostReads(device) as counted:
         bank = run.record(device.tensor(1, 4, 16, 16))
     assert not counted.counts

@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,8 +33,8 @@ from arc2face.diffusion.device import DeviceFullError, Placement, torch_dtype, u
 from arc2face.diffusion.fitting import check_fit
 from arc2face.diffusion.forward import UNetForward, why_not_unet
 from arc2face.diffusion.graphs.fastpath import FastPath
-from arc2face.diffusion.lora import lora_bytes
 from arc2face.diffusion.merging import Place, WeightMerger
+from arc2face.diffusion.parts import Loaded, size_of
 from arc2face.diffusion.pixels import Preview, PreviewMap
 from arc2face.diffusion.prompt import encode_text
 from arc2face.diffusion.small_decoder import SmallPreview, usable
@@ -56,18 +55,6 @@ HOST_COPIES_BYTES = 2**30
 """On a CPU, copies of weights larger than this are not made: the file, which is mapped anyway, holds the originals."""
 Announce = Callable[[str], None]
 T = TypeVar("T")
-
-
-@dataclass
-class Loaded:
-    """One part in memory. `device`: where its tensors are now. `bytes`: its size there. `stamp`: of its file."""
-
-    value: Any
-    bytes: int
-    device: str
-    source: Path | None
-    stamp: tuple[Any, ...] = ()
-    last_used: float = field(default_factory=time.monotonic)
 
 
 class ModelRegistry:
@@ -265,13 +252,13 @@ class ModelRegistry:
         """Where `size` more bytes of original weights lie while LoRAs are merged: only `resident` has device memory."""
         total = size + (self._merger.bytes if self._merger is not None else 0)
         on_host = self.placement.device == self.placement.host
-        if on_host and total > HOST_COPIES_BYTES and self._file_is_as_loaded("unet"):
+        if on_host and total > HOST_COPIES_BYTES and self._parts["unet"].file_is_as_loaded:
             return "file"
         return "device" if self.runtime.vram == "resident" and self._make_room(size) else "host"
 
     def originals(self, names: Iterable[str]) -> Mapping[str, Tensor]:
         """Weights of the UNet's layers as its file has them, mapped. Raises WeightsError when it was replaced."""
-        if not self._file_is_as_loaded("unet"):
+        if not self._parts["unet"].file_is_as_loaded:
             raise CorruptWeightsError(
                 f"{self.source('unet')} was replaced or removed while the program ran, and a part of it is needed "
                 "again. Start the program anew."
@@ -373,20 +360,8 @@ class ModelRegistry:
             and self._parts[name].bytes > 0
         )
 
-    def _file_is_as_loaded(self, name: str) -> bool:
-        part = self._parts[name]
-        return bool(part.stamp) and loading.stamp_of(part.source) == part.stamp
-
     def _drop_copies(self) -> bool:
         return self._merger is not None and self._merger.drop()
-
-
-def size_of(value: Any) -> int:
-    """Bytes of a module's parameters and buffers, or of a LoRA's matrices; 0 for a tokenizer."""
-    if isinstance(value, nn.Module):
-        tensors = [*value.parameters(), *value.buffers()]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return lora_bytes(value) if isinstance(value, dict) else 0
 
 
 def _by_name(adapters: tuple[Adapter, ...]) -> dict[str, Adapter]:

@@ -1,4 +1,4 @@
-"""The contract of an adapter: loading changes nothing, applying changes the run, leaving leaves no trace.
+"""The contract of an adapter: loading changes nothing, applying gives inputs to a run, leaving leaves no trace.
 
 To add one: a new file here with a class like this, its line in `ADAPTERS`, and its files in the weights table.
 Its settings reach it through `GenerationRequest.extras[name]`; nothing else has to know it.
@@ -53,10 +53,13 @@ class Adapter(Protocol):
         ...
 
     def applied(self, weights: Any, run: Denoiser, request: GenerationRequest) -> AbstractContextManager[None]:
-        """Change `run` (and its UNet) for the body; undo all of it on leaving, also after an error or a cancel.
+        """Give `run` its inputs for the body, and take them away on leaving, also after an error or a cancel.
 
         `weights`: what `load` returned. `request` has this adapter switched on. `run` offers `merged` (a LoRA in the
-        weights), `residuals_from` (added to those of others), `before_step` and `after_step` (ordered hooks),
-        `borrow` (another part on the device), and `arc2face.diffusion.attention.processors` swaps attentions.
+        weights), `expressing` (tokens of a second cross-attention), `record` and `reading` (a picture that the
+        self-attentions read), `residuals_from` (added to those of others), `before_step` and `after_step` (ordered
+        hooks), and `borrow` (another part on the device). The UNet itself is not changed here: the run brings its
+        weights into the wanted state before the first step. Whoever swaps attentions nevertheless
+        (`arc2face.diffusion.attention.processors`) does it here and gets diffusers' own forward.
         """
         ...
