@@ -62,11 +62,9 @@ def relative(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("steps", [1, 2, 4, 8, 25])
+@pytest.mark.parametrize(("name", "steps"), [(name, steps) for name in SCHEDULERS for steps in (1, 2, 4, 8, 25)][:-1])
 def test_a_table_walks_as_diffusers_does(name: str, steps: int, config: dict[str, Any]) -> None:
-    if name == "lcm" and steps > 8:
-        pytest.skip("fast mode takes at most eight steps")
+    """The last pair is left out: LCM takes at most eight steps."""
     ours, estimate = by_table(name, config, steps)
     assert relative(ours, by_diffusers(name, config, steps)) < 1e-6
     assert torch.isfinite(estimate).all()
