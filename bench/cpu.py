@@ -27,16 +27,21 @@ MODE_NAMES = ("identity", "LCM-2", "pose", "expression", "expression + reference
 TURBO = ("LCM-2",)
 """Modes in which the small decoder is timed, too."""
 LIMIT_S = 3600
+STARTER_KINDS = {"fast, 4 steps": 15, "guided, 25 steps": 4}
+"""Requests to the starter models that count, by kind (see `bench/speed/starter.py`)."""
+WARM_UP = 2
 
 
-def child(arguments: list[str], where: Path = PROJECT) -> dict[str, Any]:
+def environment(where: Path) -> dict[str, str]:
+    """One thread, no network, and the packages of the checkout `where`."""
+    path = os.pathsep.join((str(where), str(where / "external")))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def child(arguments: list[str]) -> dict[str, Any]:
     """One measurement in a process of its own; the last line of its output is the answer."""
-    path = os.pathsep.join((str(where), str(where / "external"), str(PROJECT)))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment |= {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=where, env=environment, capture_output=True, text=True, timeout=LIMIT_S
-    )
+    words = [sys.executable, *arguments]
+    done = subprocess.run(words, cwd=PROJECT, env=environment(PROJECT), capture_output=True, text=True, timeout=LIMIT_S)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         return {"error": done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]}
@@ -90,16 +95,35 @@ def run_arm(root: Path, arm: str, mode: str, latents: Path, options: argparse.Na
 
 
 def starter(options: argparse.Namespace, report: dict[str, Any]) -> None:
-    """Starter requests, here and in another checkout in turn."""
+    """Starter requests, here and in another checkout, request by request in turn: both meet the same other load."""
     places = {"now": PROJECT} | ({"baseline": options.baseline.resolve()} if options.baseline else {})
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in places}
-    script = str(PROJECT / "bench" / "speed" / "starter.py")
-    for _ in range(1 if options.toy else 3):
-        for name, where in places.items():
-            models = str(PROJECT / "models" / "starter")
-            found[name].append(child([script, models, "1" if options.toy else "15"], where))
+    words = [sys.executable, str(PROJECT / "bench" / "speed" / "starter.py"), str(PROJECT / "models" / "starter")]
+    pipe = subprocess.PIPE
+    running = {
+        name: subprocess.Popen(words, cwd=where, env=environment(where), stdin=pipe, stdout=pipe, text=True)
+        for name, where in places.items()
+    }
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in places}
+    try:
+        for kind, count in STARTER_KINDS.items():
+            for turn in range(WARM_UP + (1 if options.toy else count)):
+                for name, process in running.items():
+                    taken = ask(process, kind)
+                    if turn >= WARM_UP:
+                        found[name].setdefault(kind, []).append(round(taken, 1))
+    finally:
+        for process in running.values():
+            process.communicate()
     report["starter"] = found
     save(report, options)
+
+
+def ask(process: subprocess.Popen[str], kind: str) -> float:
+    """CPU-milliseconds of one request."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(kind + "\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
 
 
 def save(report: dict[str, Any], options: argparse.Namespace) -> None:

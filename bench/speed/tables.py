@@ -57,18 +57,15 @@ def _starter(report: dict[str, Any]) -> list[str]:
     found = report.get("starter")
     if not found:
         return []
-    kinds = [name for name in found["now"][0] if name != "error"]
     lines = ["| starter models, one picture | CPU-ms now | CPU-ms before | now / before |", "|---|---|---|---|"]
-    for kind in kinds:
-        now, before = (_median(found.get(place, []), kind) for place in ("now", "baseline"))
-        ratio = "" if before is None or now is None else f"{now / before:.2f}"
-        lines.append(f"| {kind} | {now} | {before or ''} | {ratio} |")
+    for kind, times in found["now"].items():
+        now, before = statistics.median(times), found.get("baseline", {}).get(kind)
+        if before is None:
+            lines.append(f"| {kind} | {now:.0f} | | |")
+            continue
+        ratio = statistics.median(a / b for a, b in zip(times, before, strict=True))
+        lines.append(f"| {kind} | {now:.0f} | {statistics.median(before):.0f} | {ratio:.2f} |")
     return lines
-
-
-def _median(runs: list[dict[str, Any]], kind: str) -> float | None:
-    values = [run[kind] for run in runs if kind in run]
-    return round(statistics.median(values), 1) if values else None
 
 
 def gpu_table(report: dict[str, Any]) -> str:
