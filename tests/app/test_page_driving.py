@@ -110,6 +110,11 @@ def test_the_camera_asks_and_records(visit: Any, photos: dict[str, Path]) -> Non
     """Point 7: without permission a sentence; with it the recording is the video, though its rate varies."""
     page = visit()
     video_tab(page, photos["one"], None)
+    # What browsers answer where the visitor says no; without a window nobody is asked.
+    page.evaluate(
+        "() => { const media = navigator.mediaDevices; const real = media.getUserMedia.bind(media);"
+        " media.getUserMedia = async () => { media.getUserMedia = real; throw new DOMException('', 'NotAllowedError'); } }"
+    )
     page.get_by_role("button", name="Film yourself").click()
     expect(page.locator(".film-said")).to_contain_text("does not let this page use the camera")
     page.context.grant_permissions(["camera"])
