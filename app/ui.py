@@ -66,6 +66,8 @@ def build_app(
                     tab.build(engine, shell)
             for bench in shell.benches:
                 bench.panel.connect(shell, bench)
+            for draw in shell.drawers:
+                draw(shell.opened.change)
             with gr.Tab("History", id="history") as past:
                 history.build(shell, past)
             with gr.Tab("Models", id="models") as models:

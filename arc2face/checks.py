@@ -47,6 +47,15 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
     return value
 
 
+def one_number(name: str, value: object, options: Iterable[int]) -> int:
+    """`value` as an int if it is one of `options`. Raises SettingsError that lists them."""
+    known = list(options)
+    found = _number(value)
+    if found not in known:
+        raise SettingsError(f"{name} must be {one_of(map(str, known))}, not {shown(value)}.")
+    return int(found)
+
+
 def size(name: str, value: object) -> int:
     """A side in pixels: a multiple of 8 between 64 and 1024. Raises SettingsError."""
     try:
@@ -85,4 +94,4 @@ def _number(value: object) -> float | None:
         return math.inf
 
 
-__all__ = ["choice", "flag", "number", "rgb_picture", "shown", "size", "span", "whole"]
+__all__ = ["choice", "flag", "number", "one_number", "rgb_picture", "shown", "size", "span", "whole"]

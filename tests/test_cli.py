@@ -169,7 +169,7 @@ def test_lines_for_people(run: Run, photos: list[Path]) -> None:
         (("generate", "PHOTO", "--size", "wide"), "A size is written"),
         (("generate", "PHOTO", "--size", "100"), "multiple of 8"),
         (("generate", "PHOTO", "--scheduler", "magic"), "scheduler must be dpm++"),
-        (("generate", "PHOTO", "--enlarge", "3"), "enlarged 2 or 4 times"),
+        (("generate", "PHOTO", "--enlarge", "3"), "enlargement must be 2 or 4"),
         (("generate", "PHOTO", "--vram", "lots"), "VRAM policy must be resident"),
         (("generate", "PHOTO", "--device", "toaster"), "evice"),
         (("generate", "PHOTO", "--models", "nowhere"), "does not exist"),

@@ -94,7 +94,7 @@ def test_enlarging_adds_pixels_and_no_detail(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("factor", [0, 1, 3, 8, True, "2", None, 2.5, float("nan")])
 def test_other_factors_are_refused(factor: Any) -> None:
-    with pytest.raises(SettingsError, match="enlarged 2 or 4 times"):
+    with pytest.raises(SettingsError, match="enlargement must be 2 or 4"):
         check_factor(factor)
 
 

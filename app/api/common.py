@@ -90,8 +90,12 @@ def stream(
     *,
     names: Sequence[str] = (),
     finish: Finish | None = None,
+    enlarge: int | None = None,
 ) -> Iterator[Answer]:
-    """One run as (files, JSON) pairs: progress first, the pictures last. A run of several results is a series."""
+    """One run as (files, JSON) pairs: progress first, the pictures last. A run of several results is a series.
+
+    `enlarge`: how many times as large each picture is given, too.
+    """
     session = session_of(request)
     opened: list[Engine] = []
 
@@ -106,10 +110,21 @@ def stream(
             else:
                 pictures = save_pictures(shell, session, event, prefix, names)
                 files, facts = finish(opened[0], event, pictures) if finish is not None else ([], {})
-                paths = [*(picture.path for picture in pictures), *map(str, files)]
+                larger = enlarged(pictures, enlarge)
+                facts = {**facts, **({"enlarged": [path.name for path in larger]} if larger else {})}
+                paths = [*(picture.path for picture in pictures), *map(str, files), *map(str, larger)]
                 yield paths, {**result_json(event, pictures), **facts}
     except Exception as error:
         raise as_gradio_error(error) from None
+
+
+def enlarged(pictures: Sequence[Picture], factor: int | None) -> list[Path]:
+    """Larger copies beside the pictures; none without a factor."""
+    if factor is None:
+        return []
+    from arc2face.pictures.enlarge import enlarge_png
+
+    return [enlarge_png(picture.path, int(factor)) for picture in pictures]
 
 
 def progress_json(event: Progress) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from app.api.pose import MAX_ANGLES, sheet_and_animation
 from app.api.tables import (
     COMBINING,
     EDITS,
+    ENLARGE,
     EXPRESSION,
     KEEP_LOOK,
     PASTE,
@@ -105,15 +106,16 @@ def _generate(shell: Shell) -> None:
         def paste(engine: Engine, results: Results, pictures: list[Picture]) -> tuple[list[Path], dict[str, Any]]:
             if not values["paste_back"]:
                 return [], {}
-            files = save_pasted(engine, people[0], values["paste_back"], results, pictures)
+            pasted = save_pasted(engine, people[0], values["paste_back"], results, pictures)
+            files = [Path(picture.path) for picture in pasted]
             return files, {"pasted": [path.name for path in files]}
 
-        yield from stream(shell, request, "expression", prepare, finish=paste)
+        yield from stream(shell, request, "expression", prepare, finish=paste, enlarge=values["enlarge"])
 
     publish(
         "generate_expression",
         "Make pictures of a person with another expression.",
-        [*EVERYTHING, *SETTINGS, *EDITS, PASTE, *COMBINING],
+        [*EVERYTHING, *SETTINGS, *EDITS, PASTE, *COMBINING, ENLARGE],
         f"{PICTURES} With paste_back also the full photos.",
         common.picture_outputs(),
         run,

@@ -12,7 +12,7 @@ import gradio as gr
 from app.api import common
 from app.api.common import PICTURES, person_of, settings_of, stream
 from app.api.fields import any_json, publish
-from app.api.tables import COMBINING, FACES, PERSON, SETTINGS
+from app.api.tables import COMBINING, ENLARGE, FACES, PERSON, SETTINGS
 from app.runs.errors import errors_shown
 from app.runs.shell import Shell, session_of
 from arc2face.types import ComponentStatus, GenerationRequest
@@ -35,12 +35,12 @@ def _generate(shell: Shell) -> None:
             person = person_of(shell, session_of(request), engine, values)
             return [GenerationRequest(identity=person.identity, **fields)]
 
-        yield from stream(shell, request, "identity", prepare)
+        yield from stream(shell, request, "identity", prepare, enlarge=values["enlarge"])
 
     publish(
         "generate_identity",
         "Make new pictures of the person in the photos.",
-        [*PERSON, *SETTINGS, *COMBINING],
+        [*PERSON, *SETTINGS, *COMBINING, ENLARGE],
         PICTURES,
         common.picture_outputs(),
         run,

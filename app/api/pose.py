@@ -11,7 +11,18 @@ import gradio as gr
 from app.api import common
 from app.api.common import PICTURES, SERIES, person_of, settings_of, stream
 from app.api.fields import any_json, file_field, publish, real_field, whole_field
-from app.api.tables import ACTING, ANGLES, COMBINING, PERSON, PITCH, POSE, SETTINGS, expression_field, face_field
+from app.api.tables import (
+    ACTING,
+    ANGLES,
+    COMBINING,
+    ENLARGE,
+    PERSON,
+    PITCH,
+    POSE,
+    SETTINGS,
+    expression_field,
+    face_field,
+)
 from app.runs.errors import errors_shown
 from app.runs.pictures import Picture
 from app.runs.runner import Results
@@ -62,12 +73,12 @@ def _generate(shell: Shell) -> None:
             assert posed is not None
             return [GenerationRequest(identity=person.identity, pose=posed.condition, **fields)]
 
-        yield from stream(shell, request, "pose", prepare)
+        yield from stream(shell, request, "pose", prepare, enlarge=values["enlarge"])
 
     publish(
         "generate_pose",
         "Make pictures of a person with the head pose of another photo, of a normal map, or of given angles.",
-        [*PERSON, *POSE, *ACTING, *SETTINGS, *COMBINING],
+        [*PERSON, *POSE, *ACTING, *SETTINGS, *COMBINING, ENLARGE],
         PICTURES,
         common.picture_outputs(),
         run,

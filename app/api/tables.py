@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import gradio as gr
+
 from app.api.fields import (
     Field,
     file_field,
@@ -22,6 +24,7 @@ from arc2face.settings import (
     CONTROL_STRENGTH_RANGE,
     DEFAULT_IMAGES,
     DEFAULT_SCHEDULER,
+    ENLARGE_FACTORS,
     FAST,
     FULL,
     LOOK_STRENGTH_RANGE,
@@ -155,6 +158,14 @@ SETTINGS: tuple[Field, ...] = (
         "The number of pictures to keep",
         (0, MAX_IMAGES),
     ),
+)
+ENLARGE = Field(
+    "enlarge",
+    lambda: gr.Number(None, label="Enlarge"),
+    f"Also give each picture {one_of(map(str, ENLARGE_FACTORS))} times as large; interpolated, no detail is added.",
+    None,
+    partial(checks.one_number, "The enlargement", options=ENLARGE_FACTORS),
+    {"type": "integer", "enum": list(ENLARGE_FACTORS)},
 )
 EXPRESSION: tuple[Field, ...] = (
     file_field("expression_photo", "A photo that shows the expression."),

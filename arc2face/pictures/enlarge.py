@@ -11,7 +11,7 @@ from arc2face import checks
 from arc2face.errors import SettingsError
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.pictures.recipes import read_recipe, recipe_png
-from arc2face.settings import ENLARGE_FACTORS, one_of
+from arc2face.settings import ENLARGE_FACTORS
 from arc2face.types import RgbU8
 from arc2face.weights.writing import replace_with
 
@@ -23,14 +23,7 @@ MAX_PIXELS = 64_000_000
 
 def check_factor(factor: object) -> int:
     """`factor` as an int, if pictures can be enlarged so many times. Raises SettingsError."""
-    try:
-        found = checks.whole("", factor, (ENLARGE_FACTORS[0], ENLARGE_FACTORS[-1]))
-    except SettingsError:
-        found = 0
-    if found not in ENLARGE_FACTORS:
-        names = one_of(map(str, ENLARGE_FACTORS))
-        raise SettingsError(f"Pictures are enlarged {names} times, not {checks.shown(factor)}.")
-    return found
+    return checks.one_number("The enlargement", factor, ENLARGE_FACTORS)
 
 
 def enlarge(rgb_u8: RgbU8, factor: int = 2) -> RgbU8:

@@ -59,6 +59,15 @@ def test_pictures_come_with_scores_and_recipes(client: Client, upload: Upload) -
     assert "embedding" not in recipe["identity"]
 
 
+def test_pictures_come_larger_where_that_is_asked_for(client: Client, upload: Upload) -> None:
+    """Enlarged copies follow the pictures; another factor is refused before anything is computed."""
+    files, answer = identity(client, upload("one"), enlarge=2)
+    assert answer["enlarged"] == [Path(files[-1]).name]
+    assert Image.open(files[-1]).width == 2 * Image.open(files[0]).width
+    with pytest.raises(Exception, match="enlargement must be 2 or 4, not 3"):
+        identity(client, upload("one"), enlarge=3)
+
+
 def test_the_chosen_face_counts(client: Client, upload: Upload) -> None:
     largest, _ = identity(client, upload("two"))
     chosen, _ = identity(client, upload("two"), faces=[0])

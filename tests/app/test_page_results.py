@@ -22,6 +22,8 @@ __all__ = ["browser", "visit"]  # fixtures
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 BLOCKED = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }});"
 
+FULL = "() => { Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }; }"
+
 
 def made(page: Page, photo: Path) -> Locator:
     """Four pictures in the open tab; returns their tiles."""
@@ -203,7 +205,7 @@ def test_history_survives_a_reload_and_two_runs_at_once(visit: Any, photos: dict
     expect(tab).to_have_count(8)
     page.get_by_label("Remember this list in this browser").uncheck()
     assert page.evaluate("localStorage.getItem('studio-history')") is None
-    page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }")
+    page.evaluate(FULL)
     page.get_by_label("Remember this list in this browser").check()
     page.get_by_role("tab", name="Identity").click()
     made(page, photos["one"])

@@ -3,6 +3,7 @@
   const studio = (window.studio ??= {});
   const LONGEST = 30; // seconds
   const KINDS = ["video/webm;codecs=vp8", "video/webm", "video/mp4"];
+  const ASKING = "Your browser asks whether this page may use the camera.";
   const WHY = {
     NotAllowedError: "The browser does not let this page use the camera. Allow it beside the address, or add a video file.",
     NotFoundError: "No camera was found. Plug one in, or add a video file.",
@@ -50,11 +51,13 @@
       said.textContent = "";
       said.classList.remove("warn");
       if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) return refused({ name: "Insecure" });
+      said.textContent = ASKING;
       try {
         stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, facingMode: "user" }, audio: false });
       } catch (error) {
         return refused(error);
       }
+      said.textContent = "";
       view.srcObject = stream;
       stage.hidden = false;
       open.hidden = true;

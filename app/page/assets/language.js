@@ -19,10 +19,12 @@
   const pattern = ([from, to]) => {
     const pieces = from.split(/\{\w+\}/);
     const places = [...from.matchAll(/\{(\w+)\}/g)].map((one) => one[1]);
+    // Places called n, m or k stand for numbers, the others for anything.
+    const place = (name) => (/^[nmk]$/.test(name) ? "(-?\\d[\\d.,]*)" : "([\\s\\S]+?)");
     return {
       longest: pieces.reduce((a, b) => (b.length > a.length ? b : a)),
       weight: pieces.join("").length,
-      test: new RegExp(`^${pieces.map(escaped).join("([\\s\\S]+?)")}$`),
+      test: new RegExp(`^${pieces.map((piece, k) => escaped(piece) + (places[k] ? place(places[k]) : "")).join("")}$`),
       say: (found) => to.replace(/\{(\w+)\}/g, (_, name) => say(found[1 + places.indexOf(name)] ?? "")),
     };
   };
@@ -47,7 +49,7 @@
     return text;
   };
   function say(text) {
-    const [, before, core, after] = text.match(/^(\s*)([\s\S]*?)(\s*)$/);
+    const [, before, core, after] = text.match(/^([\s·]*)([\s\S]*?)([\s·]*)$/);
     if (!core || !/\p{L}{2}/u.test(core) || core.length > 2000) return text;
     const key = core.replace(/\s+/g, " ");
     if (!answers.has(key)) {
@@ -123,9 +125,11 @@
           else named(change.target);
         }
       }
+      // Gradio names the browser's language, whatever is shown.
+      if (document.documentElement.lang !== language) document.documentElement.lang = language;
       switches();
     }).observe(document.documentElement, {
-      childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: attributes,
+      childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: [...attributes, "lang"],
     });
     const fields = () => requestAnimationFrame(() => document.querySelectorAll("input[role=listbox]").forEach(named));
     for (const kind of ["change", "focusout", "click"]) document.addEventListener(kind, fields);

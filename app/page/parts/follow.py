@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,20 +29,21 @@ class PageShell(Shell):
     """What a tab of the page gets besides the engine.
 
     `person`: the one person of the page, chosen above the tabs. `follow`: takes pictures to other tabs. `benches`: the
-    workbenches of the tabs built so far. `drawers`: draw what a tab shows of its form when a given event fires; a tab
-    that is opened from outside tells nobody that it is.
+    workbenches of the tabs built so far. `drawers`: draw what a tab shows of its form when a given event fires.
+    `opened`: session state that changes when a tab is opened from outside, of which Gradio tells nobody.
     """
 
     person: PersonPicker = field(init=False)
     follow: Follow = field(init=False)
     benches: list[Workbench] = field(default_factory=list["Workbench"])
     drawers: list[Callable[[Any], None]] = field(default_factory=list[Callable[[Any], None]])
+    opened: gr.State = field(default_factory=lambda: gr.State(""))
 
 
 class Follow:
     """Takes a picture that was made to another tab, where it is the photo of the person from then on."""
 
-    def __init__(self, shell: Shell, person: PersonPicker, tabs: gr.Tabs) -> None:
+    def __init__(self, shell: PageShell, person: PersonPicker, tabs: gr.Tabs) -> None:
         self._shell = shell
         self._person = person
         self._tabs = tabs
@@ -49,7 +51,7 @@ class Follow:
     @property
     def outputs(self) -> set[Component]:
         """Components that `use` updates."""
-        return {*self._person.fillable, self._tabs}
+        return {*self._person.fillable, self._tabs, self._shell.opened}
 
     def use(self, picture: str, session: str, tab: str = "") -> Updates:
         """Updates that make a picture the person's photo; a copy, so that deleting the picture takes nothing away.
@@ -70,7 +72,7 @@ class Follow:
 
     def opened(self, tab: str) -> Updates:
         """Updates that open a tab by its id; none for an empty one."""
-        return {self._tabs: gr.update(selected=tab)} if tab else {}
+        return {self._tabs: gr.update(selected=tab), self._shell.opened: uuid.uuid4().hex} if tab else {}
 
     def connect(self, trigger: Any, inputs: set[Component], picture: Callable[[Values], str], tab: str = "") -> None:
         """Let an event carry a picture over.

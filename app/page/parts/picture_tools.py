@@ -55,16 +55,12 @@ class PictureTools:
         carried = getattr(self._board, CARRY)(self._carry, None, [*follow.outputs], **LIGHT)
         self._shell.person.inspect_after(carried)
         carried.success(None, None, None, js=TO_TOP, **QUIET)
-        for draw in self._shell.drawers:
-            draw(carried.success)
         restorable: set[Component] = set(follow.outputs)
         for bench in self._benches.values():
             restorable |= bench.drop.outputs
         reused = getattr(self._board, REUSE)(self._reuse, None, [*restorable], **LIGHT)
         for bench in self._benches.values():
             bench.controls.follow_after(reused)
-        for draw in self._shell.drawers:
-            draw(reused.success)
 
     def _picture(self, session: str, data: Mapping[str, Any]) -> Picture | None:
         found = data.get("id")

@@ -1,0 +1,152 @@
+"""The page in three languages: tables that are complete, and no English left where another language is chosen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.page.language import BETWEEN, LANGUAGES, PLACE, best_language, pattern, say, table
+from tests.app.test_page_access import open_tab, tabs, unfold
+from tests.app.walk import add_photo, browser, visit
+
+__all__ = ["browser", "visit"]  # fixtures
+OTHERS = [language for language in LANGUAGES if language != "en"]
+SAME_EVERYWHERE = re.compile(
+    r"(?ix) .* ( [/\\] | \.(png|zip|npz?|json|ckpt|pt|bin|safetensors|onnx|pkl) | \d\s?[kMG]?B\b | UNet | VAE | CLIP"
+    r" | Stable | Arc(2F|F)ace | Apache | OpenRAIL | InsightFace | SMIRK | EMOCA | FLAME | ControlNet | LoRA"
+    r" | MediaPipe | antelope | Deutsch | English | Español ) .*"
+    r" | [\W\d]* ( MIT | cpu | fp32 | GIF | MP4 | WebP | PNG | emoca | flame ) [\W\d]*"
+)
+"""Names: of programs, files, licences and sizes."""
+_TEXTS = r"""() => {
+  const found = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
+  for (let node = document.body; node; node = walker.nextNode()) {
+    const element = node.nodeType === 3 ? node.parentElement : node;
+    if (!element?.checkVisibility() || element.closest("script, style, code, textarea, [translate=no]")) continue;
+    if (node.nodeType === 3) found.add(node.data);
+    else for (const name of ["aria-label", "title", "placeholder", "alt"]) found.add(node.getAttribute(name) ?? "");
+    if (node.matches?.("input[role=listbox]")) found.add(node.value);
+  }
+  return [...found].map((text) => text.trim().replace(/\s+/g, " ")).filter((text) => /\p{L}{2}/u.test(text));
+}"""
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_text_is_in_every_language(language: str) -> None:
+    """The same keys, the same variable parts, nothing empty."""
+    english, other = table("en"), table(language)
+    assert list(english) == list(other)
+    assert all(key == text for key, text in english.items())
+    for key, text in other.items():
+        assert text.strip() == text != ""
+        assert sorted(set(PLACE.findall(key))) == sorted(set(PLACE.findall(text))), key
+    same = [key for key, text in other.items() if key == text]
+    assert len(same) < len(other) / 12, same
+
+
+def test_texts_are_said_in_whole_in_parts_and_in_pieces() -> None:
+    assert say("Make pictures", "de") == "Bilder machen"
+    assert say("Picture 2 of 7: step 33 of 175", "de") == "Bild 2 von 7: Schritt 33 von 175"
+    assert say("Similarity 0.66 · seed 3", "es") == "Parecido 0.66 · semilla 3"
+    assert say(" · best similarity ", "de") == " · größte Ähnlichkeit "
+    assert say("Stopped. Your inputs are untouched.", "es") == "Detenido. Tus datos no han cambiado."
+    assert say("The seed must be a whole number between 0 and 9, not 'x'.", "de").startswith(
+        "Der Startwert: eine ganze"
+    )
+    assert say("Somebody else's words.", "de") == "Somebody else's words."
+    assert say("Add photos", "de") == "Add photos"  # {n} is a number
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.5", "de"),
+        ("fr-FR,es;q=0.7,en;q=0.3", "es"),
+        ("en-GB,de;q=0.9", "en"),
+        ("fr", "en"),
+        ("", "en"),
+        ("de;q=nonsense", "de"),
+    ],
+)
+def test_the_browser_chooses(accepted: str, language: str) -> None:
+    assert best_language(accepted) == language
+
+
+def test_share_preview_and_texts_of_the_page_are_in_the_tables() -> None:
+    from app.page.front import DESCRIPTION
+    from app.page.markup import KINDS
+    from app.runs.words import STAGES
+
+    english = table("en")
+    assert DESCRIPTION in english
+    assert all(f"{kind} ready" in english for kind in KINDS.values())
+    assert set(STAGES.values()) <= set(english)
+
+
+def known(text: str, said: set[str], tests: list[re.Pattern[str]]) -> bool:
+    """Whether a text is one of a language's, whole, filled in, or in pieces."""
+    core = text.strip(" ·")
+    if core in said or SAME_EVERYWHERE.fullmatch(core) or not re.search(r"[^\W\d_]{2}", core):
+        return True
+    if any(test.fullmatch(core) for test in tests):
+        return True
+    return any(
+        len(pieces) > 1 and all(known(piece, said, tests) for piece in pieces)
+        for pieces in (between.split(core) for between, _ in BETWEEN)
+    )
+
+
+def strangers(page: Page, language: str) -> list[str]:
+    """Visible texts, and names of controls, that are not in a language's table."""
+    texts = table(language).values()
+    said = {text for text in texts if not PLACE.search(text)}
+    tests = [pattern(text) for text in texts if PLACE.search(text)]
+    return [text for text in page.evaluate(_TEXTS) if not known(text, said, tests)]
+
+
+@pytest.mark.server
+@pytest.mark.browser
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_english_is_left(visit: Any, photos: dict[str, Path], language: str) -> None:
+    """In every tab with everything unfolded, with a photo, after a refusal."""
+    page = visit()
+    page.goto(f"{page.url.partition('?')[0]}?lang={language}")
+    ready = page.get_by_role("button", name=say("Make pictures", language)).locator("visible=true").first
+    expect(ready).to_be_visible()
+    found: list[str] = []
+    for tab, name in tabs(page).items():
+        open_tab(page, tab, say(name, language))
+        unfold(page)
+        found += [f"{tab}: {text}" for text in strangers(page, language)]
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    open_tab(page, "identity", say("Identity", language))
+    add_photo(page, photos["nobody"])
+    ready.click()
+    expect(page.locator(".failure")).to_be_visible()
+    found += [f"refused: {text}" for text in strangers(page, language)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.server
+@pytest.mark.browser
+def test_the_language_can_be_switched_and_stays(visit: Any) -> None:
+    page = visit()
+    german = page.context.browser.new_context(locale="de-AT")
+    other = german.new_page()
+    other.goto(page.url)
+    expect(other.get_by_role("tab", name="Ausdruck")).to_be_visible()
+    german.close()
+    page.get_by_label("Language").select_option("de")
+    expect(page.get_by_role("button", name="Bilder machen").locator("visible=true").first).to_be_visible()
+    expect(page.get_by_role("tab", name="Ausdruck")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="Bilder machen").locator("visible=true").first).to_be_visible()
+    expect(page.locator("#language")).to_have_value("de")
+    page.locator("#language").select_option("en")
+    expect(page.get_by_role("button", name="Make pictures").locator("visible=true").first).to_be_visible()
+    expect(page.get_by_role("tab", name="Expression")).to_be_visible()
