@@ -20,13 +20,19 @@ from arc2face.engine import Engine
 from arc2face.weights.download import Options, Plan, plan_files
 from arc2face.weights.table import WeightFile
 from tests.app.conftest import Studio, free_port
-from tests.app.walk import ARGUMENTS, PATIENCE, add_photo, shown, visit  # noqa: F401 - a fixture
+from tests.app.walk import ARGUMENTS, PATIENCE, shown, visit
 from tests.hub_server import Hub
 from tests.videos import face, nobody, uneven
 
+__all__ = ["visit"]  # a fixture
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 DATA = os.urandom(400_000)
 NAME = "lcm-lora-sdv1-5/part.dat"
+REFUSING = """() => {
+  const media = navigator.mediaDevices;
+  const real = media.getUserMedia.bind(media);
+  media.getUserMedia = async () => { media.getUserMedia = real; throw new DOMException("", "NotAllowedError"); };
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,7 @@ def add_person(page: Page, photo: Path) -> None:
     expect(page.locator(".who").get_by_text("face found")).to_be_visible()
 
 
-def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clips: dict[str, Path]) -> None:  # noqa: F811
+def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clips: dict[str, Path]) -> None:
     """Point 7: progress, stop keeps what is finished, the rest is made without redoing, the film is shown."""
     page = visit()
     video_tab(page, photos["one"], clips["face"])
@@ -85,7 +91,7 @@ def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clip
 
 
 def test_what_cannot_drive_is_said_before_anybody_waits(
-    visit: Any,  # noqa: F811
+    visit: Any,
     photos: dict[str, Path],
     clips: dict[str, Path],
     tmp_path: Path,
@@ -106,15 +112,12 @@ def test_what_cannot_drive_is_said_before_anybody_waits(
     expect(shown(page.locator(".failure"))).to_contain_text("No face was found in any of the 2 frames")
 
 
-def test_the_camera_asks_and_records(visit: Any, photos: dict[str, Path]) -> None:  # noqa: F811
+def test_the_camera_asks_and_records(visit: Any, photos: dict[str, Path]) -> None:
     """Point 7: without permission a sentence; with it the recording is the video, though its rate varies."""
     page = visit()
     video_tab(page, photos["one"], None)
     # What browsers answer where the visitor says no; without a window nobody is asked.
-    page.evaluate(
-        "() => { const media = navigator.mediaDevices; const real = media.getUserMedia.bind(media);"
-        " media.getUserMedia = async () => { media.getUserMedia = real; throw new DOMException('', 'NotAllowedError'); } }"
-    )
+    page.evaluate(REFUSING)
     page.get_by_role("button", name="Film yourself").click()
     expect(page.locator(".film-said")).to_contain_text("does not let this page use the camera")
     page.context.grant_permissions(["camera"])
@@ -127,7 +130,7 @@ def test_the_camera_asks_and_records(visit: Any, photos: dict[str, Path]) -> Non
     assert page.locator(".film-view").evaluate("(video) => video.srcObject === null")
 
 
-def test_a_group_is_changed_face_by_face(visit: Any, photos: dict[str, Path]) -> None:  # noqa: F811
+def test_a_group_is_changed_face_by_face(visit: Any, photos: dict[str, Path]) -> None:
     """Point 8: a row per face; whoever is left alone stays; one picture of all, beside the photo."""
     page = visit()
     page.locator(".who input[type=file]").first.set_input_files(str(photos["two"]))

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.page.language import BETWEEN, LANGUAGES, PLACE, best_language, pattern, say, table
-from tests.app.test_page_access import tabs, unfold
+from tests.app.test_page_access import open_tab, tabs, unfold
 from tests.app.walk import add_photo, browser, visit
 
 __all__ = ["browser", "visit"]  # fixtures
@@ -115,26 +115,21 @@ def strangers(page: Page, language: str) -> list[str]:
 def test_no_english_is_left(visit: Any, photos: dict[str, Path], language: str) -> None:
     """In every tab with everything unfolded, with a photo, after a refusal."""
     page = visit()
+    page.goto(f"{page.url.partition('?')[0]}?lang={language}")
+    ready = page.get_by_role("button", name=say("Make pictures", language)).locator("visible=true").first
+    expect(ready).to_be_visible()
     found: list[str] = []
-    for tab in tabs(page):
-        page.goto(f"{page.url.partition('?')[0]}?lang={language}&tab={tab}")
-        page.wait_for_function(
-            "tab => [...document.querySelectorAll('[aria-selected=true]')].some((one) => one.dataset.tabId === tab)",
-            arg=tab,
-        )
-        page.wait_for_timeout(1000)
+    for tab, name in tabs(page).items():
+        open_tab(page, tab, say(name, language))
         unfold(page)
         found += [f"{tab}: {text}" for text in strangers(page, language)]
-    assert page.evaluate("() => document.documentElement.lang") == language
-    page.goto(f"{page.url.partition('?')[0]}?lang={language}&tab=identity")
-    expect(
-        page.get_by_role("button", name=say("Make pictures", language)).locator("visible=true").first
-    ).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    open_tab(page, "identity", say("Identity", language))
     add_photo(page, photos["nobody"])
-    page.get_by_role("button", name=say("Make pictures", language)).locator("visible=true").first.click()
+    ready.click()
     expect(page.locator(".failure")).to_be_visible()
     found += [f"refused: {text}" for text in strangers(page, language)]
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.server

@@ -16,6 +16,7 @@ from app.page.parts.expression_edit import Edit, clay, expression_of
 from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.page.parts.photos import PhotoPicker
 from app.page.parts.recipe import Recipe
+from app.page.parts.regions import RegionMixer
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face.expression.presets import BUILT_IN, load_presets
 from arc2face.expression.values import (
@@ -109,6 +110,7 @@ class ExpressionControls:
             gr.HTML(markup.hint("Blend with a second photo:"))
             self.second = PhotoPicker(self._shell, label="Second photo", text="", name="the second photo")
             self.share = gr.Slider(0, 1, value=0.5, step=0.05, label="Share of the second photo", buttons=[])
+            self.mixer = RegionMixer()
             self.components = gr.Dataframe(
                 Edit().table,
                 headers=[str(k) for k in range(1, 11)],
@@ -207,6 +209,8 @@ class ExpressionControls:
         for source in (self.mode.input, self.preset.input, self.photo.picks.change):
             source(self._source, self._sources, [*self._numbers], **LIGHT)
         self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
+        taken: set[Component] = {self.mixer.parts, *self.second.inputs, *self._mixing}
+        self.mixer.take.click(self._take_parts, taken, [*self._by_hand, self.mixer.said], **LIGHT)
         self.neutral.click(self._to_neutral, {self.edit}, [*self._by_hand], **INSTANT)
         self.undo.click(self._back, {self.edit}, [*self._by_hand], **INSTANT)
         for name, slider in (("amount", self.amount), ("share", self.share)):
@@ -249,6 +253,15 @@ class ExpressionControls:
         there = values[self.second.photos] and values[self.second.picks]
         other = self._read(self.second, values, session_of(request)) if there else None
         return self._shown(values[self.edit].with_other(other, values[self.amount], values[self.share]))
+
+    @shows_errors
+    def _take_parts(self, values: Values, request: gr.Request) -> Updates:
+        """Numbers set by hand from then on; what was blended in before is left out."""
+        other = self._read(self.second, values, session_of(request))
+        alone: Edit = values[self.edit].with_other(None, values[self.amount], values[self.share])
+        engine, now = self._shell.backend.engine(), expression_of(alone.now)
+        mixture = self.mixer.mixed(engine, now, other, values[self.mixer.parts])
+        return {**self._direct(alone.to(mixture.expression, "parts")), self.mixer.said: self.mixer.words(mixture)}
 
     def _read(self, picker: PhotoPicker, values: Values, session: str) -> Expression:
         photo, face = picker.one(values, session, NO_EXPRESSION_PHOTO)

@@ -18,7 +18,7 @@ from arc2face.weights.download.text import size
 
 if TYPE_CHECKING:
     from app.runs.downloads import Downloads, Transfer
-    from arc2face.weights.download import Plan
+    from arc2face.weights.download import Job, Plan
 
 FEATURES = {
     "identity": "New pictures of a person",
@@ -34,6 +34,7 @@ OFF = (
     "Others may reach this page, so models cannot be fetched from here. Whoever runs the server does it with "
     "<code>{}</code>."
 )
+SMALL = 5_000_000
 WATCH: dict[str, Any] = {**QUIET, "concurrency_id": "downloads", "concurrency_limit": 8}
 
 
@@ -155,10 +156,19 @@ def _told(plan: Plan) -> str:
         f"<tr><td>{html.escape(job.title)}<small>{html.escape(job.replaces)}</small></td>"
         f'<td class="num">{html.escape(size(job.bytes))}</td><td>{_terms(job.licence)}</td></tr>'
         for job in plan.jobs
+        if not _is_small(job)
     )
-    there = f'<p class="hint">{len(plan.present)} files are there already. Goes to {html.escape(str(plan.root))}.</p>'
+    few = sum(_is_small(job) for job in plan.jobs)
+    rows += f'<tr><td colspan="3">and {few} small files</td></tr>' if few else ""
+    root = html.escape(str(plan.root.resolve()))
+    there = f'<p class="hint">{len(plan.present)} files are there already. Goes to {root}.</p>'
     table = f'<table class="models"><tbody>{rows}</tbody></table>{there}' if rows else ""
     return markup.notes(lines) + table
+
+
+def _is_small(job: Job) -> bool:
+    """Settings and word lists: nobody needs to read their names."""
+    return job.path.endswith((".json", ".txt")) and (job.bytes or 0) < SMALL
 
 
 def _terms(licence: Any) -> str:
@@ -176,6 +186,7 @@ def _shown(transfer: Transfer) -> str:
         return markup.notes([(transfer.message, transfer.state == "failed")])
     share = min(transfer.done / transfer.total, 1.0) if transfer.total else 0.0
     said = transfer.message or f"File {transfer.number} of {transfer.count}: {transfer.file}"
+    said = said if transfer.number or transfer.message else "Starting"
     left = f"about {_minutes(transfer.left)} left" if transfer.left is not None else ""
     amount = f"{size(transfer.done)} of {size(transfer.total)}" if transfer.state == "running" else ""
     return (
