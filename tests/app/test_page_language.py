@@ -123,7 +123,7 @@ def test_no_english_is_left(visit: Any, photos: dict[str, Path], language: str) 
         open_tab(page, tab, say(name, language))
         unfold(page)
         found += [f"{tab}: {text}" for text in strangers(page, language)]
-    assert page.evaluate("() => document.documentElement.lang") == language
+    expect(page.locator("html")).to_have_attribute("lang", language)
     open_tab(page, "identity", say("Identity", language))
     add_photo(page, photos["nobody"])
     ready.click()

@@ -125,9 +125,11 @@
           else named(change.target);
         }
       }
+      // Gradio names the browser's language, whatever is shown.
+      if (document.documentElement.lang !== language) document.documentElement.lang = language;
       switches();
     }).observe(document.documentElement, {
-      childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: attributes,
+      childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: [...attributes, "lang"],
     });
     const fields = () => requestAnimationFrame(() => document.querySelectorAll("input[role=listbox]").forEach(named));
     for (const kind of ["change", "focusout", "click"]) document.addEventListener(kind, fields);
