@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from app.page.parts.pose import PoseControls
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import Made, ResultsPanel
 from app.page.parts.settings import GenerationControls
+from app.page.tabs import TABS
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
 from app.runs.pictures import Picture, best_of
@@ -337,8 +339,8 @@ def test_a_tab_is_one_file_and_one_line(models: Path, tmp_path: Path) -> None:
     (folder / "toy.py").write_text(TOY)
     table = folder / "__init__.py"
     text = table.read_text()
-    text = text.replace("import expression, identity, pose", "import expression, identity, pose, toy")
-    table.write_text(text.replace("(identity, pose, expression)", "(identity, pose, expression, toy)"))
+    text = re.sub(r"^(from app.page.tabs import .+)$", r"\1, toy", text, flags=re.MULTILINE)
+    table.write_text(re.sub(r"= \((.+)\)$", r"= (\1, toy)", text, flags=re.MULTILINE))
     port = free_port()
     paths = os.pathsep.join(map(str, (tmp_path, PROJECT, PROJECT / "external")))
     served = subprocess.Popen(
@@ -352,7 +354,7 @@ def test_a_tab_is_one_file_and_one_line(models: Path, tmp_path: Path) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/config") as answer:
             config = json.load(answer)
         tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
-        assert tabs == ["Identity", "Pose", "Expression", "Toy", "History", "Models"]
+        assert tabs == [*(tab.TITLE for tab in TABS), "Toy", "History", "Models"]
         from gradio_client import Client
 
         assert Client(f"http://127.0.0.1:{port}", verbose=False).predict("ab", api_name="/toy") == "abab"

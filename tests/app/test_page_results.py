@@ -189,7 +189,6 @@ def test_history_survives_a_reload_and_two_runs_at_once(visit: Any, photos: dict
     expect(tab).to_have_count(4)
     page.wait_for_function("JSON.parse(localStorage['studio-history']).every((one) => one.thumb)")
     page.reload()
-    expect(shown(page.get_by_role("button", name="Make pictures"))).to_be_visible()
     expect(past(page)).to_have_count(8)
     assert natural(tab.first.locator("img")) > 0
     expect(tab.first.get_by_label("Download")).to_have_count(0)
