@@ -43,7 +43,7 @@ class Front:
             await self._app(scope, receive, send)
         elif path.startswith(FOLDER):
             await self._own(path.removeprefix(FOLDER))(scope, receive, send)
-        elif path == "/":
+        elif path == "/" and scope["method"] == "GET":
             await self._page(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -86,7 +86,8 @@ class Front:
 
 def with_head(page: str, address: str, language: str) -> str:
     """Gradio's page with our language, our share preview, and the script that says the texts in that language."""
-    page = _LANG.sub(rf'\g<1>{language}"', _OLD_META.sub("", page), count=1)
+    start, config, rest = page.partition("window.gradio_config")  # a megabyte that needs no look
+    page = _LANG.sub(rf'\g<1>{language}"', _OLD_META.sub("", start), count=1) + config + rest
     address = html.escape(address, quote=True)
     picture, (width, height) = f"{address}{FOLDER}{PREVIEW.name}", PREVIEW_SIZE
     said = table(language)
