@@ -86,7 +86,7 @@ def test_emoca_needs_torch_and_numpy_only() -> None:
 
 def test_only_training_imports_what_only_its_extra_brings() -> None:
     """Point 8 of the house: `accelerate` and the rest of the extra `training` are no part of the core list."""
-    extra = {"accelerate", "onnx", "onnxscript", "tensorboard", "yaml", "cv2"}
+    extra = {"accelerate", "onnx", "onnxscript", "tensorboard", "yaml"}
     found = {
         (str(path.relative_to(PROJECT)), name)
         for path in sources("arc2face", "app", "external/emoca", "scripts")

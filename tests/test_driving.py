@@ -243,3 +243,29 @@ def test_another_persons_colour_is_another_request(engine: Engine, base: Generat
     other = find_person(engine, [face(colour=YELLOW)]).identity
     assert mark(engine, base) != mark(engine, base.with_(identity=other))
     assert mark(engine, base) == mark(engine, base.with_(seed=base.seed))
+
+
+def test_the_command_goes_on_and_changes_groups(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Points 7 and 8 on the command line: the same command twice makes nothing twice; one picture of all."""
+    from app.cli import main
+
+    photo = bundle.person_photo(tmp_path / "one.png")
+    clip = uneven(tmp_path / "v.gif", [face(54), face(74)], [500, 500])
+    where = ["--models", str(engine.models.root), "--device", "cpu", "--steps", "1", "--json"]
+    command = ["drive", str(photo), "--video", str(clip), "--rate", "2", "-o", str(tmp_path / "out"), *where]
+    assert main(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main(command) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert [row["made"] for row in (*first["images"], *second["images"])] == [True, True, False, False]
+    assert Path(second["animation"]).name == "drive.webp" and Path(second["animation"]).is_file()
+    assert main(["drive", str(photo), "--json"]) == 1
+    assert "Say what moves" in json.loads(capsys.readouterr().out)["error"]["message"]
+    two = bundle.two_people(tmp_path / "two.png")
+    give = ["--give", "1=Yawn", "--give", f"2={photo}", "--seed", "3", "-o", str(tmp_path / "out")]
+    assert main(["group", str(two), *give, *where]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["face"] for row in told["images"]] == [1, 2] and len(told["faces"]) == 2
+    assert Image.open(told["images"][0]["path"]).size == (420, 256)
