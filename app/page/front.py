@@ -43,6 +43,9 @@ class Front:
             await self._app(scope, receive, send)
         elif path.startswith(FOLDER):
             await self._own(path.removeprefix(FOLDER))(scope, receive, send)
+        elif path == "/" and scope["method"] == "HEAD":
+            # Gradio asks this at its start and gives up after 3 s, which the whole page can take on a busy machine.
+            await Response(media_type="text/html")(scope, receive, send)
         elif path == "/" and scope["method"] == "GET":
             await self._page(scope, receive, send)
         else:
