@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from arc2face.weights.download import Event
 
 HELP = (
-    "Fetch model files by feature: identity, fast, pose, expression, reference or all. Resumes after an interruption, "
+    "Fetch model files by feature: identity, fast, pose, expression, reference, small-decoder or all. Resumes after an interruption, "
     "verifies, and puts files in place in one step."
 )
 
