@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from arc2face.weights.download import Event
 
 HELP = (
-    "Fetch model files by feature: identity, fast, pose, expression, reference or all. Resumes after an interruption, "
-    "verifies, and puts files in place in one step."
+    "Fetch model files by feature: identity, fast, pose, expression, reference, small-decoder or all. "
+    "Resumes after an interruption, verifies, and puts files in place in one step."
 )
 
 Features = Annotated[list[str] | None, typer.Argument(help="identity when omitted.", show_default=False)]
