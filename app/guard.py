@@ -69,6 +69,10 @@ class Guard:
             await answer(scope, receive, send)
             return
         send = _tidied(send)
+        if request.method == "HEAD" and path == "/":
+            # Gradio asks this of itself at the start, and gives up where drawing the page takes a busy machine seconds.
+            await Response()(scope, receive, send)
+            return
         if path.startswith(f"{API}/heartbeat/"):
             await self._heartbeat(path.rsplit("/", 1)[-1], scope, receive, send)
         elif request.method == "POST" and path.rstrip("/") == "/login":

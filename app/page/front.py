@@ -46,7 +46,7 @@ class Front:
         elif path == "/" and scope["method"] == "HEAD":
             # Gradio asks this at its start and gives up after 3 s, which the whole page can take on a busy machine.
             await Response(media_type="text/html")(scope, receive, send)
-        elif path == "/":
+        elif path == "/" and scope["method"] == "GET":
             await self._page(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -89,7 +89,8 @@ class Front:
 
 def with_head(page: str, address: str, language: str) -> str:
     """Gradio's page with our language, our share preview, and the script that says the texts in that language."""
-    page = _LANG.sub(rf'\g<1>{language}"', _OLD_META.sub("", page), count=1)
+    start, config, rest = page.partition("window.gradio_config")  # a megabyte that needs no look
+    page = _LANG.sub(rf'\g<1>{language}"', _OLD_META.sub("", start), count=1) + config + rest
     address = html.escape(address, quote=True)
     picture, (width, height) = f"{address}{FOLDER}{PREVIEW.name}", PREVIEW_SIZE
     said = table(language)

@@ -126,6 +126,12 @@ def test_names_can_be_added(models: Path) -> None:
         assert ask(port, "GET", "/config", Host="evil.example")[0] == 403
 
 
+def test_whether_the_page_is_there_is_answered_without_drawing_it(studio: Any) -> None:
+    """On a busy machine Gradio's own question at the start took too long, and the server gave up."""
+    assert ask(port_of(studio), "HEAD", "/")[0] == 200
+    assert ask(port_of(studio), "HEAD", "/", Host="evil.example")[0] == 403
+
+
 def test_a_direct_post_does_not_pass_the_queue(studio: Any) -> None:
     """K14: queue, limits and validators cannot be skipped; what needs no queue still answers."""
     for name in ("identify", "generate_identity", "normal_map"):

@@ -19,7 +19,7 @@ SAME_EVERYWHERE = re.compile(
     r"(?ix) .* ( [/\\] | \.(png|zip|npz?|json|ckpt|pt|bin|safetensors|onnx|pkl) | \d\s?[kMG]?B\b | UNet | VAE | CLIP"
     r" | Stable | Arc(2F|F)ace | Apache | OpenRAIL | InsightFace | SMIRK | EMOCA | FLAME | ControlNet | LoRA"
     r" | MediaPipe | antelope | Deutsch | English | Español ) .*"
-    r" | [\W\d]* ( MIT | cpu | fp32 | GIF | MP4 | WebP | PNG | emoca | flame ) [\W\d]*"
+    r" | (cpu|cuda|mps).* | [\W\d]* ( MIT | cpu | fp32 | GIF | MP4 | WebP | PNG | emoca | flame ) [\W\d]*"
 )
 """Names: of programs, files, licences and sizes."""
 _TEXTS = r"""() => {
