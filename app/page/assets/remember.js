@@ -4,6 +4,7 @@
   const studio = (window.studio ??= {});
   const KEY = "studio-history", OFF = "studio-history-off";
   const MOST = 150, SIDE = 192, BYTES = 3_000_000;
+  const heard = []; // who wants to know that the list changed elsewhere, or that nothing can be kept
   let refused = false;
 
   const wanted = () => {
@@ -34,6 +35,12 @@
   };
 
   const write = (list) => {
+    const before = refused;
+    tried(list);
+    if (refused !== before) for (const act of heard) act();
+  };
+
+  const tried = (list) => {
     for (const share of [1, 0.5, 0.2]) {
       try {
         localStorage.setItem(KEY, JSON.stringify(fitting(list, MOST * share, BYTES * share)));
@@ -100,6 +107,9 @@
         else { localStorage.setItem(OFF, "1"); localStorage.removeItem(KEY); }
       } catch { refused = true; }
     },
-    changed: (act) => addEventListener("storage", (event) => { if (event.key === KEY) act(); }),
+    changed(act) {
+      heard.push(act);
+      addEventListener("storage", (event) => { if (event.key === KEY) act(); });
+    },
   };
 })();
