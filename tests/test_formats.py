@@ -23,6 +23,7 @@ from arc2face.diffusion.device import pick_runtime
 from arc2face.diffusion.fitting import check_fit
 from arc2face.diffusion.generation import generate
 from arc2face.diffusion.lora import load_lora
+from arc2face.diffusion.pixels import PreviewMap
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.errors import CorruptWeightsError, IncompatibleWeightsError, SettingsError
 from arc2face.types import (
@@ -85,11 +86,13 @@ def test_the_callers_default_dtype_changes_no_picture(
         ),
     ]
     expected = [pixels(registry, request) for request in requests]
-    preview = registry.preview.weight
+    preview = registry.preview
+    assert isinstance(preview, PreviewMap)
     with default_dtype(dtype):
         other = registry_of(tiny_tree)
         made = [pixels(other, request) for request in requests]
-        assert torch.equal(other.preview.weight, preview)
+        assert isinstance(other.preview, PreviewMap)
+        assert torch.equal(other.preview.weight, preview.weight)
         assert torch.get_default_dtype() == dtype, "the caller's setting is not touched"
     for name, one, two in zip([*SCHEDULERS, "more"], made, expected, strict=False):
         assert np.array_equal(one, two), name
