@@ -55,7 +55,7 @@ def held_step(engine: Engine) -> Iterator[threading.Event]:
         assert go_on.wait(LIMIT)
 
     engine.preload()
-    hook = engine.registry.part("unet").register_forward_pre_hook(hold)
+    hook = engine.registry.part("unet").conv_in.register_forward_pre_hook(hold)
     try:
         yield inside
     finally:

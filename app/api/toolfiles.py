@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
+from arc2face.weights.writing import replace_with
+
 if TYPE_CHECKING:
     from mcp import types
 
@@ -109,5 +111,6 @@ def _saved(uri: str, folder: Path) -> Path:
     found = next((suffix for start, suffix in SUFFIXES.items() if raw.startswith(start)), None)
     suffix = found or mimetypes.guess_extension(kind) or ".bin"
     path = folder / f"{hashlib.sha256(raw).hexdigest()[:16]}{suffix}"
-    path.write_bytes(raw)
+    with replace_with(path) as temporary:
+        temporary.write_bytes(raw)
     return path

@@ -66,7 +66,7 @@ inside, go_on = threading.Event(), threading.Event()
 def hold(*_):
     inside.set()
     go_on.wait()
-hook = engine.registry.part("unet").register_forward_pre_hook(hold)
+hook = engine.registry.part("unet").conv_in.register_forward_pre_hook(hold)
 job = engine.submit(quick.with_(fast=True, guidance_scale=1.0))
 inside.wait()
 go_on_in_child = go_on

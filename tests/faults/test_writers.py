@@ -27,6 +27,7 @@ ALLOWED = {
     "arc2face/weights/download/hub.py _copied": "into the staging folder, from where it is verified and moved",
     "arc2face/weights/download/run.py set_aside_glintr": "renames in one step",
     "external/emoca/cache.py _write": "emoca stands alone; the same steps, tested there",
+    "arc2face/pictures/animation.py _mp4": "into memory",
     "app/runs/workspace.py __init__": "a probe that is removed at once",
 }
 WRITING_METHODS = {"write_text", "write_bytes", "save", "savez", "savez_compressed", "save_file", "tofile"}

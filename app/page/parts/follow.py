@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from app.page.parts.keyed import Component, Updates, Values
 from app.page.parts.person import PersonPicker
 from app.runs.shell import LIGHT, QUIET, Shell, session_of
 from arc2face.errors import InputError
+from arc2face.weights.writing import replace_with
 
 if TYPE_CHECKING:
     from app.page.parts.workbench import Workbench
@@ -67,7 +67,9 @@ class Follow:
         source = Path(picture)
         if not picture or not source.is_file():
             raise InputError(GONE)
-        copy = shutil.copyfile(source, self._shell.files.new_run(session) / source.name)
+        copy = self._shell.files.new_run(session) / source.name
+        with replace_with(copy) as temporary:
+            temporary.write_bytes(source.read_bytes())
         return {**self._person.filled_with(str(copy)), **self.opened(tab)}
 
     def opened(self, tab: str) -> Updates:

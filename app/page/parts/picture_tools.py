@@ -20,6 +20,7 @@ from app.runs.pictures import PASTED, Picture
 from app.runs.shell import INSTANT, LIGHT, QUIET, session_of
 from arc2face import checks
 from arc2face.errors import Arc2FaceError, InputError, SettingsError
+from arc2face.weights.writing import replace_with
 
 if TYPE_CHECKING:
     from app.page.parts.workbench import Workbench
@@ -99,7 +100,8 @@ class PictureTools:
         except InputError:
             return
         copy = self._shell.files.new_run(session) / path.name
-        copy.write_bytes(path.read_bytes())
+        with replace_with(copy) as temporary:
+            temporary.write_bytes(path.read_bytes())
         self._shell.runs.bin(session)[name] = copy
         self._shell.outputs.remove(name)
 
