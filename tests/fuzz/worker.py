@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+PROJECT = Path(__file__).resolve().parents[2]
 ROOM = 1 << 30
 """Bytes that one input may take on top of what the process holds."""
 SECONDS = 10
@@ -28,9 +29,17 @@ _SHORT = re.compile(r"alloc|out of memory|enough memory", re.IGNORECASE)
 _ran: list[str] = []
 
 
-def _watch(event: str, _: Any) -> None:
-    if event in _FORBIDDEN:
+def _watch(event: str, details: tuple[Any, ...]) -> None:
+    if event in _FORBIDDEN and not _compiles_the_rasteriser(event, details):
         _ran.append(event)
+
+
+def _compiles_the_rasteriser(event: str, details: tuple[Any, ...]) -> bool:
+    """The first avatar that is drawn on a machine compiles its rasteriser, from a file of our own."""
+    if event != "subprocess.Popen":
+        return False
+    words = [str(word) for word in details[1]]
+    return words[-2:-1] == [str(PROJECT / "training" / "avatars" / "raster.c")]
 
 
 def _status() -> dict[str, int]:

@@ -9,9 +9,9 @@
     const ago = Math.round((new Date(today.toDateString()) - new Date(at.toDateString())) / 86_400_000);
     if (ago === 0) return "Today";
     if (ago === 1) return "Yesterday";
-    return at.toLocaleDateString(undefined, { weekday: "long", year: "numeric", month: "long", day: "numeric" });
+    return at.toLocaleDateString(document.documentElement.lang, { weekday: "long", year: "numeric", month: "long", day: "numeric" });
   };
-  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
 
   const picker = (label, key, values, chosen, act) => {
     const options = [EVERYTHING, ...values].map((value) => make("option", { value, selected: value === chosen }, value || "All"));

@@ -167,7 +167,12 @@
         draw();
         studio.lightbox.update(entries);
       },
-      restored(pictures) { bar = null; entries = [...entries, ...pictures]; draw(); },
+      restored(pictures) {
+        bar = null;
+        const order = (props.value?.entries || []).map((one) => one.id);
+        entries = [...entries, ...pictures].sort((one, other) => order.indexOf(one.id) - order.indexOf(other.id));
+        draw();
+      },
       act: (action, one) => { studio.act(board, action, one); studio.lightbox.update(entries); },
     };
     const open = (index, compare) => studio.lightbox.open(entries, index, board, compare);

@@ -16,7 +16,7 @@ from app.runs.shell import INSTANT, session_of
 
 HERE = (
     "Small copies and the settings stay in this browser, so they survive a reload. The full pictures go when you close "
-    "the page: download what you want to keep."
+    "or reload the page: download what you want to keep."
 )
 KEPT = "Everything is kept in the folder {}, each picture with its settings."
 
