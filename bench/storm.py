@@ -163,7 +163,10 @@ def _disconnect(url: str, rng: random.Random) -> str:
     """Ask for something and go away in the middle of the answer."""
     angle = rng.randrange(-30, 30)
     with httpx.Client(base_url=url, timeout=60) as client:
-        event = client.post("/gradio_api/call/normal_map", json={"data": [angle, 0, 0]}).json()["event_id"]
+        answer = client.post("/gradio_api/call/normal_map", json={"data": [angle, 0, 0, None]})
+        event = answer.json().get("event_id")
+        if event is None:
+            return "refused" if answer.status_code == 503 else "failed"
         with client.stream("GET", f"/gradio_api/call/normal_map/{event}") as answer:
             next(answer.iter_raw(), None) if rng.random() < 0.5 else None
     return "disconnected"
