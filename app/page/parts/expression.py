@@ -17,6 +17,7 @@ from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.page.parts.photos import PhotoPicker
 from app.page.parts.recipe import Recipe
 from app.page.parts.regions import RegionMixer
+from app.runs.given import taken_as_it_lies
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face.expression.presets import BUILT_IN, load_presets
 from arc2face.expression.values import (
@@ -124,6 +125,7 @@ class ExpressionControls:
             with gr.Row():
                 save = gr.Button("Save the expression", size="sm")
                 self.load = gr.UploadButton("Load an expression", size="sm", file_types=[".json"])
+                taken_as_it_lies(self.load)
             self.saved = gr.File(label="Expression", visible=False, interactive=False)
         save.click(self._save, self._sources, [self.saved], **LIGHT)
         self.load.upload(self._load, {self.load, self.edit}, [*self._by_hand], **LIGHT)

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.page import markup
 from app.page.parts.keyed import Component, Rules, Updates, Values
+from app.runs.given import taken_as_it_lies
 from app.runs.shell import INSTANT, Shell
 from arc2face.errors import InputError
 from arc2face.expression.presets import BUILT_IN, load_presets
@@ -43,6 +44,7 @@ class FaceRows:
                     [LEAVE, AS_PHOTO, *BUILT_IN], value=LEAVE, label=f"Face {number}", scale=4, min_width=150
                 )
                 photo = gr.UploadButton("Photo", size="sm", file_types=["image"], scale=0, min_width=92)
+                taken_as_it_lies(photo)
             self._rows.append(row)
             self._faces.append(face)
             self._wanted.append(wanted)

@@ -13,6 +13,7 @@ from app.page import markup
 from app.page.messages import shows_errors, words
 from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.runs import driving
+from app.runs.given import taken_as_it_lies
 from app.runs.shell import LIGHT, Shell
 from arc2face.driving import check_piece, replay
 from arc2face.errors import Arc2FaceError, InputError
@@ -58,6 +59,7 @@ class MotionControls:
             height=92,
             elem_classes=["drop", "motion"],
         )
+        taken_as_it_lies(self.video)
         gr.HTML(CAMERA, js_on_load="window.studio.film(element);", elem_classes=["film"])
         self.report = gr.HTML(markup.hint(HINT))
         self.rate = gr.Slider(
@@ -76,6 +78,7 @@ class MotionControls:
             self.table = gr.File(
                 label="Blendshape recording", show_label=False, file_types=[".csv"], height=72, elem_classes=["drop"]
             )
+            taken_as_it_lies(self.table)
         looked: set[Component] = {self.video, self.table, self.rate, self.start, self.end}
         for component in (self.video, self.table, self.rate):
             component.change(self._look, looked, [self.report], trigger_mode="always_last", **LIGHT)

@@ -13,6 +13,7 @@ from app.page.messages import shows_errors, warn
 from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.page.parts.photos import Line, PhotoPicker
 from app.page.theme import EXAMPLES
+from app.runs.given import taken_as_it_lies
 from app.runs.shell import INSTANT, LIGHT, Shell, session_of
 from arc2face import sources
 from arc2face.errors import EmbeddingError
@@ -49,6 +50,7 @@ class PersonPicker(PhotoPicker):
             self.identity_file = gr.File(
                 label="Saved identity", show_label=False, file_types=[".npz", ".npy"], height=72, elem_classes=["drop"]
             )
+            taken_as_it_lies(self.identity_file)
             self.method = gr.Radio(
                 [(words, name) for name, words in COMBINE_METHODS.items()],
                 value="mean",

@@ -18,6 +18,7 @@ from app.page import links, markup
 from app.page.messages import as_shown, shows_errors, tell, warn, words
 from app.page.parts.keyed import Component, Updates, Values, joined
 from app.page.parts.settings import GenerationControls
+from app.runs.given import taken_as_it_lies
 from app.runs.shell import LIGHT, QUIET
 from arc2face import checks
 from arc2face.errors import SettingsError
@@ -91,6 +92,7 @@ class RecipeDrop:
             self.file = gr.File(
                 label="A picture made here", show_label=False, file_types=[".png"], height=72, elem_classes=["drop"]
             )
+            taken_as_it_lies(self.file)
         self.copy = gr.Button("Copy a link to these settings", size="sm")
         self._link = gr.Textbox(visible=False)
 
