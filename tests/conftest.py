@@ -76,6 +76,14 @@ def _why_no_browser() -> str:
 
 
 @pytest.fixture(autouse=True)
+def same_numbers_every_time() -> None:
+    """Numbers that a test draws without a generator of its own; torch is not imported for it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != 1:

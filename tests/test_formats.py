@@ -228,15 +228,19 @@ def test_a_lora_with_metadata_does_what_it_does_in_diffusers(tiny_copy: Path, tm
     path = lora_file(tmp_path / "lora.safetensors", metadata)
     unet = registry.part("unet")
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn((1, 4, 8, 8), generator=generator), torch.tensor(500), torch.randn((1, 77, 768))
+    inputs = (
+        torch.randn((1, 4, 8, 8), generator=generator),
+        torch.tensor(500),
+        torch.randn((1, 77, 768), generator=generator),
+    )
     with torch.no_grad():
         plain = unet(*inputs).sample
         with registry.merger.merged(load_lora(path, unet), 1.0):
             ours = unet(*inputs).sample
         unet.load_lora_adapter(tmp_path, weight_name=path.name, prefix="unet")
         theirs = unet(*inputs).sample
-    assert torch.allclose(ours, theirs, atol=1e-5)
-    assert (ours - plain).abs().max() > 1e-4
+    assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert (ours - plain).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("alpha", ["8", None, float("nan"), True, [8]])
