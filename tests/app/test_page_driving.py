@@ -21,7 +21,7 @@ from arc2face.engine import Engine
 from arc2face.weights.download import Options, Plan, plan_files
 from arc2face.weights.table import WeightFile
 from tests.app.conftest import Studio, free_port
-from tests.app.walk import ARGUMENTS, PATIENCE, many_steps, shown, visit
+from tests.app.walk import ARGUMENTS, PATIENCE, set_number, shown, visit
 from tests.hub_server import Hub
 from tests.videos import face, nobody, uneven
 
@@ -75,7 +75,9 @@ def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clip
     video_tab(page, photos["one"], clips["face"])
     expect(shown(page.get_by_text("12 frames. At 8 a second that makes 10 pictures."))).to_be_visible()
     expect(page.locator(".frames img")).to_have_count(6)
-    many_steps(page)  # so that there is time to stop
+    shown(page.get_by_label("Fast mode")).uncheck()  # so that there is time to stop
+    shown(page.get_by_role("button", name="Advanced settings")).click()
+    set_number(page, "Steps", "40")
     shown(page.get_by_role("button", name="Make the film")).click()
     expect(shown(page.get_by_text(re.compile("Picture [2-9] of 10: step")))).to_be_visible()
     shown(page.get_by_role("button", name="Stop")).click()

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from app.page import links
 from arc2face.errors import SettingsError
-from tests.app.walk import add_photo, browser, few_steps, finished, set_number, shown, visit
+from tests.app.walk import add_photo, browser, finished, many_steps, shown, visit
 
 __all__ = ["browser", "visit"]  # fixtures
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -34,7 +34,7 @@ def test_a_run_by_keyboard(visit: Any, photos: dict[str, Path]) -> None:
     page = visit()
     add_photo(page, photos["one"])
     expect(page.get_by_text("1 face found")).to_be_visible()
-    few_steps(page)
+    many_steps(page)  # so that Stop is there long enough to be seen
     shown(page.get_by_label("number input for Pictures")).focus()
     page.keyboard.press("Control+Enter")
     expect(shown(page.get_by_role("button", name="Stop", exact=True))).to_be_focused()
@@ -51,9 +51,6 @@ def test_a_run_by_keyboard(visit: Any, photos: dict[str, Path]) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("dialog[open]")).to_have_count(0)
     expect(pictures.first).to_be_focused()
-    shown(page.get_by_role("button", name="Advanced settings")).click()
-    shown(page.get_by_label("Fast mode")).uncheck()
-    set_number(page, "Steps", "100")
     page.keyboard.press("Control+Enter")
     expect(shown(page.locator(".progress"))).to_be_visible()
     page.keyboard.press("Escape")
