@@ -20,8 +20,7 @@ if zerogpu.available():
 
 from app.cli.serve import read_settings
 from app.runs.backend import Backend
-from app.server import serve
-from arc2face.engine import Engine
+from app.server import engine_of, serve
 from arc2face.errors import Arc2FaceError
 from arc2face.weights.download.command import DownloadRequest, run
 
@@ -47,17 +46,7 @@ def main() -> None:
     settings = read_settings(["--host", "0.0.0.0", "--port", os.environ.get("GRADIO_SERVER_PORT", "7860")])
     fetch(settings.models or Path("models"))
     on_zero = zerogpu.available()
-    engine = Engine.open(
-        settings.models,
-        device=settings.device,
-        dtype=settings.dtype,
-        vram=settings.vram,
-        budget_bytes=settings.budget_bytes,
-        fast_path=settings.fast_path,
-        batching=settings.batching,
-        preload=True,
-        inline=on_zero,
-    )
+    engine = engine_of(settings, settings.models, preload=True, inline=on_zero)
     if on_zero:
         zerogpu.prepare(engine)
     serve(settings, Backend.of(engine))

@@ -179,20 +179,23 @@ def open_backend(settings: ServerSettings) -> Backend:
     return Backend(lambda: engine_of(settings, settings.models), kind=kind)
 
 
-def engine_of(settings: ServerSettings, models: Path | None) -> Engine:
-    """An engine on a models folder, None for the best one found. Raises Arc2FaceError."""
+def engine_of(settings: ServerSettings, models: Path | None, **others: Any) -> Engine:
+    """An engine on a models folder, None for the best one found. Raises Arc2FaceError.
+
+    `others`: options of `Engine.open` that are not a setting, or go before one.
+    """
     from arc2face.engine import Engine
 
-    return Engine.open(
-        models,
-        device=settings.device,
-        dtype=settings.dtype,
-        vram=settings.vram,
-        budget_bytes=settings.budget_bytes,
-        fast_path=settings.fast_path,
-        batching=settings.batching,
-        preload=settings.preload,
-    )
+    options: dict[str, Any] = {
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "vram": settings.vram,
+        "budget_bytes": settings.budget_bytes,
+        "fast_path": settings.fast_path,
+        "batching": settings.batching,
+        "preload": settings.preload,
+    }
+    return Engine.open(models, **{**options, **others})
 
 
 def check_port(host: str, port: int) -> None:

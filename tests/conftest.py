@@ -76,17 +76,13 @@ def _why_no_browser() -> str:
 
 
 @pytest.fixture(autouse=True)
-def same_numbers_every_time() -> None:
-    """Numbers that a test draws without a generator of its own; torch is not imported for it."""
+def _one_thread_and_the_same_numbers() -> None:
+    """What a test draws without a generator of its own is the same every time; torch is not imported for it."""
     torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != 1:
+    if torch is None:
+        return
+    torch.manual_seed(0)
+    if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
 
 

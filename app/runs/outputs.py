@@ -6,7 +6,6 @@ refused there (`app.settings`).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from app.runs.pictures import Picture
 from arc2face.errors import InputError, SettingsError, StorageError
-from arc2face.weights.writing import replace_with
+from arc2face.weights.writing import copy_to
 
 GONE = "That picture is not in the outputs folder any more."
 
@@ -77,7 +76,7 @@ class Outputs:
             return
         target = self.root / name
         if target.resolve().is_relative_to(self.root) and not target.exists():
-            self._write(source, target)
+            copy_to(source, target)
 
     def _copy(self, source: Path) -> str:
         """Returns the name within the folder, empty where nothing is kept."""
@@ -89,10 +88,5 @@ class Outputs:
         while target.exists():
             number += 1
             target = folder / f"{now:%H%M%S}-{source.stem}-{number}{source.suffix}"
-        self._write(source, target)
+        copy_to(source, target)
         return target.relative_to(self.root).as_posix()
-
-    @staticmethod
-    def _write(source: Path, target: Path) -> None:
-        with replace_with(target) as partial:
-            shutil.copyfile(source, partial)

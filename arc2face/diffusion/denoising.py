@@ -28,6 +28,7 @@ from arc2face.diffusion.lora import LoraWeights
 from arc2face.diffusion.merging import WeightMerger
 from arc2face.diffusion.schedulers import make_scheduler, takes_generator
 from arc2face.errors import CancelledError, SettingsError
+from arc2face.settings import GUIDANCE_SHARE
 
 __all__ = ["Denoiser", "ResidualSource", "Residuals", "Step"]
 
@@ -71,7 +72,7 @@ class Denoiser:
     fast: FastPath | None = None
     guidance: Tensor | None = None
     watched: Sequence[int] = (0,)
-    guidance_share: tuple[float, float] = (0.0, 1.0)
+    guidance_share: tuple[float, float] = GUIDANCE_SHARE
 
     @property
     def guided(self) -> bool:

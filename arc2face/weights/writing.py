@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -72,6 +73,13 @@ def replace_with(target: Path) -> Generator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def copy_to(source: Path, target: Path) -> Path:
+    """A copy of a file, whole or not at all; returns `target`. Raises StorageError when the disk refuses."""
+    with replace_with(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return target
 
 
 def _sync(path: Path) -> None:

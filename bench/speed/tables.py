@@ -5,8 +5,6 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-USUAL_STEPS = 25
-
 
 def cpu_table(report: dict[str, Any]) -> str:
     """Tables of `bench/cpu.py`: per request, memory, and the starter requests."""

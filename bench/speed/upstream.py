@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,11 +222,6 @@ def given_noise(rows: list[Tensor]) -> Generator[None]:
 def quiet() -> None:
     """Diffusers warns about what upstream-style scripts do; here that is the point."""
     logging.getLogger("diffusers").setLevel(logging.ERROR)
-
-
-def open_folder(root: Path) -> ModelsFolder:
-    """The random models that `bench.speed.models` wrote."""
-    return ModelsFolder(root)
 
 
 def _attend(attn: Any, x: Tensor, context: Tensor) -> Tensor:

@@ -15,23 +15,25 @@
 
   // What is missing is said where it belongs, which may be out of sight: go there.
   const said = new WeakSet();
-  new MutationObserver(() => {
+  const goToErrors = () => {
     for (const error of document.querySelectorAll(".validation-error")) {
       if (said.has(error) || !error.offsetParent) continue;
       said.add(error);
       const { top, bottom } = error.getBoundingClientRect();
       if (top < 0 || bottom > innerHeight) error.scrollIntoView({ block: "center" });
     }
-  }).observe(document.body, { childList: true, subtree: true });
+  };
 
   // On a phone the results are below the form: bring them into view the moment a run starts, whatever started it.
   const running = new WeakSet();
-  new MutationObserver(() => {
+  const goToRuns = () => {
     for (const stage of document.querySelectorAll(".stage")) {
       const runs = stage.offsetParent !== null && stage.querySelector(".progress") !== null;
       if (runs && !running.has(stage) && innerWidth < 760) stage.scrollIntoView();
       if (runs) running.add(stage);
       else if (stage.offsetParent !== null) running.delete(stage);
     }
-  }).observe(document.body, { childList: true, subtree: true });
+  };
+
+  new MutationObserver(() => { goToErrors(); goToRuns(); }).observe(document.body, { childList: true, subtree: true });
 }

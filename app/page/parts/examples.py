@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -15,18 +13,15 @@ from app.page.parts.keyed import Updates
 from app.page.parts.person import SOMEBODY_NEW, PersonPicker
 from app.page.parts.photos import PhotoPicker
 from app.page.theme import EXAMPLES
+from app.runs.avatars import FRESH_SEEDS, render_avatar
 from app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
-from arc2face.errors import InputError
 
-SURPRISE_SIZE = 512
 TAPPED = "tapped"
 """Class of each tab's button, seen by nobody, that starts its run once an example has been tapped."""
 RUN_OPEN_TAB = f"""() => {{
   const panel = [...document.querySelectorAll("[role=tabpanel]")].find((one) => one.offsetParent !== null);
   panel?.querySelector(".{TAPPED}")?.click();
 }}"""
-FRESH_SEEDS = (100_001, 2**31, 2)
-"""Odd, as for evaluation: nobody the starter models were trained on."""
 
 
 def picture_strip(folder: str, picker: PhotoPicker) -> None:
@@ -88,7 +83,7 @@ class ExampleStrip:
         @shows_errors
         def rendered(request: gr.Request) -> Updates:
             target = self._shell.files.new_run(session_of(request)) / SOMEBODY_NEW
-            render_avatar(random.randrange(*FRESH_SEEDS), target)
+            render_avatar(random.choice(FRESH_SEEDS), target)
             return person.filled_with(str(target))
 
         taps = (
@@ -98,22 +93,3 @@ class ExampleStrip:
         for tap in taps:
             person.inspect_after(tap)
             tap.success(None, None, None, js=RUN_OPEN_TAB, **QUIET)
-
-
-def render_avatar(seed: int, target: Path) -> None:
-    """Render a person who does not exist into a PNG.
-
-    Raises:
-        InputError: this installation has no renderer (the `training` package is not there).
-    """
-    try:
-        avatars: Any = importlib.import_module("training.avatars")
-    except ImportError as error:
-        raise InputError("This installation cannot render new people; pick one of the examples instead.") from error
-    import numpy as np
-
-    from arc2face.pictures.saving import save_picture
-
-    world = avatars.AvatarWorld()
-    state = world.sample_state(np.random.default_rng(seed))
-    save_picture(world.render(world.identity(seed), state, SURPRISE_SIZE, want=("rgb",)).rgb_u8, target)

@@ -15,7 +15,7 @@ from app.page.parts.keyed import Component, Updates, Values
 from app.page.parts.person import PersonPicker
 from app.runs.shell import LIGHT, QUIET, Shell, session_of
 from arc2face.errors import InputError
-from arc2face.weights.writing import replace_with
+from arc2face.weights.writing import copy_to
 
 if TYPE_CHECKING:
     from app.page.parts.workbench import Workbench
@@ -67,9 +67,7 @@ class Follow:
         source = Path(picture)
         if not picture or not source.is_file():
             raise InputError(GONE)
-        copy = self._shell.files.new_run(session) / source.name
-        with replace_with(copy) as temporary:
-            temporary.write_bytes(source.read_bytes())
+        copy = copy_to(source, self._shell.files.new_run(session) / source.name)
         return {**self._person.filled_with(str(copy)), **self.opened(tab)}
 
     def opened(self, tab: str) -> Updates:

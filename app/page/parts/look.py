@@ -27,6 +27,19 @@ NO_PASTE = "none"
 """In recipes: the look was kept, but nothing pasted back."""
 
 
+def before_and_after() -> gr.ImageSlider:
+    """The photo and what became of it, one over the other; hidden until there is something to compare."""
+    return gr.ImageSlider(
+        label="Before and after",
+        show_label=False,
+        visible=False,
+        interactive=False,
+        type="filepath",
+        max_height=520,
+        buttons=["download", "fullscreen"],
+    )
+
+
 class LookControls:
     """New picture or keep the look, and pasting the result back into the full photo."""
 
@@ -86,15 +99,7 @@ class LookControls:
 
     def build_comparison(self) -> None:
         """The before and after views, placed by the tab among its results."""
-        self.slider = gr.ImageSlider(
-            label="Before and after",
-            show_label=False,
-            visible=False,
-            interactive=False,
-            type="filepath",
-            max_height=520,
-            buttons=["download", "fullscreen"],
-        )
+        self.slider = before_and_after()
         self.caption = gr.HTML("")
 
     @property

@@ -20,7 +20,7 @@ from app.runs.pictures import PASTED, Picture
 from app.runs.shell import INSTANT, LIGHT, QUIET, session_of
 from arc2face import checks
 from arc2face.errors import Arc2FaceError, InputError, SettingsError
-from arc2face.weights.writing import replace_with
+from arc2face.weights.writing import copy_to
 
 if TYPE_CHECKING:
     from app.page.parts.workbench import Workbench
@@ -99,9 +99,7 @@ class PictureTools:
             path = self._shell.outputs.find(name)
         except InputError:
             return
-        copy = self._shell.files.new_run(session) / path.name
-        with replace_with(copy) as temporary:
-            temporary.write_bytes(path.read_bytes())
+        copy = copy_to(path, self._shell.files.new_run(session) / path.name)
         self._shell.runs.bin(session)[name] = copy
         self._shell.outputs.remove(name)
 

@@ -13,6 +13,7 @@ from app.page import markup
 from app.page.messages import shows_errors, words
 from app.page.parts.faces import FaceRows
 from app.page.parts.keyed import Updates, Values
+from app.page.parts.look import before_and_after
 from app.page.parts.notices import missing_notice
 from app.page.parts.recipe import RecipeDrop
 from app.page.parts.results import ResultsPanel, RunButtons
@@ -114,15 +115,7 @@ class _Tab:
 
     def build_comparison(self) -> None:
         """Before and after, over the results."""
-        self.slider = gr.ImageSlider(
-            label="Before and after",
-            show_label=False,
-            visible=False,
-            interactive=False,
-            type="filepath",
-            max_height=520,
-            buttons=["download", "fullscreen"],
-        )
+        self.slider = before_and_after()
 
     def hidden(self) -> Updates:
         """No comparison yet."""
