@@ -31,6 +31,7 @@ from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.small_decoder import with_decoder
 from arc2face.diffusion.together import companions
 from arc2face.doctor import status
+from arc2face.doctor.component import ComponentStatus
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, InputError, NoFaceError, SettingsError
 from arc2face.faces.identities import IdentityReport
 from arc2face.jobs import DeviceWorker, Job
@@ -40,7 +41,6 @@ from arc2face.readers import Perception, Photos, Picture
 from arc2face.scoring import keep_best, score_all
 from arc2face.settings import Switch
 from arc2face.types import (
-    ComponentStatus,
     Expression,
     Float32Array,
     GenerationRequest,

@@ -20,12 +20,15 @@ from arc2face.settings import (
     DECODERS,
     DEFAULT_IMAGES,
     DEFAULT_LOOK_STRENGTH,
+    DEFAULT_NEGATIVE_STRENGTH,
     DEFAULT_SCHEDULER,
     FAST_SCHEDULER,
+    FULL,
     GUIDANCE_SHARE,
     LOOK_STRENGTH_RANGE,
     MAX_IMAGES,
     MAX_SEED,
+    NEGATIVE_STRENGTH_RANGE,
     SCHEDULERS,
     Decoder,
     Switch,
@@ -175,6 +178,26 @@ class ReferenceCondition:
         _set(self, strength=checks.number("The look strength", self.strength, LOOK_STRENGTH_RANGE))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NegativeIdentity:
+    """Somebody the pictures should not look like: guidance leads away from them instead of from nobody.
+
+    `strength`: 0 (the empty prompt, as without) to 1 (that person's prompt); in between the prompt embeddings are
+    mixed. Not in the paper; it acts only where the guidance scale is above 1.
+    """
+
+    identity: IdentityEmbedding
+    strength: float = DEFAULT_NEGATIVE_STRENGTH
+
+    def __post_init__(self) -> None:
+        person: Any = self.identity
+        _set(
+            self,
+            identity=person if isinstance(person, IdentityEmbedding) else IdentityEmbedding(person),
+            strength=checks.number("The strength of the negative identity", self.strength, NEGATIVE_STRENGTH_RANGE),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GenerationRequest:
     """Everything that decides the pixels of one generation. Two equal requests give the same pictures.
@@ -189,6 +212,7 @@ class GenerationRequest:
     which guidance acts, 0 and 1 for all; the other steps cost half. Fewer `steps` is the third.
     `noise`: (n, C, h/8, w/8) float32 standard normal start; `step_noise`: (steps - 1, n, C, h/8, w/8) for LCM's
     renoising. Both are drawn from the seeds when None; they exist for exact comparisons.
+    `negative`: whom guidance leads away from; needs a guidance scale above 1.
     `score`: embed each result and report its cosine to `identity`.
     `keep_best`: keep only the best k by that score (0 keeps all). `keep_latents`: return the final latents too.
     `extras`: settings of adapters that have no field of their own here, by the adapter's name.
@@ -209,6 +233,7 @@ class GenerationRequest:
     pose: PoseCondition | None = None
     expression: ExpressionCondition | None = None
     reference: ReferenceCondition | None = None
+    negative: NegativeIdentity | None = None
     noise: Float32Array | None = None
     step_noise: Float32Array | None = None
     score: bool = True
@@ -249,6 +274,11 @@ class GenerationRequest:
             raise SettingsError(
                 f"Guidance would act in none of the {self.steps} steps: between {self.guidance_start:g} and "
                 f"{self.guidance_end:g} of them begins no step. Widen that share, or use more steps."
+            )
+        if self.negative is not None and self.guidance <= 1.0:
+            raise SettingsError(
+                "Leading away from another person takes guidance, which is off at a scale of 1; "
+                f"{'about 1.5 in fast mode, ' if fast else ''}{FULL.guidance_scale:g} is usual otherwise."
             )
         if self.scheduler == FAST_SCHEDULER and not fast:
             raise SettingsError("The lcm scheduler belongs to fast mode; switch fast mode on, or choose another.")
@@ -345,26 +375,6 @@ class Runtime:
     budget_bytes: int | None = None
     fast_path: Switch = "auto"
     batching: Switch = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentStatus:
-    """One row of the Models panel. `state`: missing, on disk, host memory, or the device's name; the fast path's is
-    "on (n graphs, x GB)" or "off: why".
-
-    `bytes`: size in memory when loaded, on disk otherwise. `sha256`: of the weight file, empty until computed.
-    `remedy`: the command that fetches a missing part, or empty.
-    """
-
-    name: str
-    title: str
-    state: str
-    source: str = ""
-    sha256: str = ""
-    licence: str = ""
-    dtype: str = ""
-    bytes: int = 0
-    remedy: str = ""
 
 
 def _vector(values: object, size: int, error: type[InputError], what: str) -> Float32Array:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from arc2face.engine import Engine
     from arc2face.faces.photo import Photo
     from arc2face.sources import Person, PoseSource
+    from arc2face.types import NegativeIdentity
 
 Answer = tuple[Any, dict[str, Any]]
 HEAVY: dict[str, Any] = {"concurrency_id": GPU, "concurrency_limit": GPU_WAITING}
@@ -52,6 +53,19 @@ def person_of(shell: Shell, session: str, engine: Engine, values: dict[str, Any]
         method=values["method"],
         drop_outliers=values["drop_outliers"],
     )
+
+
+def negative_of(shell: Shell, session: str, engine: Engine, values: dict[str, Any]) -> NegativeIdentity | None:
+    """Whom the values of NEGATIVE lead away from, None for nobody."""
+    from arc2face.sources import find_negative
+    from arc2face.sources.negative import IDENTITY_SUFFIXES
+
+    path = values["not_like"]
+    if not path:
+        return None
+    stored = Path(path).suffix.lower() in IDENTITY_SUFFIXES
+    somebody = path if stored else photo_of(shell, session, path)
+    return find_negative(engine, somebody, values["not_like_strength"])
 
 
 def picks_of(faces: Any, photos: int) -> list[int] | None:

@@ -18,6 +18,7 @@ from app.api.tables import (
     ENLARGE,
     EXPRESSION,
     KEEP_LOOK,
+    NEGATIVE,
     PASTE,
     PERSON,
     POSE,
@@ -101,7 +102,8 @@ def _generate(shell: Shell) -> None:
             person, base = _base(shell, request, engine, values)
             people.append(person)
             target = find_expression(engine, source)
-            return [base.with_(expression=ExpressionCondition(target, values["strength"]))]
+            negative = common.negative_of(shell, session_of(request), engine, values)
+            return [base.with_(expression=ExpressionCondition(target, values["strength"]), negative=negative)]
 
         def paste(engine: Engine, results: Results, pictures: list[Picture]) -> tuple[list[Path], dict[str, Any]]:
             if not values["paste_back"]:
@@ -115,7 +117,7 @@ def _generate(shell: Shell) -> None:
     publish(
         "generate_expression",
         "Make pictures of a person with another expression.",
-        [*EVERYTHING, *SETTINGS, *EDITS, PASTE, *COMBINING, ENLARGE],
+        [*EVERYTHING, *SETTINGS, *EDITS, PASTE, *COMBINING, ENLARGE, *NEGATIVE],
         f"{PICTURES} With paste_back also the full photos.",
         common.picture_outputs(),
         run,

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.api import common
-from app.api.common import PICTURES, person_of, settings_of, stream
+from app.api.common import PICTURES, negative_of, person_of, settings_of, stream
 from app.api.fields import any_json, publish
-from app.api.tables import COMBINING, ENLARGE, FACES, PERSON, SETTINGS
+from app.api.tables import COMBINING, ENLARGE, FACES, NEGATIVE, PERSON, SETTINGS
 from app.runs.errors import errors_shown
 from app.runs.shell import Shell, session_of
-from arc2face.types import ComponentStatus, GenerationRequest
+from arc2face.doctor.component import ComponentStatus
+from arc2face.types import GenerationRequest
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -33,14 +34,15 @@ def _generate(shell: Shell) -> None:
         def prepare(engine: Engine) -> list[GenerationRequest]:
             fields = settings_of(values)
             person = person_of(shell, session_of(request), engine, values)
-            return [GenerationRequest(identity=person.identity, **fields)]
+            negative = negative_of(shell, session_of(request), engine, values)
+            return [GenerationRequest(identity=person.identity, negative=negative, **fields)]
 
         yield from stream(shell, request, "identity", prepare, enlarge=values["enlarge"])
 
     publish(
         "generate_identity",
         "Make new pictures of the person in the photos.",
-        [*PERSON, *SETTINGS, *COMBINING, ENLARGE],
+        [*PERSON, *SETTINGS, *COMBINING, ENLARGE, *NEGATIVE],
         PICTURES,
         common.picture_outputs(),
         run,

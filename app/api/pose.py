@@ -16,6 +16,7 @@ from app.api.tables import (
     ANGLES,
     COMBINING,
     ENLARGE,
+    NEGATIVE,
     PERSON,
     PITCH,
     POSE,
@@ -71,14 +72,15 @@ def _generate(shell: Shell) -> None:
             person = person_of(shell, session, engine, values)
             posed = find_pose(engine, common.pose_source(shell, session, values, ACTING), person)
             assert posed is not None
-            return [GenerationRequest(identity=person.identity, pose=posed.condition, **fields)]
+            negative = common.negative_of(shell, session, engine, values)
+            return [GenerationRequest(identity=person.identity, pose=posed.condition, negative=negative, **fields)]
 
         yield from stream(shell, request, "pose", prepare, enlarge=values["enlarge"])
 
     publish(
         "generate_pose",
         "Make pictures of a person with the head pose of another photo, of a normal map, or of given angles.",
-        [*PERSON, *POSE, *ACTING, *SETTINGS, *COMBINING, ENLARGE],
+        [*PERSON, *POSE, *ACTING, *SETTINGS, *COMBINING, ENLARGE, *NEGATIVE],
         PICTURES,
         common.picture_outputs(),
         run,

@@ -24,6 +24,7 @@ from arc2face.settings import (
     CONTROL_STRENGTH_RANGE,
     DECODERS,
     DEFAULT_IMAGES,
+    DEFAULT_NEGATIVE_STRENGTH,
     DEFAULT_SCHEDULER,
     ENLARGE_FACTORS,
     FAST,
@@ -31,6 +32,7 @@ from arc2face.settings import (
     LOOK_STRENGTH_RANGE,
     MAX_IMAGES,
     MAX_SEED,
+    NEGATIVE_STRENGTH_RANGE,
     PASTE_MASKS,
     PITCH_LIMIT,
     ROLL_LIMIT,
@@ -187,6 +189,20 @@ ENLARGE = Field(
     None,
     partial(checks.one_number, "The enlargement", options=ENLARGE_FACTORS),
     {"type": "integer", "enum": list(ENLARGE_FACTORS)},
+)
+NEGATIVE: tuple[Field, ...] = (
+    file_field(
+        "not_like",
+        "A photo or saved identity (.npz, .npy) of somebody the pictures should not look like; needs a guidance scale "
+        "above 1.",
+    ),
+    real_field(
+        "not_like_strength",
+        f"How firmly, {span(NEGATIVE_STRENGTH_RANGE)}.",
+        DEFAULT_NEGATIVE_STRENGTH,
+        "The strength of the negative identity",
+        NEGATIVE_STRENGTH_RANGE,
+    ),
 )
 EXPRESSION: tuple[Field, ...] = (
     file_field("expression_photo", "A photo that shows the expression."),

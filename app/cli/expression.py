@@ -26,6 +26,8 @@ from app.cli.options import (
     KeepBest,
     Models,
     NoScore,
+    NotLike,
+    NotLikeStrength,
     OptionalPhotos,
     Output,
     Picks,
@@ -49,10 +51,20 @@ from app.cli.pose_options import (
     pose_source,
 )
 from app.cli.pose_options import Strength as PoseStrength
-from app.cli.session import ModelChoice, Settings, check_enlarge, find_person, generate, generate_series, open_engine
+from app.cli.session import (
+    ModelChoice,
+    Settings,
+    check_enlarge,
+    find_negative,
+    find_person,
+    generate,
+    generate_series,
+    open_engine,
+)
 from arc2face.settings import (
     DEFAULT_IMAGES,
     DEFAULT_LOOK_STRENGTH,
+    DEFAULT_NEGATIVE_STRENGTH,
     DEFAULT_SCHEDULER,
     LOOK_STRENGTH_RANGE,
     PASTE_MASKS,
@@ -147,6 +159,8 @@ def run(
     guidance_start: GuidanceStart = 0.0,
     guidance_end: GuidanceEnd = 1.0,
     keep_best: KeepBest = 0,
+    not_like: NotLike = None,
+    not_like_strength: NotLikeStrength = DEFAULT_NEGATIVE_STRENGTH,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
     enlarge: Enlarge = None,
@@ -197,6 +211,7 @@ def run(
             _tell({"images": [], "expression": facts}, as_json)
             return
         person = find_person(engine, photos, identity, face)
+        settings["negative"] = find_negative(engine, not_like, not_like_strength)
         posed = find_pose(engine, pose, person)
         request = GenerationRequest(
             identity=person.identity,

@@ -23,6 +23,8 @@ from app.cli.options import (
     KeepBest,
     Models,
     NoScore,
+    NotLike,
+    NotLikeStrength,
     OptionalPhotos,
     Output,
     Picks,
@@ -33,8 +35,8 @@ from app.cli.options import (
     Vram,
 )
 from app.cli.output import check_file, check_folder, save, tell
-from app.cli.session import ModelChoice, Settings, check_enlarge, find_person, generate, open_engine
-from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER
+from app.cli.session import ModelChoice, Settings, check_enlarge, find_negative, find_person, generate, open_engine
+from arc2face.settings import DEFAULT_IMAGES, DEFAULT_NEGATIVE_STRENGTH, DEFAULT_SCHEDULER
 
 if TYPE_CHECKING:
     from arc2face.sources import Person
@@ -83,6 +85,8 @@ def run(
     guidance_start: GuidanceStart = 0.0,
     guidance_end: GuidanceEnd = 1.0,
     keep_best: KeepBest = 0,
+    not_like: NotLike = None,
+    not_like_strength: NotLikeStrength = DEFAULT_NEGATIVE_STRENGTH,
     no_score: NoScore = False,
     recipe: FromRecipe = None,
     output: Output = Path("outputs"),
@@ -106,6 +110,7 @@ def run(
         # only a recipe may have to know the person itself
         known = recipe is not None and not photos and identity is None
         person = None if known else find_person(engine, photos, identity, face, method, drop_outliers)
+        settings["negative"] = find_negative(engine, not_like, not_like_strength)
         request = _request(person, settings, recipe)
         if save_identity is not None and person is not None:
             from arc2face.faces.identities import save_identity as write
@@ -124,6 +129,7 @@ def _request(person: Person | None, settings: dict[str, Any], recipe: Path | Non
         from arc2face.pictures.recipes import read_recipe, request_from_recipe
 
         stored: dict[str, Any] = read_recipe(recipe)
-        return request_from_recipe(stored, person.identity if person is not None else None)
+        request = request_from_recipe(stored, person.identity if person is not None else None)
+        return request.with_(negative=settings["negative"])
     assert person is not None
     return GenerationRequest(identity=person.identity, **settings)

@@ -15,6 +15,7 @@ from arc2face.settings import (
     FAST,
     FULL,
     MAX_IMAGES,
+    NEGATIVE_STRENGTH_RANGE,
     VRAM_POLICIES,
     one_of,
     span,
@@ -36,6 +37,8 @@ __all__ = [
     "KeepBest",
     "Models",
     "NoScore",
+    "NotLike",
+    "NotLikeStrength",
     "OptionalPhotos",
     "Output",
     "Photos",
@@ -189,6 +192,19 @@ GuidanceStart = Annotated[
 GuidanceEnd = Annotated[
     float,
     typer.Option(help="Share of the steps at which it ends; the steps after cost half.", rich_help_panel=_QUICKER),
+]
+NotLike = Annotated[
+    Path | None,
+    typer.Option(
+        help="A photo or saved identity (.npz, .npy) of somebody the pictures should not look like; needs a guidance "
+        "scale above 1.",
+        rich_help_panel=_PICTURES,
+        show_default=False,
+    ),
+]
+NotLikeStrength = Annotated[
+    float,
+    typer.Option(help=f"How firmly, {span(NEGATIVE_STRENGTH_RANGE)}.", rich_help_panel=_PICTURES),
 ]
 Size = Annotated[
     str | None,

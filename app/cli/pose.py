@@ -23,6 +23,8 @@ from app.cli.options import (
     KeepBest,
     Models,
     NoScore,
+    NotLike,
+    NotLikeStrength,
     OptionalPhotos,
     Output,
     Picks,
@@ -46,9 +48,18 @@ from app.cli.pose_options import (
     find_pose,
     pose_source,
 )
-from app.cli.session import ModelChoice, Settings, check_enlarge, find_person, generate, generate_series, open_engine
+from app.cli.session import (
+    ModelChoice,
+    Settings,
+    check_enlarge,
+    find_negative,
+    find_person,
+    generate,
+    generate_series,
+    open_engine,
+)
 from arc2face.errors import SettingsError
-from arc2face.settings import DEFAULT_IMAGES, DEFAULT_SCHEDULER, TURNTABLE_WIDEST
+from arc2face.settings import DEFAULT_IMAGES, DEFAULT_NEGATIVE_STRENGTH, DEFAULT_SCHEDULER, TURNTABLE_WIDEST
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -98,6 +109,8 @@ def run(
     guidance_start: GuidanceStart = 0.0,
     guidance_end: GuidanceEnd = 1.0,
     keep_best: KeepBest = 0,
+    not_like: NotLike = None,
+    not_like_strength: NotLikeStrength = DEFAULT_NEGATIVE_STRENGTH,
     no_score: NoScore = False,
     output: Output = Path("outputs"),
     enlarge: Enlarge = None,
@@ -127,6 +140,7 @@ def run(
     with open_engine(ModelChoice(models, device, dtype, vram, fast_path)) as engine:
         anyone = map_only and source.photo is None and turntable is None
         person = None if anyone else find_person(engine, photos, identity, face)
+        settings["negative"] = find_negative(engine, not_like, not_like_strength)
         if turntable is not None and person is not None:
             tell(_turn(engine, person.identity, source, turntable, settings, output, enlarge), as_json)
             return

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from arc2face.jobs import Job
     from arc2face.series import Frame
     from arc2face.sources import Person
-    from arc2face.types import GenerationRequest, GenerationResult
+    from arc2face.types import GenerationRequest, GenerationResult, NegativeIdentity
 
 __all__ = [
     "ModelChoice",
     "Settings",
     "check_enlarge",
+    "find_negative",
     "find_person",
     "generate",
     "generate_series",
@@ -138,6 +139,13 @@ def find_person(
     for text in person.warnings:
         console.warn(text)
     return person
+
+
+def find_negative(engine: Engine, somebody: Path | None, strength: float) -> NegativeIdentity | None:
+    """Whom the pictures should not look like, None for nobody. Raises Arc2FaceError."""
+    from arc2face import sources
+
+    return sources.find_negative(engine, somebody, strength)
 
 
 def check_enlarge(factor: int | None) -> int | None:

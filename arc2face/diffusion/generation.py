@@ -144,8 +144,14 @@ def prompts_for(work: Work) -> tuple[Tensor, Tensor]:
 
     def encode() -> tuple[Tensor, Tensor]:
         with registry.placed("text_encoder") as encoder:
-            face = torch.from_numpy(request.identity.normalized.copy())[None]
-            return encode_identities(tokenizer, encoder, face), registry.empty_prompt
+            faces = [request.identity] + ([] if request.negative is None else [request.negative.identity])
+            prompts = [
+                encode_identities(tokenizer, encoder, torch.from_numpy(face.normalized.copy())[None]) for face in faces
+            ]
+            empty = registry.empty_prompt
+            if request.negative is None:
+                return prompts[0], empty
+            return prompts[0], torch.lerp(empty, prompts[1].to(empty), request.negative.strength)
 
     return registry.with_room("while reading the identity", encode)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from arc2face.diffusion.loading import PART_KEYS
 from arc2face.diffusion.registry import BASE_PARTS, ModelRegistry
+from arc2face.doctor.component import ComponentStatus
 from arc2face.readers import Perception
-from arc2face.types import ComponentStatus
 from arc2face.weights.folder import feature_of
 from arc2face.weights.store import bytes_of, checkpoint_sha256
 from arc2face.weights.table import WEIGHTS, by_key

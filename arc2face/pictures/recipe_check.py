@@ -22,6 +22,7 @@ from arc2face.types import (
     Float32Array,
     GenerationRequest,
     IdentityEmbedding,
+    NegativeIdentity,
     PoseCondition,
     ReferenceCondition,
 )
@@ -87,7 +88,7 @@ def check_recipe(recipe: object) -> dict[str, Any]:
         raise _damaged("it is no simple JSON object")
     fields = cast("dict[str, Any]", recipe)
     settings = _mapping(fields, "settings")
-    for name in ("identity", "pose", "expression", "reference", "models", "adapters"):
+    for name in ("identity", "negative", "pose", "expression", "reference", "models", "adapters"):
         if fields.get(name) is not None:
             _mapping(fields, name)
     try:
@@ -121,6 +122,8 @@ def _check_parts(recipe: Mapping[str, Any]) -> None:
             raise SettingsError("the angles of the pose are three numbers")
     if (reference := recipe.get("reference")) is not None:
         ReferenceCondition(_NO_PICTURE, reference.get("strength", 0.8))
+    if (negative := recipe.get("negative")) is not None:
+        NegativeIdentity(_ANYONE, negative.get("strength", 1.0))
     person: Mapping[str, Any] = recipe.get("identity") or {}
     if not isinstance(person.get("recogniser_sha256"), str | None):
         raise SettingsError("the recogniser's hash is no text")

@@ -74,6 +74,10 @@ def describe(
         "recogniser_sha256": request.identity.recogniser_sha256,
         "photos": request.identity.photos,
     }
+    if request.negative is not None:
+        other = request.negative.identity.vector
+        sha = hashlib.sha256(other.tobytes()).hexdigest()
+        recipe["negative"] = {"embedding_sha256": sha, "strength": request.negative.strength}
     parts = {name: dict(part) for name, part in (adapters or {}).items()}
     recipe |= {name: part for name, part in parts.items() if name in _OWN_FIELDS}
     if others := {name: part for name, part in parts.items() if name not in _OWN_FIELDS}:
@@ -132,7 +136,8 @@ def read_recipe(source: Path | str | bytes) -> dict[str, Any]:
 
 
 def request_from_recipe(recipe: Mapping[str, Any], identity: IdentityEmbedding | None = None) -> GenerationRequest:
-    """A request with the recipe's settings, expression and extras. Pose and reference need their pictures again.
+    """A request with the recipe's settings, expression and extras. Pose, reference and negative identity need
+    their pictures again.
 
     `identity`: the person; may be omitted when the recipe holds the embedding. Raises SettingsError.
     """

@@ -7,6 +7,7 @@ raises subclasses of Arc2FaceError before anything is generated.
 from arc2face.sources.expression import ExpressionSource, Mixed, edit_expression, find_expression, find_preset
 from arc2face.sources.look import LookSource, find_look, paste_all
 from arc2face.sources.mixing import mix_expressions
+from arc2face.sources.negative import find_negative
 from arc2face.sources.person import Person, find_person
 from arc2face.sources.pose import Posed, PoseSource, find_pose
 from arc2face.sources.settings import check_settings
@@ -24,6 +25,7 @@ __all__ = [
     "edit_expression",
     "find_expression",
     "find_look",
+    "find_negative",
     "find_person",
     "find_pose",
     "find_preset",

@@ -20,10 +20,11 @@ from app.runs.runner import overall
 from app.runs.tickets import JobBook
 from arc2face import advice
 from arc2face.advice import command
+from arc2face.doctor.component import ComponentStatus
 from arc2face.errors import CancelledError, ExpressionError, NoFaceError, StorageError
 from arc2face.expression.values import from_parts
 from arc2face.sources import Mixed
-from arc2face.types import ComponentStatus, GenerationRequest, IdentityEmbedding, Progress
+from arc2face.types import GenerationRequest, IdentityEmbedding, Progress
 
 REQUEST = GenerationRequest(identity=IdentityEmbedding(np.ones(512, np.float32)))
 SMILE = from_parts([1.0, -2.0], (0.2, 0.4), (0.2, 0.0, 0.0))

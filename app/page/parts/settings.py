@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.parts.keyed import Component, Rules, Updates, Values
+from app.page.parts.negative import NotLike
 from app.runs.shell import INSTANT, QUIET
 from arc2face import checks
 from arc2face.settings import (
@@ -96,6 +97,7 @@ class GenerationControls:
                 label="Shortcuts",
                 info="Quicker, but not exact: how good the pictures are has not been checked. Fewer steps are another.",
             )
+            self.not_like = NotLike()
         self.fast.input(None, [self.fast, *self._following], self._following, js=_follow(usual=True), **QUIET)
         self.dice.click(self._roll, None, [self.seed, self.new_seed], **INSTANT)
 
@@ -106,7 +108,7 @@ class GenerationControls:
     def inputs(self) -> set[Component]:
         """All of them."""
         fields = set(self._fields.values())
-        return {*fields, self.new_seed, self.shortcuts}
+        return {*fields, self.new_seed, self.shortcuts, *self.not_like.inputs}
 
     @property
     def _fields(self) -> dict[str, Component]:
@@ -143,6 +145,7 @@ class GenerationControls:
             found["steps"] = None
         if found["fast"] and found["guidance_scale"] > FAST.usual_guidance[1]:
             found["guidance_scale"] = None
+        found = self.not_like.guided(found, values)
         return check_settings(**found, **_shortcuts(values[self.shortcuts] or ()))
 
     @property

@@ -148,8 +148,7 @@ class Workbench:
             person = self.person.person(engine, values, session)
             for warning in person.warnings:
                 warn(warning)
-            base = GenerationRequest(identity=person.identity, **fields)
-            asked.append(Asked(engine=engine, session=session, values=values, person=person, base=base))
+            asked.append(self._asked(engine, session, values, person, fields))
             works.append(plan(asked[0]))
             return works[0].requests
 
@@ -162,6 +161,11 @@ class Workbench:
                 yield self.panel.progress(event)
                 continue
             yield from self._shown(asked[0], works[0], event)
+
+    def _asked(self, engine: Engine, session: str, values: Values, person: Person, fields: Mapping[str, Any]) -> Asked:
+        negative = self.controls.not_like.find(self.shell, session, engine, values)
+        base = GenerationRequest(identity=person.identity, negative=negative, **fields)
+        return Asked(engine=engine, session=session, values=values, person=person, base=base)
 
     def _shown(self, asked: Asked, work: Work, results: runner.Results) -> Iterator[Updates]:
         """The pictures first; what may still fail comes second."""

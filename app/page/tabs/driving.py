@@ -24,7 +24,7 @@ from arc2face.driving import Shot, driven, paste_shot
 from arc2face.errors import Arc2FaceError, CancelledError
 from arc2face.settings import CONTROL_STRENGTH_RANGE
 from arc2face.sources import Person, find_look
-from arc2face.types import GenerationRequest, GenerationResult, Progress
+from arc2face.types import GenerationResult, Progress
 
 if TYPE_CHECKING:
     from app.page.parts.follow import PageShell
@@ -134,8 +134,7 @@ class FilmBench(Workbench):
             if held is None:
                 for warning in person.warnings:
                     warn(warning)
-            base = GenerationRequest(identity=person.identity, **fields)
-            asked.append(Asked(engine=engine, session=session, values=values, person=person, base=base))
+            asked.append(self._asked(engine, session, values, person, fields))
             return held.take if held is not None else (yield from self._take(asked[0]))
 
         yield {self.film.resume: gr.update(visible=False)}

@@ -64,6 +64,7 @@ def build(engine: Backend, shell: PageShell) -> None:
             controls.num_images.visible = False  # one per face
             controls.build_advanced()
             controls.keep_best.visible = False
+            controls.not_like.hide()  # several people, each themselves
             drop = RecipeDrop(controls)
         with gr.Column(scale=7, min_width=320, elem_classes=["card", "stage"]):
             buttons = RunButtons("Change the faces")

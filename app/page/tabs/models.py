@@ -15,7 +15,7 @@ from app.page.parts.fetching import Fetching
 from app.page.parts.keyed import Updates
 from app.runs.shell import LIGHT, Shell
 from arc2face.advice import spoken
-from arc2face.types import ComponentStatus
+from arc2face.doctor.component import ComponentStatus
 from arc2face.weights.licences import LICENCES
 
 if TYPE_CHECKING:
