@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import importlib.util
@@ -149,7 +150,11 @@ def _guarded(settings: ServerSettings, jobs: JobBook, visitors: Visitors) -> Any
         app.state.visitors, app.state.jobs = visitors, jobs
         front = Front(app.middleware_stack, urlsplit(settings.root_path).path.rstrip("/"))
         app.middleware_stack = Guard(_compressed(front), app, settings, visitors)
-        yield
+        tidying = asyncio.create_task(visitors.keep_tidy())
+        try:
+            yield
+        finally:
+            tidying.cancel()
 
     return lifespan
 

@@ -6,6 +6,7 @@ clients, which leave without saying so and are forgotten when they have been idl
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -24,8 +25,12 @@ GRACE = 10.0
 """Seconds that a closed page may take to come back (a lost connection) before its files go."""
 IDLE = 1800.0
 """Seconds after which a client without a heartbeat is forgotten."""
+STATE_IDLE = 30.0
+"""Seconds after which the component values (about 1 MB) of such a client go; no endpoint reads those of an earlier
+call."""
 MAX_STATES = 200
-"""Sessions whose component values are kept (about 1 MB each). Beyond it the longest idle without a page go first."""
+"""Sessions whose component values are kept. Beyond it the longest idle without a page go first."""
+TIDY_EVERY = 15.0
 MAX_STREAMS = 2000
 WAITING = 64
 """Requests that may wait in one queue; heavy and light work have a queue each, so neither fills the other's."""
@@ -119,18 +124,30 @@ class Visitors:
         return ""
 
     def tidy(self, now: float | None = None) -> None:
-        """Forget clients that left without saying so, and the values of the longest idle where there are many."""
+        """Forget clients that left without saying so; what they typed goes first."""
         now = time.monotonic() if now is None else now
+        holder = self._page.app.state_holder
         with self._lock:
+            for session in list(holder.session_data):
+                self._seen.setdefault(session, now)  # a client that never said who it is
             gone = [one for one, seen in self._seen.items() if now - seen > IDLE and not self._in_use(one)]
         for session in gone:
             self.forget(session)
-        holder = self._page.app.state_holder
+        many = len(holder.session_data) - MAX_STATES
+        dropped = 0
         for session in list(holder.session_data):
-            if len(holder.session_data) <= MAX_STATES:
-                break
-            if not self._in_use(session):
+            idle = now - self._seen.get(session, now)
+            if (dropped < many or idle > STATE_IDLE) and not self._in_use(session):
                 self._drop_state(session)
+                dropped += 1
+        if dropped:
+            give_back()
+
+    async def keep_tidy(self) -> None:
+        """Tidy now and then, also while nobody asks for anything; ends when it is cancelled."""
+        while True:
+            await asyncio.sleep(TIDY_EVERY)
+            await asyncio.to_thread(self.tidy)
 
     def forget(self, session: str) -> None:
         """Remove what a session has uploaded, made and typed, unless it is connected or has something under way."""

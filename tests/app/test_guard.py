@@ -338,6 +338,8 @@ def test_sessions_without_a_page_cost_little(studio: Any, monkeypatch: pytest.Mo
     finally:
         books.closed(mine)
     assert len(books._seen) > 12
+    books.tidy(time.monotonic() + visitors.STATE_IDLE + 1)
+    assert not holder.session_data.keys() & (books._seen.keys() - books._open.keys()) and len(books._seen) > 12
     books.tidy(time.monotonic() + visitors.IDLE + 1)
     assert mine not in holder.session_data
     assert not set(books._seen) - set(books._open)

@@ -35,3 +35,15 @@ def test_freed_memory_goes_back_and_not_too_often() -> None:
     assert memory.give_back(now=1e12 + memory.EVERY * 2)
     memory._last = float("-inf")
     libc.free(last)
+
+
+def test_what_came_too_soon_is_done_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last visitors of a crowd leave within the same seconds; their memory goes back all the same."""
+    monkeypatch.setattr(memory, "EVERY", 0.2)
+    assert memory.give_back()
+    assert not memory.give_back()
+    pending = memory._later
+    assert pending is not None and not memory.give_back() and memory._later is pending
+    first = memory._last
+    pending.join(5)
+    assert memory._last > first and memory._later is None
