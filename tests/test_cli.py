@@ -151,6 +151,16 @@ def test_fast_mode_has_its_own_defaults(run: Run, photos: list[Path]) -> None:
     assert settings["steps"] == 4 and settings["guidance_scale"] == 1.0 and settings["fast"]
 
 
+def test_pictures_not_like_somebody_else(run: Run, photos: list[Path]) -> None:
+    """Issue 14: guidance away from another person, from a photo or a saved identity."""
+    usual = ("generate", photos[0], "-n", 1, "--steps", 2, "--seed", 3, "--json")
+    found = answer(run(*usual, "--not-like", photos[1], "--not-like-strength", 0.5))
+    assert found["recipe"]["negative"]["strength"] == 0.5
+    plain = answer(run(*usual))
+    pixels = [np.asarray(Image.open(one["images"][0]["path"])) for one in (found, plain)]
+    assert "negative" not in plain["recipe"] and (pixels[0] != pixels[1]).any()
+
+
 def test_lines_for_people(run: Run, photos: list[Path]) -> None:
     code, out, err = run("generate", photos[0], "-n", 1, "--seed", 5, "--steps", 1, "-o", "out")
     assert code == 0 and out.startswith("out/face-5.png  seed 5") and "tiny random models" in err
@@ -170,6 +180,7 @@ def test_lines_for_people(run: Run, photos: list[Path]) -> None:
         (("generate", "PHOTO", "--size", "100"), "multiple of 8"),
         (("generate", "PHOTO", "--scheduler", "magic"), "scheduler must be dpm++"),
         (("generate", "PHOTO", "--enlarge", "3"), "enlargement must be 2 or 4"),
+        (("generate", "PHOTO", "--fast", "--not-like", "PHOTO"), "takes guidance"),
         (("generate", "PHOTO", "--vram", "lots"), "VRAM policy must be resident"),
         (("generate", "PHOTO", "--device", "toaster"), "evice"),
         (("generate", "PHOTO", "--models", "nowhere"), "does not exist"),

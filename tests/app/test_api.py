@@ -68,6 +68,15 @@ def test_pictures_come_larger_where_that_is_asked_for(client: Client, upload: Up
         identity(client, upload("one"), enlarge=3)
 
 
+def test_pictures_not_like_somebody_else(client: Client, upload: Upload) -> None:
+    """Issue 14: guidance away from another person; without guidance that is refused."""
+    _, plain = identity(client, upload("one"))
+    _, away = identity(client, upload("one"), not_like=upload("other"), not_like_strength=0.5)
+    assert away["recipe"]["negative"]["strength"] == 0.5 and "negative" not in plain["recipe"]
+    with pytest.raises(Exception, match="takes guidance"):
+        identity(client, upload("one"), not_like=upload("other"), guidance_scale=1)
+
+
 def test_the_chosen_face_counts(client: Client, upload: Upload) -> None:
     largest, _ = identity(client, upload("two"))
     chosen, _ = identity(client, upload("two"), faces=[0])
