@@ -36,11 +36,11 @@ def test_leading_away(engine: Engine) -> None:
     """Strength 0 is the empty prompt; away from oneself is no guidance at all; another person moves the picture."""
     exact = latents(engine, PLAIN)
     assert np.array_equal(latents(engine, PLAIN.with_(negative=NegativeIdentity(OTHER, 0.0))), exact)
-    away = latents(engine, PLAIN.with_(negative=NegativeIdentity(OTHER)))
+    away = latents(engine, PLAIN.with_(negative=NegativeIdentity(OTHER, 1.0)))
     half = latents(engine, PLAIN.with_(negative=NegativeIdentity(OTHER, 0.5)))
     assert 1e-4 < np.abs(half - exact).max() < np.abs(away - exact).max()
     # The same prompt on both sides: the difference that guidance amplifies is zero.
-    oneself = latents(engine, PLAIN.with_(negative=NegativeIdentity(SOMEBODY)))
+    oneself = latents(engine, PLAIN.with_(negative=NegativeIdentity(SOMEBODY, 1.0)))
     unguided = latents(engine, PLAIN.with_(guidance_scale=1.0))
     assert np.allclose(oneself, unguided, atol=1e-4)
     assert np.array_equal(latents(engine, PLAIN), exact)
