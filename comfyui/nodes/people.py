@@ -24,7 +24,7 @@ class IdentityFromPhotos(io.ComfyNode):
             node_id="Arc2FaceIdentityFromPhotos",
             display_name="Identity from photos",
             category=WHO,
-            description="Reads who is in a photo. Several photos (a batch) of the same person give a steadier identity.",
+            description="Reads who is in a photo. Several photos (a batch) of one person give a steadier identity.",
             inputs=[
                 Engine.Input("models"),
                 io.Image.Input("photos"),
@@ -93,12 +93,13 @@ class SaveIdentity(io.ComfyNode):
     def execute(cls, identity: Any, name: str) -> io.NodeOutput:
         """The name may not lead out of the output folder."""
         import folder_paths
+
         from arc2face import save_identity
 
         folder = Path(folder_paths.get_output_directory()).resolve()
         target = (folder / f"{name.strip() or 'person'}.npz").resolve()
         if folder not in target.parents:
-            raise ValueError("The name of an identity stays inside the output folder; leave out '..' and drive letters.")
+            raise ValueError("The name of an identity stays inside the output folder; leave out '..'.")
         target.parent.mkdir(parents=True, exist_ok=True)
         save_identity(target, identity)
         return io.NodeOutput(str(target))
@@ -120,13 +121,17 @@ class NewIdentity(io.ComfyNode):
                 io.Image.Input("photos", tooltip="Photos of two or more different people, one face each."),
                 io.Int.Input("seed", default=0, min=0, max=2**32 - 1, control_after_generate=True),
             ],
-            outputs=[Identity.Output("identity"), io.Float.Output("nearest", tooltip="Cosine to the most similar one.")],
+            outputs=[
+                Identity.Output("identity"),
+                io.Float.Output("nearest", tooltip="Cosine to the most similar one."),
+            ],
         )
 
     @classmethod
     def execute(cls, models: Any, photos: torch.Tensor, seed: int) -> io.NodeOutput:
         """Random shares of everybody; the length stays that of a real embedding."""
         import numpy as np
+
         from arc2face import IdentityEmbedding
 
         people = [models.identify([one]).identity for one in to_pictures(photos)]

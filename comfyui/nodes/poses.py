@@ -105,9 +105,7 @@ class PoseFromMap(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, models: Any, normal_map: torch.Tensor, strength: float, start: float, end: float
-    ) -> io.NodeOutput:
+    def execute(cls, models: Any, normal_map: torch.Tensor, strength: float, start: float, end: float) -> io.NodeOutput:
         """Refused when it is plainly no normal map."""
         picture = one_picture(normal_map, "A normal map")
         posed, _ = _posed(models, normal_map=picture, strength=strength, start=start, end=end)
