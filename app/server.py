@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -41,10 +41,13 @@ class PortInUseError(Arc2FaceError):
     """Another program listens on the port that was asked for."""
 
 
-def serve(settings: ServerSettings, backend: Backend | None = None) -> None:
+def serve(
+    settings: ServerSettings, backend: Backend | None = None, listening: Callable[[], None] | None = None
+) -> None:
     """Serve the page until interrupted, or until the system asks to stop (SIGTERM, SIGHUP).
 
-    `backend`: where the engine is open already; otherwise it opens behind the page.
+    `backend`: where the engine is open already; otherwise it opens behind the page. `listening`: called once the page
+    answers.
 
     Raises:
         PortInUseError: the address is taken.
@@ -59,6 +62,8 @@ def serve(settings: ServerSettings, backend: Backend | None = None) -> None:
             signal.signal(getattr(signal, name), _stop)
     backend = backend or open_backend(settings)
     page = launch(settings, backend)
+    if listening is not None:
+        listening()
     try:
         page.block_thread()
     finally:

@@ -129,5 +129,7 @@ def run(**flags: Any) -> None:
     shown = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host
     if chosen.outputs is not None:
         console.say(f"Everything made is kept in {chosen.outputs}")
-    console.say(f"Arc2Face Studio: http://{shown}:{chosen.port}{chosen.root_path}")
-    serve(chosen)
+    console.say("Starting; the address appears here once the page answers.")
+    address = f"http://{shown}:{chosen.port}{chosen.root_path}"
+    # Launchers and people open what is printed at once, so it is printed when it can be opened.
+    serve(chosen, listening=lambda: console.say(f"Arc2Face Studio: {address}"))
