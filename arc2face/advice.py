@@ -12,7 +12,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 INSTALLED, IN_PLACE = "arc2face", "./run cli"
-_COMMANDS = "app|generate|pose|expression|embed|recipe|download|doctor|train|evaluate"
+_COMMANDS = "app|generate|pose|expression|embed|recipe|provenance|download|doctor|train|evaluate"
 _MENTION = re.compile(rf"(?<![\w./-])arc2face (?=(?:{_COMMANDS})\b)")
 
 

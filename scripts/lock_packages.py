@@ -2,7 +2,7 @@
 
 `pyproject.toml` holds the ranges that people keep; uv works out the versions for Python 3.10 to 3.13 on every system:
 
-- `requirements.txt`: what the app, the command line and the library need, HEIC pictures, MP4 and data sets included;
+- `requirements.txt`: what the app, the command line and the library need, and HEIC, MP4, data sets, C2PA;
 - `requirements-dev.txt`: the same, and what tests, checks and training need;
 - `constraints.txt`: every extra as well, for packages that are added later (`pip install ... -c constraints.txt`);
   MediaPipe is in this one alone.
@@ -20,10 +20,10 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 HEADER = "# Written by `./run lock` from pyproject.toml (scripts/lock_packages.py); edits here are lost.\n"
-DEVELOPMENT = ("heif", "mp4", "dataset", "ray", "training", "original")
+DEVELOPMENT = ("heif", "mp4", "dataset", "provenance", "ray", "training", "original")
 LISTS = {
     "constraints.txt": ("--all-extras", "--group", "dev"),
-    "requirements.txt": ("--extra", "heif", "--extra", "mp4", "--extra", "dataset"),
+    "requirements.txt": ("--extra", "heif", "--extra", "mp4", "--extra", "dataset", "--extra", "provenance"),
     "requirements-dev.txt": (*(word for name in DEVELOPMENT for word in ("--extra", name)), "--group", "dev"),
 }
 """File, and what of pyproject.toml goes into it. The first holds every package; the others keep its versions."""

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import doctor, download, driving, embed, expression, generate, group, pose, recipe, serve, training
+from app.cli import (
+    doctor,
+    download,
+    driving,
+    embed,
+    expression,
+    generate,
+    group,
+    pose,
+    provenance,
+    recipe,
+    serve,
+    training,
+)
 from app.cli.options import Version
 
 __all__ = ["app"]
@@ -32,6 +45,7 @@ app.command("drive", help=driving.HELP)(driving.run)
 app.command("group", help=group.HELP)(group.run)
 app.command("embed", help=embed.HELP)(embed.run)
 app.command("recipe", help=recipe.HELP)(recipe.run)
+app.command("provenance", help=provenance.HELP)(provenance.run)
 app.command("doctor", help=doctor.HELP)(doctor.run)
 app.command("download", help=download.HELP)(download.run)
 app.command("train", help=training.TRAIN_HELP)(training.train)

@@ -21,6 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from arc2face.errors import SettingsError
+from arc2face.pictures.provenance import signed
 from arc2face.pictures.recipe_check import SETTINGS, check_recipe, parse_recipe, recipe_text, stored_embedding
 from arc2face.pictures.saving import png_path
 from arc2face.types import (
@@ -103,13 +104,13 @@ def png_bytes(image: GeneratedImage, result: GenerationResult, embedding: bool =
 
 
 def recipe_png(rgb_u8: RgbU8, recipe: Mapping[str, Any]) -> bytes:
-    """(H, W, 3) uint8 RGB as PNG with a recipe, marked as synthetic."""
+    """(H, W, 3) uint8 RGB as PNG with a recipe, marked as synthetic, signed last (`arc2face.pictures.provenance`)."""
     info = PngInfo()
     info.add_text(CHUNK, json.dumps(recipe), zip=False)
     info.add_itxt("XML:com.adobe.xmp", _XMP)
     buffer = io.BytesIO()
     Image.fromarray(rgb_u8).save(buffer, "PNG", pnginfo=info, compress_level=4)
-    return buffer.getvalue()
+    return signed(buffer.getvalue(), SOURCE_TYPE, app_version())
 
 
 def save_png(image: GeneratedImage, result: GenerationResult, path: Path | str, embedding: bool = False) -> Path:
