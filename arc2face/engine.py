@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from arc2face import forks
 from arc2face.diffusion.batch import Outcome, Part, run_parts
-from arc2face.diffusion.device import is_device_failure, is_out_of_memory, pick_runtime
+from arc2face.diffusion.device import device_error, pick_runtime
 from arc2face.diffusion.generation import Generated
 from arc2face.diffusion.graphs.opening import open_fast_path
 from arc2face.diffusion.loading import picture_side
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.small_decoder import with_decoder
-from arc2face.diffusion.together import companions
+from arc2face.diffusion.together import check_together, companions
 from arc2face.doctor import status
 from arc2face.doctor.component import ComponentStatus
 from arc2face.errors import Arc2FaceError, CancelledError, DeviceError, InputError, NoFaceError, SettingsError
@@ -202,15 +202,16 @@ class Engine:
 
         `previews`: False when nobody looks at the pictures in the making; then none are made.
         """
-        if not isinstance(request, GenerationRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise SettingsError(f"A GenerationRequest is needed, not {type(request).__name__}.")
-        self._check_fork()
-        request = with_decoder(request, self.models, self.runtime.device)
-        self._check_files(request)
-        job = Job(request, self._withdraw, previews)
-        self._jobs.add(job)
+        job = self._job(request, previews)
         self.worker.submit(lambda: self._run(job), job)
         return job
+
+    def submit_together(self, requests: Sequence[GenerationRequest]) -> list[Job]:
+        """Enqueue requests of one kind as one batch of exactly these, whatever else waits. Raises as `submit`."""
+        jobs = [self._job(request, False) for request in requests]
+        check_together([job.request for job in jobs])
+        self.worker.submit(lambda: run_parts(self.registry, self._parts(jobs)), jobs[0], jobs)
+        return jobs
 
     def generate(self, request: GenerationRequest, on_progress: ProgressCallback | None = None) -> GenerationResult:
         """Submit and wait. `on_progress` is called in this thread. Raises Arc2FaceError subclasses.
@@ -287,6 +288,16 @@ class Engine:
                 "survive that. Start processes with the method 'spawn' and open an engine in each."
             )
 
+    def _job(self, request: GenerationRequest, previews: bool) -> Job:
+        if not isinstance(request, GenerationRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SettingsError(f"A GenerationRequest is needed, not {type(request).__name__}.")
+        self._check_fork()
+        request = with_decoder(request, self.models, self.runtime.device)
+        self._check_files(request)
+        job = Job(request, self._withdraw, previews)
+        self._jobs.add(job)
+        return job
+
     def _withdraw(self, job: Job) -> None:
         if self.worker.withdraw(job):
             job.finish(CancelledError("Stopped as you asked; nothing was kept."))
@@ -305,13 +316,16 @@ class Engine:
         others = (
             [] if fits is None else self.worker.take_along(lambda other: not other.cancelled and fits(other.request))
         )
+        run_parts(self.registry, self._parts([job, *others]))
+
+    def _parts(self, jobs: Sequence[Job]) -> list[Part]:
         parts: list[Part] = []
-        for each in (job, *others):
+        for each in jobs:
             try:
                 parts.append(self._part(each))
             except Arc2FaceError as error:
                 each.finish(error)
-        run_parts(self.registry, parts)
+        return parts
 
     def _part(self, job: Job) -> Part:
         """What the device needs to know of a job; its pictures are handed over to the pool for scoring."""
@@ -327,7 +341,7 @@ class Engine:
                 self._hand_over(job, outcome, hashes)
             elif isinstance(outcome, RuntimeError):
                 log.error("generation failed", exc_info=outcome)
-                job.finish(_device_error(outcome, self.runtime))
+                job.finish(device_error(outcome, self.runtime.device))
             else:
                 job.finish(outcome)
 
@@ -367,21 +381,6 @@ class Engine:
             job.finish(result)
         except BaseException as error:
             job.finish(error)
-
-
-def _device_error(error: RuntimeError, runtime: Runtime) -> BaseException:
-    """A failure of the device in plain words; a bug of ours stays as it is."""
-    if is_out_of_memory(error):
-        return DeviceError(
-            f"{runtime.device} ran out of memory. Close other programs, or start with --vram sequential."
-        )
-    if not is_device_failure(error):
-        return error
-    failed = DeviceError(
-        f"{runtime.device} stopped working. Restart the program; if it happens again, restart the computer."
-    )
-    failed.__cause__ = error
-    return failed
 
 
 def _known(hashes: Future[dict[str, str]]) -> dict[str, str]:

@@ -16,6 +16,7 @@
     │   └── WrongRecogniserError    glintr100 (or another) where arcface.onnx belongs
     ├── DownloadError               fetching failed after all retries
     ├── DeviceError                 the accelerator is out of memory, lost or absent
+    │   └── InvalidNumbersError     the denoiser made NaN for these inputs
     ├── StorageError                a result could not be written (disk full, no permission)
     └── CancelledError              the caller asked to stop
 
@@ -36,6 +37,7 @@ __all__ = [
     "ImageError",
     "IncompatibleWeightsError",
     "InputError",
+    "InvalidNumbersError",
     "MissingWeightsError",
     "NoFaceError",
     "PoseError",
@@ -109,6 +111,10 @@ class DownloadError(Arc2FaceError):
 
 class DeviceError(Arc2FaceError):
     """The device is out of memory, lost, or not present."""
+
+
+class InvalidNumbersError(DeviceError):
+    """The denoiser made NaN or infinities for these inputs; other pictures may do well."""
 
 
 class StorageError(Arc2FaceError):

@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -105,6 +105,8 @@ class _Task(Generic[T]):
         self.job = job
         self.others: list[Job] = []
         """Jobs that were taken out of the queue to run along."""
+        self.fixed = False
+        """Whether `job` and `others` are a batch that nobody joins or leaves."""
         self.future: Future[T] = Future()
         torch: Any = sys.modules.get("torch")
         self.threads = int(torch.get_num_threads()) if torch is not None else 0
@@ -159,19 +161,24 @@ class DeviceWorker:
                 task = self._light.popleft()
             task.execute()
 
-    def submit(self, run: Callable[[], None], job: Job) -> None:
-        """Enqueue a job's run; it reports its own outcome through the job."""
+    def submit(self, run: Callable[[], None], job: Job, batch: Sequence[Job] = ()) -> None:
+        """Enqueue a job's run; it reports its own outcome through the job.
+
+        `batch`: the run is of exactly these, `job` the first of them; none joins, and none is taken away.
+        """
         if self._inline:
             with self._lock:
                 run()
             return
-        self._put(_Task(run, job), self._waiting)
+        task = _Task(run, job)
+        task.fixed, task.others = bool(batch), list(batch[1:])
+        self._put(task, self._waiting)
 
     def withdraw(self, job: Job) -> bool:
         """Take a waiting job out of the queue. False when it runs already or is not there."""
         with self._wake:
             for task in self._waiting:
-                if task.job is job:
+                if task.job is job and not task.fixed:  # in a batch it ends when its turn comes
                     self._waiting.remove(task)
                     self._announce_positions()
                     return True
@@ -183,7 +190,8 @@ class DeviceWorker:
             running = self._running
             if running is None or threading.current_thread() is not self._thread or self._closed:
                 return []
-            taken = [task for task in self._waiting if task.job is not None and fits(task.job)]
+            free = [task for task in self._waiting if not task.fixed]
+            taken = [task for task in free if task.job is not None and fits(task.job)]
             for task in taken:
                 self._waiting.remove(task)
             if taken:

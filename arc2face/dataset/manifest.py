@@ -58,7 +58,7 @@ COLUMNS: dict[str, tuple[str, bool]] = {
 class Row:
     """One picture that the plan asks for.
 
-    `key`: `{identity_number:07d}_{picture:04d}`, the name in the tar. `seed`: of the try that was kept (of the last one
+    `key`: `{identity_number:07d}_{picture:04d}`, the name in the tar. `seed`: of the try that was kept (of the best one
     where none was). `tries`: how many were drawn, 0 when none could be. `yaw`, `pitch`, `roll`: degrees that were asked
     for. `similarity`: cosine to the ASKED embedding, None without a face; `second_similarity`: by an independent
     recogniser, None without one. `detector_score`: 0 to 1. `file`: the member of the tar, None when there is no
@@ -96,12 +96,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a manifest says of itself: the plan's hash, the shard, rows, pictures, rows without one, and the tar."""
+    """What a manifest says of itself: the plan's hash, the shard, its rows, and its tar.
+
+    `pictures`, `left_out`, `failed`: rows with a picture, rows whose person had better ones, rows that failed.
+    """
 
     plan: str
     shard: int
     rows: int
     pictures: int
+    left_out: int
     failed: int
     tar_bytes: int
     tar_sha256: str

@@ -102,12 +102,12 @@ class DatasetPlan:
     """Everything that decides a data set. Two equal plans with the same models give the same pictures.
 
     `people`, `identities_sha256`: the identities it is about (`Identities.sha256`). `pictures`: per person.
-    `negative`: 512 numbers of a person to steer away from, or None. `min_score`: a picture whose cosine to the asked
-    identity is lower, or that shows no face, is drawn again with the next seed, `max_tries` times at most; a picture
-    that never reaches it becomes a row with the reason. `keep_best`: only each person's k most similar pictures are
-    kept (0 keeps all). `per_shard`: people of one shard. `batch`: pictures on the device at once, 1 to 8, part of the
-    plan because another number rounds the last digits differently, as does another number of `threads` on a CPU.
-    `picture`: png or jpg (with `quality`). `seed`: of the plan.
+    `negative`: 512 numbers of a person to steer away from, or None; `negative_strength`: how much, 0 to 1.
+    `min_score`: a picture whose cosine to the asked identity is lower, or that shows no face, is drawn again with the
+    next seed, `max_tries` times at most; a picture that never reaches it becomes a row with the reason. `keep_best`:
+    only each person's k most similar pictures are kept (0 keeps all). `per_shard`: people of one shard. `batch`:
+    pictures on the device at once, 1 to 8, part of the plan because another number rounds the last digits differently,
+    as does another number of `threads` on a CPU. `picture`: png or jpg (with `quality`). `seed`: of the plan.
     """
 
     people: int
@@ -117,6 +117,7 @@ class DatasetPlan:
     drawing: Drawing = field(default_factory=Drawing)
     references: References | None = None
     negative: tuple[float, ...] | None = None
+    negative_strength: float = 1.0
     min_score: float | None = None
     max_tries: int = 1
     keep_best: int = 0
@@ -149,6 +150,8 @@ class DatasetPlan:
             object.__setattr__(self, "min_score", score)
         elif self.max_tries > 1:
             raise SettingsError("Several tries need a lowest score (--min-score) that says when to try again.")
+        strength = checks.number("The strength of the negative identity", self.negative_strength, (0.0, 1.0))
+        object.__setattr__(self, "negative_strength", strength)
         if self.negative is not None:
             object.__setattr__(self, "negative", _negative(self.negative))
 

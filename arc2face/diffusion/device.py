@@ -165,6 +165,17 @@ def is_device_failure(error: BaseException) -> bool:
     return plain and _FAILED.search(str(error)) is not None
 
 
+def device_error(error: RuntimeError, device: str) -> BaseException:
+    """A failure of the device in plain words; a bug of ours stays as it is."""
+    if is_out_of_memory(error):
+        return DeviceError(f"{device} ran out of memory. Close other programs, or start with --vram sequential.")
+    if not is_device_failure(error):
+        return error
+    failed = DeviceError(f"{device} stopped working. Restart the program; if it happens again, restart the computer.")
+    failed.__cause__ = error
+    return failed
+
+
 def unless_full(action: Callable[[], T]) -> T | None:
     """What `action` returns, or None when memory ran out.
 

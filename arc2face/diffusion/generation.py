@@ -23,7 +23,7 @@ from arc2face.diffusion.pixels import Preview
 from arc2face.diffusion.prompt import encode_identities
 from arc2face.diffusion.registry import ModelRegistry
 from arc2face.diffusion.schedulers import too_few_steps
-from arc2face.errors import DeviceError, SettingsError
+from arc2face.errors import InvalidNumbersError, SettingsError
 from arc2face.types import Float32Array, GeneratedImage, GenerationRequest, Progress, ProgressCallback, RgbU8
 
 log = logging.getLogger(__name__)
@@ -179,10 +179,10 @@ def _group_latents(work: Work, prompts: tuple[Tensor, Tensor], first: int, count
 
 
 def check_finite(registry: ModelRegistry, latents: Tensor) -> None:
-    """Raise DeviceError for latents that hold NaN or infinities."""
+    """Raise InvalidNumbersError for latents that hold NaN or infinities."""
     if not bool(torch.isfinite(latents).all()):
         half = registry.runtime.dtype == "fp16"
-        raise DeviceError(
+        raise InvalidNumbersError(
             "The denoiser made invalid numbers (NaN); nothing was kept. "
             + ("Half precision overflowed: start with --dtype fp32." if half else "A weight file may be damaged.")
         )

@@ -18,6 +18,7 @@ from arc2face.diffusion.denoising import Denoiser
 from arc2face.diffusion.forward import ControlSource, ExpressionTokens
 from arc2face.diffusion.forward.conditions import Bank
 from arc2face.diffusion.hooks import ResidualSource
+from arc2face.errors import SettingsError
 from arc2face.settings import MAX_IMAGES
 from arc2face.types import GenerationRequest
 
@@ -61,6 +62,16 @@ def companions(request: GenerationRequest) -> Callable[[GenerationRequest], bool
         return True
 
     return fits
+
+
+def check_together(requests: Sequence[GenerationRequest]) -> None:
+    """Raises SettingsError where requests cannot make up one batch: another kind, too many pictures, or none."""
+    kinds = {batch_kind(request) for request in requests}
+    pictures = sum(request.num_images for request in requests)
+    if len(requests) > 1 and (len(kinds) > 1 or None in kinds):
+        raise SettingsError("Only requests of one kind, without noise or settings of their own, run as one batch.")
+    if not 0 < pictures <= MAX_TOGETHER:
+        raise SettingsError(f"A batch has 1 to {MAX_TOGETHER} pictures, not {pictures}.")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from arc2face.weights.store import replace_with
 
 CHUNK = "arc2face"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-_XMP = (
+XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
     f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>'
@@ -107,7 +107,7 @@ def recipe_png(rgb_u8: RgbU8, recipe: Mapping[str, Any]) -> bytes:
     """(H, W, 3) uint8 RGB as PNG with a recipe, marked as synthetic, signed last (`arc2face.pictures.provenance`)."""
     info = PngInfo()
     info.add_text(CHUNK, json.dumps(recipe), zip=False)
-    info.add_itxt("XML:com.adobe.xmp", _XMP)
+    info.add_itxt("XML:com.adobe.xmp", XMP)
     buffer = io.BytesIO()
     Image.fromarray(rgb_u8).save(buffer, "PNG", pnginfo=info, compress_level=4)
     return signed(buffer.getvalue(), SOURCE_TYPE, app_version())
