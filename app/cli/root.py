@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from app.cli import (
+    dataset,
     doctor,
     download,
     driving,
@@ -43,6 +44,7 @@ app.command("pose", help=pose.HELP)(pose.run)
 app.command("expression", help=expression.HELP)(expression.run)
 app.command("drive", help=driving.HELP)(driving.run)
 app.command("group", help=group.HELP)(group.run)
+app.add_typer(dataset.app, name="dataset")
 app.command("embed", help=embed.HELP)(embed.run)
 app.command("recipe", help=recipe.HELP)(recipe.run)
 app.command("provenance", help=provenance.HELP)(provenance.run)

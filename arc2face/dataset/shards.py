@@ -144,6 +144,7 @@ def _committing(folder: DatasetFolder, shard: int) -> Generator[_Tar]:
 
     Where another writer committed the shard meanwhile, that one stays and this one's work is dropped.
     """
+    tar: _Tar | None = None
     with contextlib.ExitStack() as held:
         with contextlib.suppress(_LaterThanAnother), owned(folder.tar(shard)) as temporary:
             tar = _Tar(temporary, folder, shard)
@@ -155,7 +156,7 @@ def _committing(folder: DatasetFolder, shard: int) -> Generator[_Tar]:
             if folder.manifest(shard).exists():
                 raise _LaterThanAnother
         if not folder.manifest(shard).exists():
-            assert tar.facts is not None
+            assert tar is not None and tar.facts is not None
             manifest.write(folder.manifest(shard), tar.rows, tar.facts)
 
 
