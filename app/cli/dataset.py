@@ -24,6 +24,8 @@ from app.cli.options import (
     GuidanceEnd,
     GuidanceStart,
     Models,
+    NotLike,
+    NotLikeStrength,
     Scheduler,
     Size,
     Steps,
@@ -31,7 +33,7 @@ from app.cli.options import (
     parse_size,
 )
 from arc2face.errors import CancelledError, SettingsError
-from arc2face.settings import DEFAULT_LOOK_STRENGTH, DEFAULT_SCHEDULER
+from arc2face.settings import DEFAULT_LOOK_STRENGTH, DEFAULT_NEGATIVE_STRENGTH, DEFAULT_SCHEDULER
 
 if TYPE_CHECKING:
     from arc2face.dataset.dispatch import RunDone, RunProgress
@@ -60,6 +62,8 @@ def plan(
     strength: options.ExpressionStrength = 1.0,
     look: options.LookOf = None,
     look_strength: options.LookStrengthOf = DEFAULT_LOOK_STRENGTH,
+    not_like: NotLike = None,
+    not_like_strength: NotLikeStrength = DEFAULT_NEGATIVE_STRENGTH,
     fast: Fast = False,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -111,6 +115,8 @@ def plan(
         schedule=schedule,
         look=tuple(look or ()),
         look_strength=look_strength,
+        not_like=not_like,
+        not_like_strength=not_like_strength,
         fields={
             "pictures": pictures,
             "drawing": drawing,

@@ -38,6 +38,8 @@ class Asked:
     schedule: str
     look: tuple[Path, ...]
     look_strength: float
+    not_like: Path | None
+    not_like_strength: float
     fields: Mapping[str, Any]
     per_shard: int | None
 
@@ -62,6 +64,7 @@ def make(asked: Asked, output: Path, models: Path | None, device: str, measure: 
             schedule=schedule,
             references=references,
             per_shard=asked.per_shard or people_per_shard(int(asked.fields["pictures"])),
+            **_negative(asked, engine),
             **asked.fields,
         )
         side = None if engine is None else engine.native_size
@@ -139,6 +142,19 @@ def _look(asked: Asked, engine: Engine | None) -> tuple[ReferencePhotos | None, 
     names = _names(asked.look)
     photos = ReferencePhotos(names, tuple(engine.align(path) for path in asked.look))
     return photos, References(photos.sha256, len(photos.names), asked.look_strength)
+
+
+def _negative(asked: Asked, engine: Engine | None) -> dict[str, Any]:
+    """Fields of the plan for the person to lead away from."""
+    from arc2face.sources import find_negative
+
+    if asked.not_like is None:
+        return {}
+    if engine is None:
+        raise SettingsError("Leading away from a person needs models. Run: arc2face download identity")
+    found = find_negative(engine, asked.not_like, asked.not_like_strength)
+    assert found is not None
+    return {"negative": tuple(found.identity.vector.tolist()), "negative_strength": found.strength}
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:

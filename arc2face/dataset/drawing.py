@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from arc2face import types
 from arc2face.dataset import seeds
 from arc2face.dataset.folder import canonical, picture_key
 from arc2face.dataset.manifest import Row
@@ -30,18 +29,17 @@ from arc2face.errors import (
     InvalidNumbersError,
     MissingWeightsError,
     PoseError,
-    SettingsError,
 )
 from arc2face.pictures.recipes import XMP, png_bytes
 from arc2face.types import (
     EXPRESSION_SIZE,
     Expression,
     ExpressionCondition,
-    Float32Array,
     GeneratedImage,
     GenerationRequest,
     GenerationResult,
     IdentityEmbedding,
+    NegativeIdentity,
     PoseCondition,
     ReferenceCondition,
     RgbU8,
@@ -230,7 +228,8 @@ class Drawer:
         plan = self.opened.plan
         more: dict[str, Any] = {}
         if plan.negative is not None:
-            more["negative"] = _negative(np.asarray(plan.negative, np.float32), plan.negative_strength)
+            other = IdentityEmbedding(np.asarray(plan.negative, np.float32))
+            more["negative"] = NegativeIdentity(other, plan.negative_strength)
         if wish.angles is not None:
             more["pose"] = PoseCondition(self._map(wish.angles), plan.drawing.pose_strength, angles=wish.angles)
         if wish.expression is not None:
@@ -348,13 +347,6 @@ class Drawer:
         plan = self.opened.plan
         numbers = range(each.attempts)
         return next(k for k in numbers if seeds.picture_seed(plan.seed, key, each.picture, k) == each.image.seed)
-
-
-def _negative(vector: Float32Array, strength: float) -> Any:
-    kind: Any = getattr(types, "NegativeIdentity", None)
-    if kind is None:
-        raise SettingsError("This version cannot steer away from a person; plan without one.")
-    return kind(IdentityEmbedding(vector), strength)
 
 
 def encode(image: GeneratedImage, result: GenerationResult, kind: str, quality: int) -> tuple[bytes, RgbU8]:

@@ -19,10 +19,12 @@ from arc2face.errors import EmbeddingError, InputError, SettingsError
 from arc2face.settings import (
     CONTROL_STRENGTH_RANGE,
     DEFAULT_LOOK_STRENGTH,
+    DEFAULT_NEGATIVE_STRENGTH,
     DEFAULT_SCHEDULER,
     LOOK_STRENGTH_RANGE,
     MAX_IMAGES,
     MAX_SEED,
+    NEGATIVE_STRENGTH_RANGE,
     Decoder,
 )
 from arc2face.sources.settings import check_settings
@@ -117,7 +119,7 @@ class DatasetPlan:
     drawing: Drawing = field(default_factory=Drawing)
     references: References | None = None
     negative: tuple[float, ...] | None = None
-    negative_strength: float = 1.0
+    negative_strength: float = DEFAULT_NEGATIVE_STRENGTH
     min_score: float | None = None
     max_tries: int = 1
     keep_best: int = 0
@@ -150,9 +152,13 @@ class DatasetPlan:
             object.__setattr__(self, "min_score", score)
         elif self.max_tries > 1:
             raise SettingsError("Several tries need a lowest score (--min-score) that says when to try again.")
-        strength = checks.number("The strength of the negative identity", self.negative_strength, (0.0, 1.0))
+        strength = checks.number(
+            "The strength of the negative identity", self.negative_strength, NEGATIVE_STRENGTH_RANGE
+        )
         object.__setattr__(self, "negative_strength", strength)
         if self.negative is not None:
+            if (self.drawing.guidance_scale or 0.0) <= 1.0:
+                raise SettingsError("Steering away from a person needs a guidance scale above 1; fast mode has 1.")
             object.__setattr__(self, "negative", _negative(self.negative))
 
     @property
