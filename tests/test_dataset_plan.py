@@ -147,7 +147,7 @@ def test_what_does_not_fit_the_disk_is_refused_before_anything_is_written(tmp_pa
 
 def test_seeds_depend_on_the_person_and_not_on_the_place() -> None:
     found = [seeds.picture_seed(7, f"person-{k}", picture) for k in range(50) for picture in range(40)]
-    assert len(set(found)) == len(found) and 0 <= min(found) and max(found) <= MAX_SEED
+    assert len(set(found)) == len(found) and min(found) >= 0 and max(found) <= MAX_SEED
     assert seeds.picture_seed(7, "anna", 3) == 3816047333, "a change of the rule would change every data set"
     numbers = (("anna", 3, 1), ("anna", 4, 0), ("ann", 3, 0))
     others = {seeds.picture_seed(7, *each) for each in numbers} | {seeds.picture_seed(8, "anna", 3)}

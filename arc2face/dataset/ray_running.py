@@ -10,6 +10,7 @@ drawn again; when the driver dies, the same command goes on. Needs the extra `ra
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ ALONE = {"RAY_AUTH_MODE": "disabled"}
 """For a cluster of this machine alone: Ray writes a token into the home folder otherwise."""
 STORE_BYTES = 100 << 20
 """Ray's object store of a local cluster; nothing but numbers travels through it."""
+PROBE_SECONDS = 10.0
 START_SECONDS = 600.0
 """How long the first worker may take: torch and the models are read by each."""
 
@@ -196,14 +198,31 @@ def _joined(address: str, workers: int | None, threads: int) -> Any:
         }
     else:
         options["address"] = address
+        _check_there(address)
     try:
         ray.init(**options)
     except Exception as error:
-        raise DeviceError(
-            f"The Ray cluster {address!r} cannot be reached ({_short(error)}). Check the address with `ray status`, or "
-            "use --ray local."
-        ) from error
+        raise _unreachable(address, error) from error
     return ray
+
+
+def _check_there(address: str) -> None:
+    """Raises DeviceError at once where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or a name that Ray knows
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: BaseException) -> DeviceError:
+    return DeviceError(
+        f"The Ray cluster {address!r} cannot be reached ({_short(error)}). Check the address with `ray status`, or use "
+        "--ray local."
+    )
 
 
 def _gpus(ray: Any, wanted: float | None) -> float:
