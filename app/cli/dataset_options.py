@@ -11,22 +11,35 @@ from arc2face.settings import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
 
 __all__ = [
     "Against",
+    "Align",
     "Batch",
     "Column",
     "Devices",
+    "Exclude",
+    "ExportFolder",
+    "ExportFormat",
+    "ExportSeed",
+    "ExportSize",
     "ExpressionStrength",
     "Expressions",
     "Folder",
     "Format",
     "Judge",
     "KeepBestOfPerson",
+    "LookAtPictures",
     "LookOf",
     "LookStrengthOf",
     "MaxCosine",
     "Measure",
     "MinScore",
+    "MinSimilarity",
     "NewFolder",
+    "NoFeatures",
     "OnRay",
+    "Only",
+    "Overwrite",
+    "Partial",
+    "PerPerson",
     "PerShard",
     "Pictures",
     "Pitch",
@@ -35,13 +48,19 @@ __all__ = [
     "Quality",
     "Quick",
     "Repair",
+    "Repeats",
+    "ReportFolder",
     "Roll",
     "Sample",
     "ScheduleKind",
     "Shard",
+    "ShardMegabytes",
+    "Shuffle",
     "SkipUnreadable",
     "Threads",
+    "To",
     "Tries",
+    "Trigger",
     "Who",
     "WorkerGpus",
     "Workers",
@@ -216,3 +235,79 @@ Against = Annotated[
     Path | None,
     typer.Option(help="Embeddings of real people (.npz) to look for copies in.", show_default=False),
 ]
+LookAtPictures = Annotated[
+    bool, typer.Option("--look", help="Look at every picture: faces, poses and expressions that came out, copies.")
+]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Folder for the report; report/ in the data set when omitted.", show_default=False
+    ),
+]
+To = Annotated[
+    str, typer.Option("--to", help="The format: folder, rec, lmdb, webdataset, parquet or lora.", show_default=False)
+]
+ExportFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the export; new or empty.", show_default=False)
+]
+_LOOK, _WHICH, _FORMATS = "Pictures", "Which pictures", "Single formats"
+ExportSize = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        help="Side in pixels; as drawn when omitted, 112 for ArcFace crops.",
+        rich_help_panel=_LOOK,
+        show_default=False,
+    ),
+]
+Align = Annotated[
+    str | None,
+    typer.Option(
+        help="none, arcface (the recogniser's crop) or ffhq; the format's usual one when omitted.",
+        rich_help_panel=_LOOK,
+        show_default=False,
+    ),
+]
+ExportFormat = Annotated[
+    str | None, typer.Option("--format", help="Picture files: png or jpg.", rich_help_panel=_LOOK, show_default=False)
+]
+MinSimilarity = Annotated[
+    float | None,
+    typer.Option(help="Leave out pictures less similar to their person.", rich_help_panel=_WHICH, show_default=False),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Key of a picture (0000012_0003) or name of a person to leave out; may be given several times.",
+        rich_help_panel=_WHICH,
+        show_default=False,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", help="Name of a person; only those named go out.", rich_help_panel=_WHICH, show_default=False
+    ),
+]
+PerPerson = Annotated[
+    int | None,
+    typer.Option(
+        help="At most so many pictures of each, spread over poses and expressions.",
+        rich_help_panel=_WHICH,
+        show_default=False,
+    ),
+]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Export what there is of an unfinished set.", rich_help_panel=_WHICH)
+]
+Shuffle = Annotated[bool, typer.Option("--shuffle", help="Pictures in a random order.", rich_help_panel=_WHICH)]
+ExportSeed = Annotated[int, typer.Option("--seed", help="Seed of that order.", rich_help_panel=_WHICH)]
+ShardMegabytes = Annotated[
+    int, typer.Option(help="webdataset, parquet: size of a file in MB.", rich_help_panel=_FORMATS)
+]
+Repeats = Annotated[int, typer.Option(help="lora: repeats per epoch.", rich_help_panel=_FORMATS)]
+Trigger = Annotated[str, typer.Option(help="lora: a word in front of each caption.", rich_help_panel=_FORMATS)]
+NoFeatures = Annotated[
+    bool, typer.Option("--no-features", help="lmdb: without the embeddings.", rich_help_panel=_FORMATS)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export there.")]

@@ -54,10 +54,13 @@ class RunDone:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a shard: `done`, or an `error`, or neither where the worker died. `text`: about the death."""
+    """What became of a shard: `done`, or an `error`, or neither where the worker died. `text`: about the death.
+
+    `shard` None: the worker has become ready, for the first time or again.
+    """
 
     worker: int
-    shard: int
+    shard: int | None
     done: ShardDone | None = None
     error: BaseException | None = None
     text: str = ""
@@ -67,7 +70,11 @@ class Crew(Protocol):
     """Workers that draw shards."""
 
     def ready(self) -> list[int]:
-        """Numbers of the workers that could be given work at the beginning."""
+        """Numbers of the workers that can be given work at once."""
+        ...
+
+    def expecting(self) -> bool:
+        """Whether other workers are starting; `wait` tells when they are ready."""
         ...
 
     def hand(self, worker: int, shard: int) -> None:
@@ -79,7 +86,7 @@ class Crew(Protocol):
         ...
 
     def revive(self, worker: int, others: int) -> bool:
-        """After a death or a failure of its device: whether the worker can be used again. `others`: that still live."""
+        """After a death or a failure of its device: whether the worker can be used at once. `others`: that still live."""
         ...
 
     def close(self) -> None:
@@ -145,11 +152,14 @@ def dispatch(crew: Crew, shards: Sequence[int], tally: Tally, stop: Callable[[],
                 worker = idle.popleft()
                 busy[worker] = waiting.popleft()
                 crew.hand(worker, busy[worker])
-            if not busy:
+            if not busy and not crew.expecting():
                 raise _nobody_left(last, tally)
             if stop():
                 raise CancelledError("Stopped as you asked.")
             for outcome in crew.wait(WAIT_SECONDS):
+                if outcome.shard is None:
+                    idle.append(outcome.worker)
+                    continue
                 shard = busy.pop(outcome.worker)
                 if outcome.done is not None:
                     tally.add(outcome.done)

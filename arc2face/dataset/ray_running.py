@@ -127,50 +127,78 @@ class ShardActor:
 
 
 class _Actors:
-    """A crew of actors. Ray starts a dead one anew, on another node if need be; only its shard is handed out again."""
+    """A crew of actors. One that dies is made anew, wherever the cluster has room, and its shard is handed out again.
+
+    Only actors that have answered are given work: one that finds no room keeps no shard waiting.
+    """
 
     def __init__(self, ray: Any, root: str, choice: EngineChoice, count: int, gpus: float) -> None:
         self._ray = ray
-        kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=0)(ShardActor)
-        self._actors = [kind.remote(root, choice) for _ in range(count)]
+        kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)(ShardActor)
+        self._new = lambda: kind.remote(root, choice)
+        self._actors = [self._new() for _ in range(count)]
+        self._starting = {actor.pid.remote(): number for number, actor in enumerate(self._actors)}
         self._running: dict[Any, tuple[int, int]] = {}
-        self._until = time.monotonic() + START_SECONDS
-        self._heard = False
+        self._heard = time.monotonic()
+        errors = ray.exceptions
+        self._deaths = (errors.RayActorError, errors.OutOfMemoryError, errors.NodeDiedError, errors.WorkerCrashedError)
 
     def ready(self) -> list[int]:
-        return list(range(len(self._actors)))
+        return []
+
+    def expecting(self) -> bool:
+        return bool(self._starting)
 
     def hand(self, worker: int, shard: int) -> None:
         self._running[self._actors[worker].draw.remote(shard)] = (worker, shard)
 
     def wait(self, seconds: float) -> list[Outcome]:
-        finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
-        if not finished and not self._heard and time.monotonic() > self._until:
+        finished, _ = self._ray.wait([*self._running, *self._starting], num_returns=1, timeout=seconds)
+        if finished or self._running:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > START_SECONDS:
             raise DeviceError(
                 f"No worker of the cluster has answered in {START_SECONDS / 60:.0f} minutes; it may have no room for "
                 "one (`ray status` tells). Ask for less with --gpus-per-worker."
             )
-        self._heard = self._heard or bool(finished)
-        return [self._outcome(reference) for reference in finished]
+        found = [self._ready(each) if each in self._starting else self._outcome(each) for each in finished]
+        return [outcome for outcome in found if outcome is not None]
 
     def revive(self, worker: int, others: int) -> bool:
-        """Ray does that."""
-        return True
+        """Another actor takes the number; it is ready when it has answered."""
+        self._end(worker)
+        self._actors[worker] = self._new()
+        self._starting[self._actors[worker].pid.remote()] = worker
+        return False
 
     def close(self) -> None:
-        for actor in self._actors:
-            try:
-                self._ray.kill(actor)
-            except Exception as error:  # the cluster may be gone
-                if not _from_ray(error):
-                    raise
+        for worker in range(len(self._actors)):
+            self._end(worker)
+
+    def _end(self, worker: int) -> None:
+        try:
+            self._ray.kill(self._actors[worker])
+        except Exception as error:  # dead already, or the cluster is gone
+            if not _from_ray(error):
+                raise
+
+    def _ready(self, reference: Any) -> Outcome | None:
+        worker = self._starting.pop(reference)
+        try:
+            self._ray.get(reference)
+        except self._deaths:
+            self.revive(worker, 0)
+            return None
+        return Outcome(worker, None)
 
     def _outcome(self, reference: Any) -> Outcome:
         worker, shard = self._running.pop(reference)
         try:
             kind, *content = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError as error:
+        except self._deaths as error:
             return Outcome(worker, shard, text=f"its worker died ({_short(error)}).")
+        except self._ray.exceptions.RayTaskError as error:  # a bug of ours, with its own words
+            return Outcome(worker, shard, error=RuntimeError(str(error)))
         if kind == "done":
             return Outcome(worker, shard, done=ShardDone(*content))
         return Outcome(worker, shard, error=error_from(*content))

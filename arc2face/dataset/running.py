@@ -176,6 +176,9 @@ class _Processes:
     def ready(self) -> list[int]:
         return list(range(len(self._workers)))
 
+    def expecting(self) -> bool:
+        return False
+
     def hand(self, worker: int, shard: int) -> None:
         self._workers[worker].shard = shard
         with contextlib.suppress(OSError):  # it died while it waited; `wait` finds that out

@@ -238,8 +238,6 @@ def wait(self, seconds):
     if not killed and len(folder.committed()) >= 1:
         import ray
         killed.append(ray.get(self._actors[0].pid.remote()))
-        # the pid is told between two shards; by now the next one is under way
-        self._running_now = len(self._running)
         os.kill(killed[0], signal.SIGKILL)
     return real(self, seconds)
 ray_running._Actors.wait = wait
