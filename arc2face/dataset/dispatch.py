@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -41,7 +42,11 @@ OnProgress = Callable[[RunProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class RunDone:
-    """What a run did. `shards`: of its part, all finished; `drawn`: in this run. `notes`: what went wrong meanwhile."""
+    """What a run did. `shards`: of its part, all finished; `drawn`: in this run. `notes`: what went wrong meanwhile.
+
+    `cpu_seconds`: of all workers while they drew. `cpu_per_picture`: median over the shards, so that loading the models
+    does not count; 0 where nothing was drawn.
+    """
 
     shards: int
     drawn: int
@@ -49,6 +54,8 @@ class RunDone:
     left_out: int
     failed: int
     seconds: float
+    cpu_seconds: float = 0.0
+    cpu_per_picture: float = 0.0
     notes: tuple[str, ...] = ()
 
 
@@ -86,7 +93,7 @@ class Crew(Protocol):
         ...
 
     def revive(self, worker: int, others: int) -> bool:
-        """After a death or a failure of its device: whether the worker can be used at once. `others`: that still live."""
+        """After a death or a failure of its device: whether the worker can be used at once. `others`: still there."""
         ...
 
     def close(self) -> None:
@@ -106,6 +113,7 @@ class Tally:
     pictures: int = 0
     left_out: int = 0
     failed: int = 0
+    cpu: list[tuple[float, int]] = field(default_factory=list["tuple[float, int]"])
     notes: list[str] = field(default_factory=list[str])
 
     def add(self, done: ShardDone) -> None:
@@ -115,6 +123,8 @@ class Tally:
         self.pictures += done.pictures
         self.left_out += done.left_out
         self.failed += done.failed
+        if done.drawn:
+            self.cpu.append((done.cpu_seconds, done.pictures))
         self.tell()
 
     def note(self, sentence: str) -> None:
@@ -131,8 +141,18 @@ class Tally:
 
     def finished(self) -> RunDone:
         """The end."""
-        seconds = time.monotonic() - self.started
-        return RunDone(self.shards, self.drawn, self.pictures, self.left_out, self.failed, seconds, tuple(self.notes))
+        each = [seconds / pictures for seconds, pictures in self.cpu if pictures]
+        return RunDone(
+            shards=self.shards,
+            drawn=self.drawn,
+            pictures=self.pictures,
+            left_out=self.left_out,
+            failed=self.failed,
+            seconds=time.monotonic() - self.started,
+            cpu_seconds=sum(seconds for seconds, _ in self.cpu),
+            cpu_per_picture=statistics.median(each) if each else 0.0,
+            notes=tuple(self.notes),
+        )
 
 
 def dispatch(crew: Crew, shards: Sequence[int], tally: Tally, stop: Callable[[], bool] = never) -> None:

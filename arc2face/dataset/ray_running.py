@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ ALONE = {"RAY_AUTH_MODE": "disabled"}
 STORE_BYTES = 100 << 20
 """Ray's object store of a local cluster; nothing but numbers travels through it."""
 PROBE_SECONDS = 10.0
+MOST_DEATHS = 1000
 START_SECONDS = 600.0
 """How long the first worker may take: torch and the models are read by each."""
 
@@ -121,7 +122,7 @@ class ShardActor:
                 self._drawer = Drawer(self._choice.open(), open_set(self._root))
                 check_models(self._drawer)
             done = write_shard(self._drawer, shard)
-            return "done", done.shard, done.pictures, done.left_out, done.failed, done.drawn
+            return "done", *astuple(done)
         except Arc2FaceError as error:
             return "error", *words_of(error)
 
@@ -139,7 +140,7 @@ class _Actors:
         self._actors = [self._new() for _ in range(count)]
         self._starting = {actor.pid.remote(): number for number, actor in enumerate(self._actors)}
         self._running: dict[Any, tuple[int, int]] = {}
-        self._heard = time.monotonic()
+        self._heard, self._deaths_left = time.monotonic(), MOST_DEATHS
         errors = ray.exceptions
         self._deaths = (errors.RayActorError, errors.OutOfMemoryError, errors.NodeDiedError, errors.WorkerCrashedError)
 
@@ -166,6 +167,9 @@ class _Actors:
 
     def revive(self, worker: int, others: int) -> bool:
         """Another actor takes the number; it is ready when it has answered."""
+        self._deaths_left -= 1
+        if self._deaths_left < 0:
+            raise DeviceError(f"{MOST_DEATHS} workers of the cluster died; see its logs. The same command goes on.")
         self._end(worker)
         self._actors[worker] = self._new()
         self._starting[self._actors[worker].pid.remote()] = worker

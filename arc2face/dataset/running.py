@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -253,7 +253,7 @@ def _work(pipe: Connection, root: str, choice: EngineChoice) -> None:
                     drawer = Drawer(choice.open(), open_set(root))
                     check_models(drawer)
                 done = write_shard(drawer, shard)
-                answer: tuple[Any, ...] = ("done", done.shard, done.pictures, done.left_out, done.failed, done.drawn)
+                answer: tuple[Any, ...] = ("done", *astuple(done))
             except Exception as error:
                 if not isinstance(error, Arc2FaceError):
                     import traceback
