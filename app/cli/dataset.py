@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -173,15 +174,16 @@ def run(
         if ray is not None:
             from arc2face.dataset.ray_running import run_on_ray
 
-            done = run_on_ray(
-                folder,
-                choice,
-                address=ray,
-                workers=workers,
-                gpus_per_worker=gpus_per_worker,
-                part=part,
-                on_progress=on_progress,
-            )
+            with redirect_stdout(sys.stderr):  # Ray tells of dead workers on standard output
+                done = run_on_ray(
+                    folder,
+                    choice,
+                    address=ray,
+                    workers=workers,
+                    gpus_per_worker=gpus_per_worker,
+                    part=part,
+                    on_progress=on_progress,
+                )
         else:
             done = run_here(folder, choice, devices=_devices(devices), part=part, on_progress=on_progress)
     _tell_run(done, folder, as_json)
@@ -197,7 +199,8 @@ def status(folder: options.Folder, as_json: AsJson = False) -> None:
     if as_json:
         console.answer(found.to_dict())
         return
-    console.say(f"{found.shards} of {found.shards_total} shards, {_pictures(found)} of {found.pictures_total}")
+    shards = f"{found.shards} of {found.shards_total} shards are finished"
+    console.say(f"{shards}, {found.rows} of {found.pictures_total} pictures{_without(found)}")
     left = "" if found.seconds_left is None else f", about {_time(found.seconds_left)} left at the last hour's pace"
     console.say(f"{gigabytes(found.bytes)} on the disk, about {gigabytes(found.bytes_left)} to come{left}")
     if found.unfinished:
@@ -296,14 +299,15 @@ def _tell_run(done: RunDone, folder: Path, as_json: bool) -> None:
     if as_json:
         console.answer({"folder": str(folder), **asdict(done)})
         return
-    console.say(f"{done.shards} shards, {_pictures(done)}; {done.drawn} shards drawn in {_time(done.seconds)}")
+    drawn = f"{done.drawn} of {done.shards} shards drawn now, in {_time(done.seconds)}"
+    console.say(f"{done.pictures} pictures{_without(done)}; {drawn}")
     console.say(f"next: arc2face dataset verify {folder}")
 
 
-def _pictures(found: Any) -> str:
+def _without(found: Any) -> str:
     more = [f"{found.left_out} left out"] if found.left_out else []
     more += [f"{found.failed} failed"] if found.failed else []
-    return f"{found.pictures} pictures" + (f" ({', '.join(more)})" if more else "")
+    return f" ({', '.join(more)})" if more else ""
 
 
 def _devices(text: str | None) -> Sequence[str]:

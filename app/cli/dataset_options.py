@@ -170,7 +170,7 @@ PlanSeed = Annotated[int, typer.Option("--seed", help="Seed of the plan.", rich_
 PerShard = Annotated[
     int | None,
     typer.Option(
-        help="People per shard, which is what a stopped worker draws again; about 64 pictures' worth when omitted.",
+        help="People per shard, which is what a stopped worker draws again; at most 64 pictures' worth when omitted.",
         rich_help_panel=_HOW,
         show_default=False,
     ),

@@ -63,7 +63,7 @@ def make(asked: Asked, output: Path, models: Path | None, device: str, measure: 
             identities_sha256=people.sha256,
             schedule=schedule,
             references=references,
-            per_shard=asked.per_shard or people_per_shard(int(asked.fields["pictures"])),
+            per_shard=asked.per_shard or people_per_shard(len(people), int(asked.fields["pictures"])),
             **_negative(asked, engine),
             **asked.fields,
         )

@@ -40,6 +40,7 @@ MAX_PICTURES = 9_999
 MAX_TRIES = 64
 PICTURES_PER_SHARD = 64
 """Usual size of a shard: what a killed worker loses at most."""
+FEWEST_SHARDS = 16
 PictureFormat = Literal["png", "jpg"]
 FORMATS: tuple[PictureFormat, ...] = ("png", "jpg")
 DECODERS: tuple[Decoder, ...] = ("exact", "small")
@@ -213,9 +214,9 @@ class DatasetPlan:
             raise InputError(f"The plan is damaged ({' '.join(str(error).split())[:120]}). Make it again.") from error
 
 
-def people_per_shard(pictures: int) -> int:
-    """People of a shard of the usual size."""
-    return max(1, PICTURES_PER_SHARD // pictures)
+def people_per_shard(people: int, pictures: int) -> int:
+    """People of a shard of the usual size; of a small set fewer, so that several workers find something to do."""
+    return max(1, min(PICTURES_PER_SHARD // pictures, people // FEWEST_SHARDS))
 
 
 def _digest(what: str, value: object) -> None:

@@ -10,6 +10,7 @@ drawn again; when the driver dies, the same command goes on. Needs the extra `ra
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import sys
 import time
@@ -36,8 +37,12 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray reports its use to its maker otherwise
     "RAY_worker_niceness": "0",  # its workers give way to everything else otherwise
 }
-ALONE = {"RAY_AUTH_MODE": "disabled"}
-"""For a cluster of this machine alone: Ray writes a token into the home folder otherwise."""
+ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray turns 127.0.0.1 into the machine's address and listens on all
+    "RAY_AUTH_MODE": "token",
+}
+"""For a cluster of this machine alone. Its token is drawn here and handed on in RAY_AUTH_TOKEN: Ray would write one
+into the home folder, and without one every user of this machine could run code in the workers."""
 STORE_BYTES = 100 << 20
 """Ray's object store of a local cluster; nothing but numbers travels through it."""
 PROBE_SECONDS = 10.0
@@ -62,8 +67,8 @@ def run_on_ray(
     Args:
         folder: of the data set, on a disk that all nodes share.
         choice: which models; a relative folder is made absolute.
-        address: `local` starts a cluster of this machine alone, which listens on the loopback address and leaves no
-            token behind; `auto`, `host:port` or `ray://host:port` joins one.
+        address: `local` starts a cluster of this machine alone, which listens on the loopback address only and leaves
+            no token behind; `auto`, `host:port` or `ray://host:port` joins one.
         workers: how many actors; None fills the cluster: as many as it has GPUs (over `gpus_per_worker`), else CPUs.
         gpus_per_worker: share of a GPU for each, 0 for none; None takes 1 where the cluster has GPUs.
         part: which shards.
@@ -211,7 +216,8 @@ class _Actors:
 def _joined(address: str, workers: int | None, threads: int) -> Any:
     """Ray, connected. Raises DeviceError."""
     local = address == LOCAL
-    for name, value in (QUIET | (ALONE if local else {})).items():
+    alone = ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if local else {}
+    for name, value in (QUIET | alone).items():
         os.environ.setdefault(name, value)
     ray = need("ray", "ray")
     if ray.is_initialized():

@@ -41,6 +41,11 @@ class Status:
     seconds_left: float | None
 
     @property
+    def rows(self) -> int:
+        """Pictures that are settled: drawn, left out or failed."""
+        return self.pictures + self.left_out + self.failed
+
+    @property
     def complete(self) -> bool:
         """Whether every shard is finished."""
         return self.shards == self.shards_total

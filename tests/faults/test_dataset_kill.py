@@ -222,45 +222,63 @@ def test_a_run_that_is_stopped_says_what_is_kept_and_ends_all_its_workers(
 def test_ray_draws_the_shard_of_a_killed_worker_again(
     start: Start, tiny_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray core, two actors, one killed in the middle: the same digest, no token, nothing but loopback."""
+    """Ray core through the command line, two actors, one killed in the middle: the same digest; nothing is listened to
+    but the loopback address, no token is left behind, and standard output holds the answer alone (pitfalls C3.1, C3.2).
+    """
     folder = make(tmp_path / "faces", people=6, per_shard=1, steps=20)
     script = """
 import os, signal, sys
 from pathlib import Path
 from arc2face.dataset import ray_running
-from arc2face.dataset.folder import DatasetFolder
-from arc2face.dataset.running import EngineChoice
-from arc2face.dataset.verify import verify
+from app.cli import main
 
-folder, killed = DatasetFolder.of(sys.argv[1]), []
-real = ray_running._Actors.wait
-def wait(self, seconds):
-    if not killed and len(folder.committed()) >= 1:
-        for path in Path("/proc").glob("[0-9]*"):
-            try:  # Ray names its processes after what they are doing
-                ours = sys.argv[1].rpartition("/")[0].encode() in (path / "environ").read_bytes()
-                if ours and (path / "cmdline").read_bytes().startswith(b"ray::ShardActor.draw"):
-                    killed.append(int(path.name))
-                    os.kill(killed[0], signal.SIGKILL)
-                    break
+root, killed = Path(sys.argv[1]), []
+
+def ours():
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"HOME={root.parent}".encode() in (path / "environ").read_bytes():
+                yield path, (path / "cmdline").read_bytes()
+        except OSError:
+            continue
+
+def listening(paths):
+    sockets = set()
+    for path in paths:
+        for handle in (path / "fd").glob("*"):
+            try:
+                sockets.add(os.readlink(handle))
             except OSError:
                 continue
+    lines = [line.split() for kind in ("tcp", "tcp6") for line in open(f"/proc/net/{kind}").read().splitlines()[1:]]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+real = ray_running._Actors.wait
+def wait(self, seconds):
+    if not killed and len(list((root / "shards").glob("*.parquet"))) >= 1:
+        processes = list(ours())
+        drawing = [int(path.name) for path, words in processes if words.startswith(b"ray::ShardActor.draw")]
+        if drawing:
+            sys.stderr.write(f"listening {sorted(listening(path for path, _ in processes))}\\n")
+            killed.append(drawing[0])
+            os.kill(drawing[0], signal.SIGKILL)
     return real(self, seconds)
 ray_running._Actors.wait = wait
-done = ray_running.run_on_ray(folder, EngineChoice(sys.argv[2], "cpu"), address="local", workers=2)
-assert done.shards == 6 and killed, done
-assert not (Path.home() / ".ray").exists()
-print(len(done.notes), verify(folder).complete, verify(folder).digest)
+words = ["dataset", "run", str(root), "--models", sys.argv[2], "--device", "cpu", "--ray", "local", "--workers", "2"]
+code = main([*words, "--json"])
+assert killed
+sys.exit(code)
 """
     monkeypatch.setenv("HOME", str(tmp_path))
     process = start(script, folder.root, tiny_tree / "models")
     output, errors = process.communicate(timeout=280)
     assert process.returncode == 0, errors[-3000:]
-    assert output.count("\n") == 1, f"Ray writes to standard output: {output}"
-    notes, complete, digest = output.split()
+    done = json.loads(output)
+    assert done["shards"] == 6 and len(done["notes"]) >= 1 and not (tmp_path / ".ray").exists()
+    assert "listening ['0000000000000000FFFF00000100007F', '0100007F']" in errors
     alone = make(tmp_path / "alone", people=6, per_shard=1, steps=20)
     run(alone, EngineChoice(str(tiny_tree / "models"), "cpu"))
-    assert (int(notes) >= 1, complete, digest) == (True, "True", verify(alone).digest)
+    assert verify(folder).complete and verify(folder).digest == verify(alone).digest
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
