@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+from arc2face.dataset.leftovers import owned
 from arc2face.dataset.packages import need
 from arc2face.errors import InputError
 from arc2face.weights.jsonfile import parse_json
-from arc2face.weights.writing import replace_with
 
 __all__ = ["COLUMNS", "METADATA", "Facts", "Row", "read", "read_facts", "read_table", "schema", "write"]
 
@@ -125,7 +125,7 @@ def write(path: Path, rows: Sequence[Row], facts: Facts) -> Path:
     words = json.dumps({name: getattr(facts, name) for name in Facts.__slots__}, sort_keys=True)
     plain = {name: [_plain(getattr(row, name)) for row in rows] for name in COLUMNS}
     table = pa.Table.from_pydict(plain, schema=schema().with_metadata({METADATA: words.encode()}))
-    with replace_with(path) as temporary:
+    with owned(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")
     return path
 

@@ -29,6 +29,7 @@ AXES = {"yaw": YAW_LIMIT, "pitch": PITCH_LIMIT, "roll": ROLL_LIMIT}
 """Angle -> largest magnitude in degrees."""
 MAX_POSES = 4096
 MAX_EXPRESSIONS = 1024
+MAX_CELLS = 65_536
 MAX_NAME = 100
 Range = tuple[float, float]
 
@@ -93,6 +94,10 @@ class Schedule:
                 raise SettingsError(f"A schedule has at most {most} {what}, not {len(names)}.")
             if twice := {name for name in names if names.count(name) > 1}:
                 raise SettingsError(f"Two of the {what} are called {checks.shown(min(twice))}; give each its own name.")
+
+        cells = max(1, len(self.poses)) * max(1, len(self.expressions))
+        if self.kind == "balanced" and cells > MAX_CELLS:
+            raise SettingsError(f"{cells} combinations are too many to balance (at most {MAX_CELLS}); use random.")
 
     @property
     def posed(self) -> bool:
