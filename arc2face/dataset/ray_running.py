@@ -9,10 +9,12 @@ drawn again; when the driver dies, the same command goes on. Needs the extra `ra
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import astuple, replace
@@ -45,7 +47,9 @@ ALONE = {
 into the home folder, and without one every user of this machine could run code in the workers."""
 STORE_BYTES = 100 << 20
 """Ray's object store of a local cluster; nothing but numbers travels through it."""
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 6.0
+MOST_MISSES = 3
+LEAVE_SECONDS = 5.0
 MOST_DEATHS = 1000
 START_SECONDS = 600.0
 """How long the first worker may take: torch and the models are read by each."""
@@ -90,16 +94,18 @@ def run_on_ray(
     if choice.models is not None:
         choice = replace(choice, models=str(Path(choice.models).expanduser().resolve()))
     ray = _joined(address, workers, opened.plan.threads)
+    gone = False
     try:
         gpus = _gpus(ray, gpus_per_worker)
         count = min(workers or _room(ray, gpus), len(todo))
         dispatch(_Actors(ray, str(opened.folder.root), choice, count, gpus), todo, tally, stop)
     except Exception as error:
-        if isinstance(error, Arc2FaceError) or not _from_ray(error):
+        gone = _from_ray(error)
+        if not gone:
             raise
         raise _gone(address, error) from error
     finally:
-        ray.shutdown()
+        _leave(ray, gone)
         sweep_folder(opened.folder)
     return tally.finished()
 
@@ -145,6 +151,7 @@ class _Actors:
         self._actors = [self._new() for _ in range(count)]
         self._starting = {actor.pid.remote(): number for number, actor in enumerate(self._actors)}
         self._running: dict[Any, tuple[int, int]] = {}
+        self._head, self._misses, self._probed = _head_of(ray), 0, time.monotonic()
         self._heard, self._deaths_left = time.monotonic(), MOST_DEATHS
         errors = ray.exceptions
         self._deaths = (errors.RayActorError, errors.OutOfMemoryError, errors.NodeDiedError, errors.WorkerCrashedError)
@@ -167,6 +174,7 @@ class _Actors:
                 f"No worker of the cluster has answered in {START_SECONDS / 60:.0f} minutes; it may have no room for "
                 "one (`ray status` tells). Ask for less with --gpus-per-worker."
             )
+        self._look_for_head()
         found = [self._ready(each) if each in self._starting else self._outcome(each) for each in finished]
         return [outcome for outcome in found if outcome is not None]
 
@@ -181,6 +189,8 @@ class _Actors:
         return False
 
     def close(self) -> None:
+        if self._misses:  # asking a head that is not there would wait for it
+            return
         for worker in range(len(self._actors)):
             self._end(worker)
 
@@ -190,6 +200,19 @@ class _Actors:
         except Exception as error:  # dead already, or the cluster is gone
             if not _from_ray(error):
                 raise
+
+    def _look_for_head(self) -> None:
+        """Raises ConnectionError where nobody listens any longer; Ray itself would end this process after a minute."""
+        if self._head is None or time.monotonic() - self._probed < PROBE_SECONDS:
+            return
+        self._probed = time.monotonic()
+        try:
+            with socket.create_connection(self._head, PROBE_SECONDS / 2):
+                self._misses = 0
+        except OSError as error:
+            self._misses += 1
+            if self._misses >= MOST_MISSES:
+                raise ConnectionError(f"its head does not answer: {error}") from error
 
     def _ready(self, reference: Any) -> Outcome | None:
         worker = self._starting.pop(reference)
@@ -261,6 +284,26 @@ def _unreachable(address: str, error: BaseException) -> DeviceError:
         f"The Ray cluster {address!r} cannot be reached ({_short(error)}). Check the address with `ray status`, or use "
         "--ray local."
     )
+
+
+def _head_of(ray: Any) -> tuple[str, int] | None:
+    """Where the cluster's head listens; None where this process speaks to it through a client's port."""
+    try:
+        host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
+    except Exception:  # not in every way of connecting
+        return None
+
+
+def _leave(ray: Any, gone: bool) -> None:
+    """Disconnect; from a cluster that is gone without waiting for its answer, now and at the end of the program."""
+    if not gone:
+        ray.shutdown()
+        return
+    atexit.unregister(ray.shutdown)
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_SECONDS)
 
 
 def _gpus(ray: Any, wanted: float | None) -> float:
