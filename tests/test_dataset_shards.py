@@ -6,6 +6,7 @@ Run alone: ./run test tests/test_dataset_shards.py
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -93,8 +94,7 @@ def own(whole: DatasetFolder, tmp_path: Path) -> DatasetFolder:
 
 
 def test_a_set_is_whole_and_its_consumers_read_it(whole: DatasetFolder) -> None:
-    import webdataset
-
+    webdataset: Any = importlib.import_module("webdataset")
     found, told = verify(whole), status(whole)
     assert (found.complete, found.pictures, found.rows, found.unfinished, found.notes) == (True, 15, 15, 0, ())
     assert (told.complete, told.pictures, told.failed, told.seconds_left) == (True, 15, 0, 0.0)

@@ -115,7 +115,7 @@ def _people(asked: Asked, engine: Engine | None) -> tuple[Identities, list[str],
             found = from_files(asked.who, engine, skip_unreadable=asked.skip_unreadable, progress=progress)
         else:
             found = find_people(
-                asked.who[0],
+                next(iter(asked.who)),
                 engine,
                 skip_unreadable=asked.skip_unreadable,
                 person_column=asked.person_column,

@@ -331,8 +331,8 @@ def _from_ray(error: BaseException) -> bool:
 
 def _gone(address: str, error: Exception) -> DeviceError:
     return DeviceError(
-        f"The Ray cluster {address!r} is gone ({_short(error)}). What is finished stays; the same command goes on, "
-        "here or on another cluster."
+        f"The Ray cluster {address!r} is gone ({_short(error)}). What is finished stays. Start it again, or go "
+        "on without --ray."
     )
 
 
