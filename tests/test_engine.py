@@ -71,6 +71,26 @@ def test_concurrent_clients_get_what_they_get_alone(engine: Engine) -> None:
         assert np.array_equal(together[i], expected)
 
 
+def test_a_batch_is_exactly_what_was_asked_for(tiny_tree: Path) -> None:
+    """Data sets: a picture must not depend on what else waits, so nobody joins such a batch or is taken out of it."""
+    pair = [QUICK.with_(seed=3), QUICK.with_(identity=BEN, seed=4)]
+    with Engine.open(tiny_tree / "models", device="cpu", batching="on") as engine:
+        alone = [job.result().images[0].rgb_u8 for job in engine.submit_together(pair)]
+        first = engine.submit(QUICK.with_(steps=20, seed=9))  # the others wait behind it
+        single = engine.submit_together([QUICK.with_(seed=5)])
+        jobs, joining = engine.submit_together(pair), engine.submit(QUICK.with_(seed=6))
+        results = [job.result() for job in (*jobs, *single, joining, first)]
+        assert all(np.array_equal(made.images[0].rgb_u8, was) for made, was in zip(results, alone, strict=False))
+        notes = [" ".join(made.recipe.get("notes", ())) for made in results]
+        assert ["batch of 2" in note for note in notes] == [True, True, False, False, False]
+        with pytest.raises(SettingsError, match="one kind"):
+            engine.submit_together([QUICK, QUICK.with_(steps=3)])
+        with pytest.raises(SettingsError, match="1 to 8 pictures, not 9"):
+            engine.submit_together([QUICK] * 9)
+        with pytest.raises(SettingsError, match="not 0"):
+            engine.submit_together([])
+
+
 def test_progress_tells_stages_steps_previews_and_time(engine: Engine) -> None:
     seen: list[Progress] = []
     engine.generate(QUICK.with_(steps=3), seen.append)
