@@ -30,7 +30,7 @@ from arc2face.errors import (
     MissingWeightsError,
     PoseError,
 )
-from arc2face.pictures.recipes import XMP, png_bytes
+from arc2face.pictures.recipes import XMP, image_recipe, plain_png
 from arc2face.types import (
     EXPRESSION_SIZE,
     Expression,
@@ -350,9 +350,12 @@ class Drawer:
 
 
 def encode(image: GeneratedImage, result: GenerationResult, kind: str, quality: int) -> tuple[bytes, RgbU8]:
-    """The file of a picture, marked as synthetic, and the pixels that decoding it gives. PNG carries the recipe."""
+    """The file of a picture, marked as synthetic, and the pixels that decoding it gives. PNG carries the recipe.
+
+    No Content Credentials: a signature is another one each time, and equal plans give equal bytes.
+    """
     if kind == "png":
-        return png_bytes(image, result), image.rgb_u8
+        return plain_png(image.rgb_u8, image_recipe(image, result)), image.rgb_u8
     buffer = io.BytesIO()
     Image.fromarray(image.rgb_u8).save(buffer, "JPEG", quality=quality, subsampling=0, xmp=XMP.encode())
     data = buffer.getvalue()

@@ -105,12 +105,17 @@ def png_bytes(image: GeneratedImage, result: GenerationResult, embedding: bool =
 
 def recipe_png(rgb_u8: RgbU8, recipe: Mapping[str, Any]) -> bytes:
     """(H, W, 3) uint8 RGB as PNG with a recipe, marked as synthetic, signed last (`arc2face.pictures.provenance`)."""
+    return signed(plain_png(rgb_u8, recipe), SOURCE_TYPE, app_version())
+
+
+def plain_png(rgb_u8: RgbU8, recipe: Mapping[str, Any]) -> bytes:
+    """The same without a signature, which is another one each time: equal pictures give equal bytes."""
     info = PngInfo()
     info.add_text(CHUNK, json.dumps(recipe), zip=False)
     info.add_itxt("XML:com.adobe.xmp", XMP)
     buffer = io.BytesIO()
     Image.fromarray(rgb_u8).save(buffer, "PNG", pnginfo=info, compress_level=4)
-    return signed(buffer.getvalue(), SOURCE_TYPE, app_version())
+    return buffer.getvalue()
 
 
 def save_png(image: GeneratedImage, result: GenerationResult, path: Path | str, embedding: bool = False) -> Path:
