@@ -42,6 +42,7 @@ XMP = (
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
     f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>'
 )
+"""The packet that marks a picture as drawn by a machine, for writers of files without a recipe."""
 
 _OWN_FIELDS = {"pose", "expression", "reference"}
 
@@ -173,6 +174,7 @@ def _extras(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 __all__ = [
+    "XMP",
     "app_version",
     "describe",
     "image_recipe",
