@@ -213,7 +213,7 @@ def _units(vectors: NDArray[np.floating]) -> Float32Array:
 
 
 def _nearest(units: Float32Array, others: Float32Array, itself: bool = False) -> Float32Array:
-    """(n,) largest cosine to any of `others`; `itself`: the two are the same people, who do not count for themselves."""
+    """(n,) largest cosine to any of `others`. `itself`: both are the same people; nobody counts for themselves."""
     best = np.full(len(units), -1.0, np.float32)
     for start in range(0, len(units), BLOCK):
         part = units[start : start + BLOCK]

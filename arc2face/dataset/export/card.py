@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from arc2face.dataset.export.job import Job
+from arc2face.dataset.people import SAMPLED
 from arc2face.pictures.recipes import app_version
 from arc2face.weights.writing import replace_with
 
-__all__ = ["REAL", "write_card"]
+__all__ = ["write_card"]
 
-REAL = ("photos", "file", "embeddings")
-"""How `sources` of people begin who were given, not drawn (`arc2face.dataset.who`)."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 LOAD = {
     "parquet": (
@@ -91,18 +89,14 @@ def _body(job: Job, kind: str) -> str:
 
 
 def _who(job: Job) -> str:
-    kinds = Counter(_kind(job.identities.sources[number]) for number in job.selection.numbers)
-    given = sum(count for kind, count in kinds.items() if kind in REAL)
-    invented = sum(kinds.values()) - given
+    sources = [job.identities.sources[number] for number in job.selection.numbers]
+    invented = sum(source.startswith(SAMPLED) for source in sources)
+    given = len(sources) - invented
     if not given:
         return "The people do not exist: their identities were sampled."
     words = f"{given:,} of the identities were given (photos or embeddings), so they may be those of real people"
     more = f"; the other {invented:,} were sampled and do not exist" if invented else ""
     return f"**{words}{more}.** Publish them only with the consent of those people."
-
-
-def _kind(source: str) -> str:
-    return source.partition(":")[0].partition(" ")[0]
 
 
 def _made(job: Job) -> str:
@@ -141,8 +135,8 @@ def _contents(job: Job, kind: str) -> str:
     side = f"{options.size} x {options.size} pixels" if options.size else "the size they were drawn at"
     where = "column `image`" if kind == "parquet" else f"`KEY.{job.suffix}`"
     return (
-        f"Pictures ({where}) are {options.picture_format.upper()} at {side}, alignment: {options.align}. `label` counts "
-        "people from 0, `identity` names them, `seed` is the picture's. `yaw`, `pitch`, `roll` (degrees) and "
+        f"Pictures ({where}) are {options.picture_format.upper()} at {side}, alignment: {options.align}. `label` "
+        "counts people from 0, `identity` names them, `seed` is the picture's. `yaw`, `pitch`, `roll` (degrees) and "
         "`expression` (55 FLAME numbers) are what was asked for; `similarity` is the cosine of the picture's embedding "
         "to the asked one, `detector_score` the face detector's confidence."
     )

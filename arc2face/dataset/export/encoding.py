@@ -19,6 +19,7 @@ from arc2face.faces.analyser import FaceAnalyser
 from arc2face.pictures.loading import as_rgb_u8, resize_square
 from arc2face.pictures.recipes import XMP
 from arc2face.types import RgbU8
+from arc2face.weights.folder import best_bundle
 
 __all__ = ["Encoder", "in_order"]
 
@@ -34,14 +35,12 @@ class Encoder:
     """
 
     def __init__(self, options: Options, faces: FaceAnalyser | None) -> None:
-        """`faces`: finds the face; needed for alignments only.
+        """`faces`: finds the face; None opens the models folder's networks, where an alignment needs them.
 
         Raises MissingWeightsError where an alignment needs networks that are not there.
         """
         self._options = options
-        self._faces = faces
-        if options.align != "none" and faces is None:
-            raise MissingWeightsError("Aligning faces needs the face detector. Run: arc2face download identity")
+        self._faces = faces = usual_faces() if faces is None and options.align != "none" else faces
         if options.align == "ffhq" and faces is not None and faces.landmarks_path is None:
             raise MissingWeightsError("The landmark network 1k3d68.onnx is missing. Run: arc2face download pose")
 
@@ -106,8 +105,16 @@ def in_order(items: Iterable[A], work: Callable[[A], B], workers: int) -> Iterat
                 result.cancel()
 
 
+def usual_faces() -> FaceAnalyser:
+    """The face networks of the models folder that is found first, on the CPU. Raises MissingWeightsError."""
+    models = best_bundle(None)
+    return FaceAnalyser(
+        models.need("detector"), models.need("arcface"), models.locate("landmarks"), ["CPUExecutionProvider"]
+    )
+
+
 def _norm_crop(rgb: RgbU8, points: np.ndarray, size: int) -> RgbU8:
     """The crop that insightface's recognisers see, black where it leaves the picture."""
     from insightface.utils.face_align import norm_crop
 
-    return np.ascontiguousarray(norm_crop(rgb, np.asarray(points, np.float32), image_size=size))
+    return np.ascontiguousarray(norm_crop(rgb, np.asarray(points, np.float32), image_size=size), np.uint8)

@@ -20,8 +20,8 @@ __all__ = ["Job", "Picture"]
 class Picture:
     """One picture on its way out.
 
-    `key`, `identity`, `number`: as in the manifest. `label`: from 0, without holes. `data`: the encoded file. `row`: the
-    manifest's columns, empty for formats that carry none.
+    `key`, `identity`, `number`: as in the manifest. `label`: from 0, without holes. `data`: the encoded file.
+    `row`: the manifest's columns, empty for formats that carry none.
     """
 
     key: str

@@ -153,10 +153,8 @@ def check(
     checks.choice("The export format", to, FORMATS)
     usual = FORMATS[to]
     align = checks.choice("The alignment", usual.align if align is None else align, ALIGNMENTS)
-    if size is None:
-        size = CROP_SIZE if align == "arcface" else None
-    else:
-        size = checks.whole("The size", size, SIZE_RANGE)
+    usual_size = CROP_SIZE if align == "arcface" else None
+    size = usual_size if size is None else checks.whole("The size", size, SIZE_RANGE)
     if align == "arcface" and size is not None and size % 112 and size % 128:
         raise SettingsError(f"ArcFace crops are a multiple of 112 or of 128 pixels wide, not {size}.")
     picture_format = "jpg" if picture_format == "jpeg" else picture_format

@@ -103,7 +103,7 @@ def _is_export(folder: Path) -> bool:
         content = read_json(folder / MARK)
     except Exception:  # any file of that name that is not ours
         return False
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+    return content.get("format") == _FORMAT
 
 
 def _swap(temporary: Path, out: Path) -> None:

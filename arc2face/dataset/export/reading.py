@@ -100,4 +100,6 @@ class Shards:
 
     def _damaged(self, shard: int, why: str) -> InputError:
         path = self._shards[shard][0]
-        return InputError(f"{path} is damaged: {why}. Run `arc2face dataset verify` on the data set, then draw it again.")
+        return InputError(
+            f"{path} is damaged: {why}. Run `arc2face dataset verify` on the data set, then draw it again."
+        )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 from arc2face.dataset.export.job import Job, Picture
@@ -113,7 +114,7 @@ def _insightface(put: _Put, listing: Any, pictures: Iterable[Picture], people: i
     put(0, pack([0.0, 0.0], 0))  # its numbers are known at the end
     starts = _pictures(put, listing, pictures, 1, suffix)
     end = starts[-1][1]
-    spans = {label: (start, following[1]) for (label, start), following in zip(starts, starts[1:], strict=False)}
+    spans = {label: (start, following[1]) for (label, start), following in pairwise(starts)}
     for label in range(people):
         first, last = spans.get(label, (end, end))  # a person all of whose pictures lost their face has none
         put(end + label, pack([float(first), float(last)], end + label))

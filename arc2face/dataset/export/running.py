@@ -98,11 +98,13 @@ def export(
         shuffle: random order by `seed` (rec: im2rec's layout). Else people in order.
         seed: of the order.
         shard_bytes: size to which webdataset's and parquet's files are filled.
-        repeats, trigger: lora: repeats per epoch in the folder's name; a word in front of each caption.
+        repeats: lora: repeats per epoch, in the folder's name.
+        trigger: lora: a word in front of each caption.
         features: lmdb: with the embedding (Vec2Face), or pictures and labels only.
         partial: export what is drawn of a set that is not finished; else such a set is refused.
         overwrite: replace an earlier export at `out`, and nothing else.
-        faces: finds faces for alignments, or a function that gives who does, called when needed.
+        faces: finds faces for alignments (`engine.faces`), or a function that gives it, called when needed; None
+            opens the networks of the models folder on the CPU.
         workers: threads that encode, 1 to 64; None: one per core, at most 8. They do not change the bytes.
         progress: see Progress.
 
@@ -140,7 +142,8 @@ def export(
     committed = source.committed()
     warnings = _unfinished(plan, committed, partial)
     selection = select([(number, source.manifest(number)) for number in committed], given, plan.sha256)
-    encoder = Encoder(given, faces() if callable(faces) and given.align != "none" else _analyser(faces))
+    finder = faces if isinstance(faces, FaceAnalyser) or faces is None or given.align == "none" else faces()
+    encoder = Encoder(given, finder if isinstance(finder, FaceAnalyser) else None)
     files = {number: (source.tar(number), source.manifest(number)) for number in committed}
     target = Path(out).expanduser()
     with Shards(files) as shards, fresh_folder(target, overwrite) as temporary:
@@ -162,9 +165,7 @@ class _At:
     row: dict[str, Any]
 
 
-def _pictures(
-    job: Job, shards: Shards, encoder: Encoder, threads: int, progress: Progress | None
-) -> Iterator[Picture]:
+def _pictures(job: Job, shards: Shards, encoder: Encoder, threads: int, progress: Progress | None) -> Iterator[Picture]:
     """The pictures of the selection, read in one thread, encoded in several, in order."""
     selection, rows = job.selection, job.options.format.rows
 
@@ -189,9 +190,7 @@ def _pictures(
             job.lost.append(selection.key(at))
             continue
         number = int(selection.number[at])
-        picture = Picture(
-            selection.key(at), selection.names[number], number, int(selection.label[at]), data, item.row
-        )
+        picture = Picture(selection.key(at), selection.names[number], number, int(selection.label[at]), data, item.row)
         job.count(picture)
         yield picture
 
@@ -260,12 +259,7 @@ def _bytes_needed(sample: list[Picture], many: int) -> int:
     return int(float(np.mean([len(picture.data) for picture in sample])) * 1.1 + BESIDE) * many
 
 
-def _analyser(faces: Any) -> FaceAnalyser | None:
-    return faces if isinstance(faces, FaceAnalyser) else None
-
-
 def _threads(workers: int | None) -> int:
     if workers is None:
         return max(1, min(8, os.cpu_count() or 1))
     return checks.whole("The number of threads", workers, (1, 64))
-

@@ -21,7 +21,7 @@ __all__ = ["Selection", "select"]
 
 COLUMNS = ("key", "identity", "identity_number", "picture", "similarity", "second_similarity", "file", "error", "plan")
 POSED = ("yaw", "pitch", "expression_name")
-NOT_DRAWN = "was not drawn (see the manifest's error column)"
+NOT_DRAWN = "not drawn (the manifest says why)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
