@@ -71,13 +71,14 @@ def write_dataset(
         drawn = sum(row.file is not None for row in rows)
         tar_bytes = folder.tar(shard).read_bytes()
         facts = Facts(
-            plan.sha256,
-            shard,
-            len(rows),
-            drawn,
-            len(rows) - drawn,
-            len(tar_bytes),
-            hashlib.sha256(tar_bytes).hexdigest(),
+            plan=plan.sha256,
+            shard=shard,
+            rows=len(rows),
+            pictures=drawn,
+            left_out=0,
+            failed=len(rows) - drawn,
+            tar_bytes=len(tar_bytes),
+            tar_sha256=hashlib.sha256(tar_bytes).hexdigest(),
         )
         manifest.write(folder.manifest(shard), rows, facts)
     return folder

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
-import socket
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from arc2face.dataset.leftovers import ABANDONED_SECONDS, GAP_SECONDS, lock
 from arc2face.errors import SettingsError, StorageError
 from arc2face.weights.jsonfile import read_json
 from arc2face.weights.writing import replace_with
@@ -22,7 +22,7 @@ __all__ = ["MARK", "check_room", "fresh_folder", "write_mark", "writing_errors"]
 MARK = "export.json"
 """Written into every export, last; a folder with it was made by an export and may be replaced by one."""
 _FORMAT = "arc2face-export"
-_UNFINISHED = ".exporting-"
+LOCK = ".lock"
 SLACK = 64 << 20
 """Bytes that are left free on the disk."""
 
@@ -31,22 +31,25 @@ SLACK = 64 << 20
 def fresh_folder(out: Path, overwrite: bool) -> Generator[Path]:
     """Yields a folder beside `out` that takes its place on a clean exit; nothing is left behind otherwise.
 
-    Folders that killed exports of this machine left are removed first.
+    Folders that killed exports left are removed first.
 
     Raises:
         SettingsError: `out` holds something, and `overwrite` is False or it is no export.
         StorageError: the disk refuses.
     """
     _check_free(out, overwrite)
-    with writing_errors(out):
+    with writing_errors(out), contextlib.ExitStack() as held:
         out.parent.mkdir(parents=True, exist_ok=True)
         _sweep(out)
-        temporary = out.parent / f".{out.name}{_UNFINISHED}{_host()}-{os.getpid()}"
+        temporary = out.parent / f"{_unfinished(out)}{secrets.token_hex(4)}"
         temporary.mkdir()
         try:
+            if os.name == "posix":  # elsewhere a folder with an open file cannot be renamed
+                lock(held.enter_context((temporary / LOCK).open("w+b")), wait=False)
             yield temporary
             _check_free(out, overwrite)
             _swap(temporary, out)
+            (out / LOCK).unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -120,17 +123,24 @@ def _swap(temporary: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _unfinished(out: Path) -> str:
+    """How the names of folders begin in which an export to `out` is, or was, in the making."""
+    return f".{out.name}.exporting-"
+
+
 def _sweep(out: Path) -> None:
-    start = f".{out.name}{_UNFINISHED}{_host()}-"
-    for left in out.parent.glob(f"{_escaped(start)}*"):
-        number = left.name.removeprefix(start).partition("-")[0]
-        if number.isdigit() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+    """Remove what killed exports left. A living one holds a lock in its folder."""
+    for left in out.parent.iterdir():
+        if left.name.startswith(_unfinished(out)) and left.is_dir() and _abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _host() -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname())[:40]
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+def _abandoned(left: Path) -> bool:
+    with contextlib.suppress(OSError):
+        age = time.time() - left.stat().st_mtime
+        if not (left / LOCK).exists():
+            return age > (GAP_SECONDS if os.name == "posix" else ABANDONED_SECONDS)
+        with (left / LOCK).open("r+b") as stream:
+            free = lock(stream, wait=False)
+            return bool(free) or (free is None and age > ABANDONED_SECONDS)
+    return False

@@ -23,6 +23,7 @@ from arc2face.dataset.export.selection import select
 from arc2face.dataset.folder import DatasetFolder
 from arc2face.dataset.packages import need
 from arc2face.dataset.plan import DatasetPlan
+from arc2face.dataset.planning import load_plan
 from arc2face.errors import ImageError, InputError, SettingsError
 from arc2face.faces.analyser import FaceAnalyser
 from arc2face.pictures.recipes import app_version
@@ -116,7 +117,7 @@ def export(
         StorageError: the disk is full or refuses; asked before anything is written.
     """
     source = DatasetFolder.of(folder)
-    plan = DatasetPlan.from_dict(source.plan_json())
+    plan = load_plan(source)
     given = options.check(
         to,
         drawn=plan.picture,
@@ -140,6 +141,9 @@ def export(
         need(package)
     threads = _threads(workers)
     committed = source.committed()
+    identities = source.identities()
+    if identities.sha256 != plan.identities_sha256:
+        raise InputError(f"{source.root} holds other people than its plan is about. Restore identities.npz.")
     warnings = _unfinished(plan, committed, partial)
     selection = select([(number, source.manifest(number)) for number in committed], given, plan.sha256)
     finder = faces if isinstance(faces, FaceAnalyser) or faces is None or given.align == "none" else faces()
@@ -147,7 +151,7 @@ def export(
     files = {number: (source.tar(number), source.manifest(number)) for number in committed}
     target = Path(out).expanduser()
     with Shards(files) as shards, fresh_folder(target, overwrite) as temporary:
-        job = Job(given, selection, source.identities(), temporary, source.plan_json())
+        job = Job(given, selection, identities, temporary, source.plan_json())
         job.warnings += warnings
         pictures = _pictures(job, shards, encoder, threads, progress)
         first = list(islice(pictures, SAMPLE))
