@@ -101,7 +101,9 @@ def _who(job: Job) -> str:
 
 def _made(job: Job) -> str:
     drawing: Mapping[str, Any] = job.plan.get("drawing") or {}
-    settings = ", ".join(f"{name} {value}" for name, value in sorted(drawing.items()) if value is not None)
+    unused = ("scheduler",) if drawing.get("fast") else ()  # fast mode has a sampler of its own
+    used = {name: value for name, value in sorted(drawing.items()) if value is not None and name not in unused}
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())
     lines = [f"- Plan: `{job.selection.plan}` (SHA-256), seed {job.plan.get('seed')}", f"- Settings: {settings}"]
     if job.plan.get("min_score") is not None:
         tries = job.plan.get("max_tries")
