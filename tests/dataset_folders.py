@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from arc2face.dataset import manifest
@@ -30,6 +31,17 @@ def painted(person: int, picture: int, side: int = 32) -> RgbU8:
     rgb[..., 0], rgb[..., 1] = 10 * person, 20 * picture
     rgb[..., 2] = np.arange(side, dtype=np.uint8)
     return rgb
+
+
+def pixels(data: bytes) -> NDArray[np.uint8]:
+    """A picture file decoded."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def who(data: bytes) -> tuple[int, int]:
+    """(person, picture) that a painted picture says it is."""
+    red, green, _ = pixels(data)[8, 8].astype(int)
+    return round(red / 10), round(green / 20)
 
 
 def write_dataset(

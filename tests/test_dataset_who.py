@@ -94,7 +94,7 @@ def test_who_cannot_be_read_is_named_and_may_be_left_out(folder: Path, engine: E
         assert words in str(caught.value)
     found = find_people(folder, engine, skip_unreadable=True)
     assert found.identities.keys == ("anna", "ben")
-    assert [person.key for person in found.unread] == ["blind", "broken", "empty", "nested"]
+    assert [person.name for person in found.unread] == ["blind", "broken", "empty", "nested"]
     assert "folders, not photos" in found.unread[3].reason and "4 people were left out" in found.warnings[-1]
 
 
@@ -112,10 +112,10 @@ def test_two_people_in_one_folder(folder: Path, engine: Engine) -> None:
     found = find_people(folder, engine, skip_unreadable=True)
     assert found.identities.keys == ("anna", "ben") and found.identities.sources[0] == "photos: 2"
     assert any("left out: stranger.png (cosine" in words for words in found.warnings)
-    assert [person.key for person in found.unread] == ["pair"]
+    assert [person.name for person in found.unread] == ["pair"]
     assert "one.png" in found.unread[0].reason and "two.png" in found.unread[0].reason
     refused = find_people(folder, engine, skip_unreadable=True, outliers="refuse").unread
-    assert [person.key for person in refused] == ["anna", "pair"] and "stranger.png" in refused[0].reason
+    assert [person.name for person in refused] == ["anna", "pair"] and "stranger.png" in refused[0].reason
     kept = find_people(folder, engine, outliers="keep")
     assert kept.identities.keys == ("anna", "ben", "pair") and kept.identities.sources[0] == "photos: 3"
     with pytest.raises(SettingsError, match="drop, keep or refuse"):
@@ -190,7 +190,7 @@ def test_a_parquet_of_pictures(tmp_path: Path, engine: Engine, struct: bool) -> 
     parquet.write_table(table, tmp_path / "people.parquet")
     found = find_people(tmp_path / "people.parquet", engine, skip_unreadable=True)
     assert found.identities.keys == ("7", "8") and found.identities.sources[0] == "photos: 2"
-    assert found.unread[0].key == "9" and ("3.png" if struct else "row 4") in found.unread[0].reason
+    assert found.unread[0].name == "9" and ("3.png" if struct else "row 4") in found.unread[0].reason
     other = find_people(
         tmp_path / "people.parquet", engine, person_column="label", picture_column="image", skip_unreadable=True
     )

@@ -38,9 +38,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A person who was given and could not be read. `reason`: one sentence."""
+    """A person who was given and could not be read: who (as a key would be), and `reason`, one sentence."""
 
-    key: str
+    name: str
     reason: str
 
 
@@ -96,7 +96,7 @@ def check_names(keys: Sequence[str]) -> None:
 
 
 def _refusal(unread: Sequence[Unread], others: int) -> str:
-    names = "; ".join(f"{person.key}: {person.reason}" for person in unread[:SHOWN])
+    names = "; ".join(f"{person.name}: {person.reason}" for person in unread[:SHOWN])
     more = f"; and {len(unread) - SHOWN} more" if len(unread) > SHOWN else ""
     if not others:
         return f"Nobody could be read. {names}{more}"

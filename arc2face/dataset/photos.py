@@ -65,7 +65,7 @@ def combine_photos(
     people: dict[str, _Person] = {}
     done = 0
     for photo in photos:
-        person = people.setdefault(photo.key if isinstance(photo, Unread) else photo.person, _Person())
+        person = people.setdefault(photo.name if isinstance(photo, Unread) else photo.person, _Person())
         if isinstance(photo, Unread):
             person.unread = photo.reason
             continue
