@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 import struct
 import tarfile
 from collections.abc import Iterator
@@ -298,3 +300,37 @@ def test_ffhq_squares_and_the_whole_picture_in_other_sizes(tmp_path: Path, faces
     assert pixels(whole).shape == (64, 64, 3) and b"trainedAlgorithmicMedia" in whole
     magenta = [((image[..., 0] > 180) & (image[..., 1] < 90)).mean() for image in map(pixels, (aligned, whole))]
     assert magenta[0] > 1.2 * magenta[1] > 0  # the face fills more of the aligned square
+
+
+# ---- the page
+
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "dataset-formats.md"
+ELSEWHERE = ("torchvision", "mxnet", "datasets")
+"""Packages of the page that are not ours to install; their blocks were run by hand."""
+
+
+def test_the_lines_of_the_page_run(tiny_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(tiny_tree, tmp_path / "tree")
+    tiny_faces.write_antelopev2(tmp_path / "tree" / "models" / "antelopev2")
+    monkeypatch.setenv("ARC2FACE_MODELS", str(tmp_path / "tree" / "models"))
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "faces", (2, 1), paint=drawn_face, keys=["anna", "ben"])
+    vectors = np.random.default_rng(0).standard_normal((80, 512)).astype(np.float32)
+    np.savez(tmp_path / "embeddings.npz", vectors=vectors)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    ours = [block for block in blocks if not re.search(rf"^(?:from|import) ({'|'.join(ELSEWHERE)})\b", block, re.M)]
+    assert len(blocks) - len(ours) == 3 and len(ours) >= 11
+    names: dict[str, Any] = {}
+    for block in ours:
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert names["summary"].pictures == 3 and names["label"] == 0 and len(names["lines"]) == 2
+    assert read_rec(tmp_path / "faces-rec")[0][0] == [4.0, 6.0] and len(names["invented"]) == 8
+
+
+def test_the_page_names_every_format_and_column() -> None:
+    from arc2face.dataset.export import FORMATS
+    from arc2face.dataset.export.parquet import FEATURES
+
+    text = PAGE.read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in FORMATS) and all(f"`{name}`" in text for name in FEATURES)
