@@ -127,6 +127,8 @@ def test_an_export_overwrites_exports_only(small: Path, tmp_path: Path) -> None:
         export(small, "folder", mine, overwrite=True)
     with pytest.raises(SettingsError, match="is a file"):
         export(small, "folder", mine / "letter.txt")
+    with pytest.raises(SettingsError, match="root of a disk"):
+        export(small, "folder", Path(mine.anchor))
     assert (mine / "letter.txt").read_text() == "dear" and len(list(tmp_path.iterdir())) == 2
 
 

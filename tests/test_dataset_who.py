@@ -72,7 +72,7 @@ def put(folder: Path, person: str, **files: bytes) -> None:
 
 
 def test_a_folder_per_person(folder: Path, engine: Engine) -> None:
-    told: list[tuple[int, int | None]] = []
+    told: list[tuple[int, int]] = []
     found = find_people(folder, engine, progress=lambda done, total: told.append((done, total)))
     assert found.identities.keys == ("anna", "ben") and found.identities.sources == ("photos: 2", "photos: 1")
     alone = engine.identify(folder / "ben" / "80.png").identity

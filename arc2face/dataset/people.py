@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arc2face import checks
-from arc2face.dataset.identities import MAX_IDENTITIES, Identities
+from arc2face.dataset.identities import MAX_IDENTITIES, MAX_KEY, Identities
 from arc2face.errors import InputError
 from arc2face.types import Float32Array, IdentityEmbedding
 
@@ -81,12 +81,17 @@ def collect(people: Iterable[Found | Unread], skip_unreadable: bool) -> People:
 
 
 def check_names(keys: Sequence[str]) -> None:
-    """Refuse a name that is there twice, also in other capitals or accents written another way. Raises InputError.
+    """Refuse names that no data set takes, and one that is there twice, also in other capitals. Raises InputError.
 
-    File systems and people do not tell such names apart.
+    File systems and people do not tell such names apart, nor accents that are written another way.
     """
     seen: dict[str, str] = {}
     for key in keys:
+        if not 0 < len(key) <= MAX_KEY or not key.isprintable() or key != key.strip():
+            raise InputError(
+                f"{checks.shown(key)} cannot be the name of a person: 1 to {MAX_KEY} printable characters are, without "
+                "spaces at the ends."
+            )
         plain = unicodedata.normalize("NFC", key).casefold()
         if plain in seen:
             other = seen[plain]

@@ -24,12 +24,14 @@ BATCH = 32
 """Rows of a Parquet file that are decoded at once; their pictures lie in memory together."""
 
 
-def read_table(path: Path, person_column: str | None = None, picture_column: str | None = None) -> Iterator[PhotoOf]:
-    """The photos of a table, in the order of rows. The header is read before this returns.
+def read_table(
+    path: Path, person_column: str | None = None, picture_column: str | None = None
+) -> tuple[int, Iterator[PhotoOf]]:
+    """How many rows a table has, and their photos in order. The people's names are read before this returns.
 
     Raises:
-        InputError: no such file or columns, nothing in it, a row without a person or a picture, a damaged table, or
-            two names that differ in capitals only; a picture's own faults come later.
+        InputError: no such file or columns, nothing in it, a row without a person, a damaged table, or two names that
+            differ in capitals only; later a row without a picture. A picture's own faults are not raised here.
     """
     if not path.is_file():
         raise InputError(f"The table {path} does not exist, or is not a file.")
@@ -37,22 +39,31 @@ def read_table(path: Path, person_column: str | None = None, picture_column: str
     columns = _parquet_columns(path) if rows is _parquet else _csv_columns(path)
     person = _column(path, "person", columns, person_column, PERSON_COLUMNS)
     picture = _column(path, "picture", columns, picture_column, PICTURE_COLUMNS)
-    return _photos(path, rows(path, person, picture))
+    return _check(path, rows(path, person, None)), _photos(path, rows(path, person, picture))
 
 
-def _photos(path: Path, rows: Iterator[tuple[Any, Any]]) -> Iterator[PhotoOf]:
+def _check(path: Path, rows: Iterator[tuple[Any, Any]]) -> int:
+    """How many rows there are; all of them name a person, and no two people have one name."""
     people: dict[str, None] = {}
     number = 0
-    for number, (person, picture) in enumerate(rows, start=1):
-        key = "" if person is None else str(person).strip()
-        if not key:
+    for number, (person, _) in enumerate(rows, start=1):
+        if not _key(person):
             raise InputError(f"Row {number} of {path.name} names no person.")
-        people[key] = None
-        name, content = _picture(path, number, picture)
-        yield PhotoOf(key, name, content)
+        people[_key(person)] = None
     if not number:
         raise InputError(f"The table {path.name} has no rows.")
     check_names(list(people))
+    return number
+
+
+def _photos(path: Path, rows: Iterator[tuple[Any, Any]]) -> Iterator[PhotoOf]:
+    for number, (person, picture) in enumerate(rows, start=1):
+        name, content = _picture(path, number, picture)
+        yield PhotoOf(_key(person), name, content)
+
+
+def _key(person: Any) -> str:
+    return "" if person is None else str(person).strip()
 
 
 def _picture(path: Path, number: int, value: Any) -> tuple[str, Path | bytes]:
@@ -93,14 +104,15 @@ def _csv_columns(path: Path) -> list[str]:
         return next(_csv_rows(path, stream), [])
 
 
-def _csv(path: Path, person: str, picture: str) -> Iterator[tuple[Any, Any]]:
+def _csv(path: Path, person: str, picture: str | None) -> Iterator[tuple[Any, Any]]:
+    """Person and picture of each row that is not empty; None for the picture where no column is named."""
     with _opened(path) as stream:
         rows = _csv_rows(path, stream)
         header = next(rows, [])
-        places = header.index(person), header.index(picture)
+        first, second = header.index(person), len(header) if picture is None else header.index(picture)
         for row in rows:
             if row:
-                yield tuple(row[place] if place < len(row) else None for place in places)  # type: ignore[misc]
+                yield row[first] if first < len(row) else None, row[second] if second < len(row) else None
 
 
 def _csv_rows(path: Path, stream: Any) -> Iterator[list[str]]:
@@ -132,14 +144,17 @@ def _parquet_columns(path: Path) -> list[str]:
         raise _damaged(path, error) from error
 
 
-def _parquet(path: Path, person: str, picture: str) -> Iterator[tuple[Any, Any]]:
+def _parquet(path: Path, person: str, picture: str | None) -> Iterator[tuple[Any, Any]]:
+    """As `_csv`."""
     parquet = need("pyarrow.parquet")
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH, columns=[person, picture]):
-                people, pictures = batch.column(person), batch.column(picture)
+            columns, size = ([person], 1 << 16) if picture is None else ([person, picture], BATCH)
+            for batch in file.iter_batches(batch_size=size, columns=columns):
+                people = batch.column(person)
+                pictures = None if picture is None else batch.column(picture)
                 for row in range(batch.num_rows):
-                    yield people[row].as_py(), pictures[row].as_py()
+                    yield people[row].as_py(), None if pictures is None else pictures[row].as_py()
     except InputError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:  # ArrowInvalid is a ValueError

@@ -44,8 +44,8 @@ PICTURES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".gif")
 )
 IDENTITY_FILES = frozenset((".npz", ".npy"))
-Progress = Callable[[int, int | None], None]
-"""Called with the number of photos (or files) that are read, and of all where that is known. What it raises stops."""
+Progress = Callable[[int, int], None]
+"""Called with the number of photos (or files) that are read, and of all. What it raises stops."""
 
 
 def find_people(
@@ -165,8 +165,8 @@ def from_table(
 
     Raises InputError: no such columns, a row without a person or picture, a damaged table, or as `from_folder`.
     """
-    rows = read_table(Path(path).expanduser(), person_column, picture_column)
-    return collect(combine_photos(rows, engine, outliers, _told(progress, None)), skip_unreadable)
+    total, photos = read_table(Path(path).expanduser(), person_column, picture_column)
+    return collect(combine_photos(photos, engine, outliers, _told(progress, total)), skip_unreadable)
 
 
 def from_files(
@@ -276,5 +276,5 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _told(progress: Progress | None, total: int | None) -> Callable[[int], None]:
+def _told(progress: Progress | None, total: int) -> Callable[[int], None]:
     return (lambda done: None) if progress is None else (lambda done: progress(done, total))

@@ -15,6 +15,7 @@ import numpy as np
 
 from arc2face.dataset.export.job import Job, Picture
 from arc2face.dataset.packages import need
+from arc2face.errors import StorageError
 
 __all__ = ["FILE", "write"]
 
@@ -28,7 +29,10 @@ def write(job: Job, pictures: Iterable[Picture]) -> dict[str, Any]:
     """Write the database. The embedding is the one that was asked for, not one measured on the picture."""
     lmdb, msgpack = need("lmdb"), need("msgpack")
     path = job.folder / FILE
-    database = lmdb.open(str(path), subdir=False, map_size=FIRST_MAP, meminit=False, lock=False, sync=False)
+    try:
+        database = lmdb.open(str(path), subdir=False, map_size=FIRST_MAP, meminit=False, lock=False, sync=False)
+    except lmdb.Error as error:
+        raise StorageError(f"The LMDB database could not be made ({error}). Choose another disk.") from error
     place = {key: number for number, key in enumerate(job.identities.keys)} if job.options.features else {}
     try:
         total = 0
@@ -50,6 +54,8 @@ def write(job: Job, pictures: Iterable[Picture]) -> dict[str, Any]:
         waiting += [(name.encode("ascii"), msgpack.packb(value)) for name, value in facts]
         _put(lmdb, database, waiting)
         database.sync(True)
+    except lmdb.Error as error:  # it raises the disk's refusals as its own
+        raise StorageError(f"The LMDB database could not be written ({error}). Free some disk space.") from error
     finally:
         database.close()
     return {"file": FILE, "features": job.options.features}

@@ -23,6 +23,7 @@ MARK = "export.json"
 """Written into every export, last; a folder with it was made by an export and may be replaced by one."""
 _FORMAT = "arc2face-export"
 LOCK = ".lock"
+LARGE = 1 << 20
 SLACK = 64 << 20
 """Bytes that are left free on the disk."""
 
@@ -47,6 +48,7 @@ def fresh_folder(out: Path, overwrite: bool) -> Generator[Path]:
             if os.name == "posix":  # elsewhere a folder with an open file cannot be renamed
                 lock(held.enter_context((temporary / LOCK).open("w+b")), wait=False)
             yield temporary
+            _settle(temporary)
             _check_free(out, overwrite)
             _swap(temporary, out)
             (out / LOCK).unlink(missing_ok=True)
@@ -93,6 +95,8 @@ def _check_free(out: Path, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise SettingsError(f"{out} is a file. Give the export a folder of its own.")
+    if os.path.ismount(out):
+        raise SettingsError(f"{out} is the root of a disk, which cannot be put in place whole. Give a folder in it.")
     if not any(out.iterdir()):
         return
     if not overwrite:
@@ -107,6 +111,14 @@ def _is_export(folder: Path) -> bool:
     except Exception:  # any file of that name that is not ours
         return False
     return content.get("format") == _FORMAT
+
+
+def _settle(folder: Path) -> None:
+    """Large files onto the disk, so that a power cut after the renaming does not leave them cut off."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size >= LARGE:
+            with path.open("rb+") as stream:
+                os.fsync(stream.fileno())
 
 
 def _swap(temporary: Path, out: Path) -> None:

@@ -52,8 +52,11 @@ class Shards:
         if offset < 0:
             raise self._damaged(shard, f"it lacks the picture of row {place + 1} of its manifest")
         stream = self._kept(self._files, shard, OPEN_FILES, self._open)
-        stream.seek(offset)
-        found = stream.read(size)
+        try:
+            stream.seek(offset)
+            found = stream.read(size)
+        except OSError as error:
+            raise self._damaged(shard, f"it cannot be read ({error.strerror or error})") from error
         if len(found) != size:
             raise self._damaged(shard, "it is cut off")
         return found

@@ -11,10 +11,13 @@ start in the middle of a file find true record starts only (dmlc-core, recordio.
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, BinaryIO
+
+from PIL import Image
 
 from arc2face.dataset.export.job import Job, Picture
 from arc2face.errors import SettingsError
@@ -78,15 +81,21 @@ def write(job: Job, pictures: Iterable[Picture]) -> dict[str, Any]:
             _pictures(put, listing, pictures, 0, job.suffix)
         else:
             _insightface(put, listing, pictures, people, job.suffix)
-    side = job.options.size or 0
-    if side:
-        (folder / "property").write_text(f"{people},{side},{side}\n")
+    (folder / "property").write_text(f"{people},{put.height},{put.width}\n")
     return {"layout": "im2rec" if job.options.shuffle else "insightface"}
 
 
 class _Put:
+    """Where records go. `width`, `height`: of the first picture, pixels."""
+
     def __init__(self, records: BinaryIO, index: Any) -> None:
         self._records, self._index = records, index
+        self.width = self.height = 0
+
+    def picture(self, number: int, label: int, data: bytes) -> None:
+        if not self.width:
+            self.width, self.height = Image.open(io.BytesIO(data)).size
+        self(number, pack(label, number, data))
 
     def __call__(self, number: int, payload: bytes) -> None:
         self._index.write(f"{number}\t{self._records.tell()}\n")
@@ -103,7 +112,7 @@ def _pictures(put: _Put, listing: Any, pictures: Iterable[Picture], first: int, 
     starts: list[tuple[int, int]] = []
     number = first - 1
     for number, picture in enumerate(pictures, start=first):
-        put(number, pack(picture.label, number, picture.data))
+        put.picture(number, picture.label, picture.data)
         listing.write(f"{number}\t{picture.label:.6f}\t{picture.number:07d}/{picture.key}.{suffix}\n")
         if first and (not starts or starts[-1][0] != picture.label):
             starts.append((picture.label, number))

@@ -140,6 +140,7 @@ def export(
     for package in PACKAGES.get(to, ()):
         need(package)
     threads = _threads(workers)
+    partial, overwrite = checks.flag("partial", partial), checks.flag("overwrite", overwrite)
     committed = source.committed()
     identities = source.identities()
     if identities.sha256 != plan.identities_sha256:
@@ -149,7 +150,7 @@ def export(
     finder = faces if isinstance(faces, FaceAnalyser) or faces is None or given.align == "none" else faces()
     encoder = Encoder(given, finder if isinstance(finder, FaceAnalyser) else None)
     files = {number: (source.tar(number), source.manifest(number)) for number in committed}
-    target = Path(out).expanduser()
+    target = Path(out).expanduser().resolve()
     with Shards(files) as shards, fresh_folder(target, overwrite) as temporary:
         job = Job(given, selection, identities, temporary, source.plan_json())
         job.warnings += warnings
