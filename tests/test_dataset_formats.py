@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 import struct
 import tarfile
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.cli import main
 from arc2face.dataset.export import export
 from arc2face.dataset.export.captions import caption
 from arc2face.dataset.export.recordio import frame
@@ -318,6 +320,9 @@ def test_the_lines_of_the_page_run(tiny_tree: Path, tmp_path: Path, monkeypatch:
     write_dataset(tmp_path / "faces", (2, 1), paint=drawn_face, keys=["anna", "ben"])
     vectors = np.random.default_rng(0).standard_normal((80, 512)).astype(np.float32)
     np.savez(tmp_path / "embeddings.npz", vectors=vectors)
+    commands = re.findall(r"^arc2face (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [main(shlex.split(command)) for command in commands] == [0, 0, 0]
+    assert len(list((tmp_path / "exports" / "anna").rglob("*.txt"))) == 2
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     ours = [block for block in blocks if not re.search(rf"^(?:from|import) ({'|'.join(ELSEWHERE)})\b", block, re.M)]
     assert len(blocks) - len(ours) == 3 and len(ours) >= 11
