@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from arc2face.dataset.export import FORMATS, export
@@ -170,6 +171,24 @@ def test_a_full_disk_is_seen_before_and_told_during(
     with pytest.raises(StorageError, match="No space left"):
         export(small, "folder", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits as on Unix")
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_a_disk_that_refuses_in_the_middle(tmp_path: Path, to: str) -> None:
+    """A limit on the size of files refuses as a full disk does, whoever writes: Python, LMDB or Arrow."""
+    import resource
+
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    write_dataset(tmp_path / "set", (2, 2), paint=lambda person, picture: noise)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match="could not be"):
+            export(tmp_path / "set", to, tmp_path / "out", align="none", picture_format="png", workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_damaged_shard_is_told(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ TABLES = frozenset((".csv", ".tsv", ".parquet"))
 PERSON_COLUMNS = ("person", "identity", "id", "name", "label")
 PICTURE_COLUMNS = ("file", "path", "picture", "image", "photo", "file_name")
 SNIFFED = 8192
-BATCH = 32
+BATCH = 8
 """Rows of a Parquet file that are decoded at once; their pictures lie in memory together."""
 
 
@@ -63,6 +63,8 @@ def _photos(path: Path, rows: Iterator[tuple[Any, Any]]) -> Iterator[PhotoOf]:
 
 
 def _key(person: Any) -> str:
+    if isinstance(person, bytes):
+        return person.decode("utf-8", "replace").strip()
     return "" if person is None else str(person).strip()
 
 
@@ -148,7 +150,8 @@ def _parquet(path: Path, person: str, picture: str | None) -> Iterator[tuple[Any
     """As `_csv`."""
     parquet = need("pyarrow.parquet")
     try:
-        with parquet.ParquetFile(path) as file:
+        # page by page: a row group of pictures may be larger than the memory
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             columns, size = ([person], 1 << 16) if picture is None else ([person, picture], BATCH)
             for batch in file.iter_batches(batch_size=size, columns=columns):
                 people = batch.column(person)

@@ -6,6 +6,7 @@ so. Row groups are small, so that the Hub's viewer and streaming readers need no
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,8 +41,10 @@ def write(job: Job, pictures: Iterable[Picture]) -> dict[str, Any]:
         for picture in pictures:
             image = {"bytes": picture.data, "path": f"{picture.key}.{job.suffix}"}
             files.add({"image": image, "label": picture.label, **facts_of(picture.row)}, len(picture.data))
-    finally:
         files.close()
+    except BaseException:
+        files.abandon()
+        raise
     for number, path in enumerate(files.paths):
         path.rename(data / f"train-{number:05d}-of-{len(files.paths):05d}.parquet")
     write_card(job, "parquet")
@@ -77,6 +80,7 @@ class _Files:
         self.paths: list[Path] = []
 
     def add(self, row: dict[str, Any], size: int) -> None:
+        """One more row; `size`: bytes of its picture."""
         if self._filled and self._filled + self._waiting + size > self._most:
             self._end_file()
         self._rows.append(row)
@@ -85,7 +89,14 @@ class _Files:
             self._end_group()
 
     def close(self) -> None:
+        """Write what waits and end the last file."""
         self._end_file()
+
+    def abandon(self) -> None:
+        """Let go of the file that is open, which stays cut off."""
+        with contextlib.suppress(Exception):  # Arrow would write its end, where writing failed just now
+            if self._writer is not None:
+                self._writer.close()
 
     def _end_group(self) -> None:
         pa, parquet = need("pyarrow"), need("pyarrow.parquet")

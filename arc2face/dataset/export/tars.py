@@ -51,3 +51,4 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)  # its time and owner are 0: the same set gives the same file
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
+    tar.members.clear()  # it remembers every member, for reading
