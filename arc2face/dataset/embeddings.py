@@ -20,7 +20,6 @@ __all__ = ["is_embeddings", "read_embeddings"]
 
 VECTORS = ("vectors", "embeddings")
 KEYS = ("keys", "names", "ids", "labels")
-TEXTS = ("sources", "recogniser_sha256")
 MOST_BYTES = {
     **dict.fromkeys(VECTORS, MAX_IDENTITIES * EMBEDDING_SIZE * 8),
     **dict.fromkeys(KEYS, MAX_IDENTITIES * MAX_KEY * 4),

@@ -32,8 +32,7 @@ class ExportFormat:
     """One format: what it is for, and what it does where nothing else is asked for.
 
     `title`: one line for help texts. `readers`: who reads it. `align`, `size`, `picture_format`: the usual values; None
-    is as drawn. `rows`: whether it carries the manifest's columns along. `splits`: whether `shard_bytes`
-    counts.
+    is as drawn. `rows`: whether it carries the manifest's columns along.
     """
 
     title: str
@@ -42,7 +41,6 @@ class ExportFormat:
     size: int | None = None
     picture_format: str | None = None
     rows: bool = False
-    splits: bool = False
 
 
 FORMATS: dict[str, ExportFormat] = {
@@ -57,9 +55,9 @@ FORMATS: dict[str, ExportFormat] = {
     "lmdb": ExportFormat(
         "LMDB: index -> msgpack of picture, embedding and label", "Vec2Face", "arcface", CROP_SIZE, "jpg"
     ),
-    "webdataset": ExportFormat("tar files of picture, .cls and .json", "webdataset, the Hub", rows=True, splits=True),
+    "webdataset": ExportFormat("tar files of picture, .cls and .json", "webdataset, the Hub", rows=True),
     "parquet": ExportFormat(
-        "Parquet files with a data set card, ready for the Hub", "datasets, pandas, polars", rows=True, splits=True
+        "Parquet files with a data set card, ready for the Hub", "datasets, pandas, polars", rows=True
     ),
     "lora": ExportFormat(
         "pictures with captions, a folder per person and metadata.jsonl", "kohya-ss, diffusers' LoRA scripts", rows=True

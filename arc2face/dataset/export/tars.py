@@ -51,4 +51,5 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)  # its time and owner are 0: the same set gives the same file
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
-    tar.members.clear()  # it remembers every member, for reading
+    # it remembers every member, for reading
+    tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  # not in the stubs
