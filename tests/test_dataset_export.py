@@ -40,7 +40,7 @@ def test_filters_choose_and_count(small: Path, tmp_path: Path) -> None:
     names = sorted(path.name for path in summary.out.rglob("*.png"))
     assert names == ["0000000_0000.png", "0000002_0000.png"]
     assert summary.left_out == {
-        "not drawn (the manifest says why)": 4,
+        "without a picture (the manifest says why)": 4,
         "excluded": 3,
         "with a similarity below 0.75, or none": 3,
     }

@@ -1,7 +1,7 @@
 """Exports of a data set, read back by their consumers' own readers: webdataset, pyarrow, lmdb with msgpack.
 
 MXNet installs beside no current NumPy; its RecordIO is read by a reader that was written here from the format's
-description (dmlc-core, recordio.h; MXNet's IRHeader), and by hand once with MXNet itself (docs/dataset-formats.md).
+description (dmlc-core, recordio.h; MXNet's IRHeader), and by hand once with MXNet and DALI themselves (docs/dataset-formats.md).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ EXPECTED = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 2), (2, 3)]
 def test_folder_holds_every_picture_byte_for_byte_under_its_person(small: Path, tmp_path: Path) -> None:
     summary = export(small, "folder", tmp_path / "out")
     assert (summary.pictures, summary.people) == (8, 3)
-    assert summary.left_out == {"not drawn (the manifest says why)": 4}
+    assert summary.left_out == {"without a picture (the manifest says why)": 4}
     people = sorted(path.name for path in summary.out.iterdir() if path.is_dir())
     assert people == ["0000000", "0000001", "0000002"]  # as torchvision's ImageFolder numbers classes
     found = [(person, who(path.read_bytes())) for person in people for path in sorted((summary.out / person).iterdir())]

@@ -25,7 +25,7 @@ KEPT_TABLES = 64
 
 
 class Shards:
-    """Random access to the committed shards of a data set. 12 bytes a picture are held; use as a context manager.
+    """Random access to the committed shards of a data set. 16 bytes a picture are held; use as a context manager.
 
     Not thread-safe; the export reads in one thread and encodes in several.
     """

@@ -21,7 +21,7 @@ __all__ = ["Selection", "select"]
 
 COLUMNS = ("key", "identity", "identity_number", "picture", "similarity", "second_similarity", "file", "error", "plan")
 POSED = ("yaw", "pitch", "expression_name")
-NOT_DRAWN = "not drawn (the manifest says why)"
+NO_PICTURE = "without a picture (the manifest says why)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ def _kept(
     if options.people is not None:
         wanted = set(options.people)
         leave("of other people", np.array([identity not in wanted for identity in identities], bool))
-    leave(NOT_DRAWN, ~drawn)
+    leave(NO_PICTURE, ~drawn)
     if options.exclude:
         out = options.exclude
         leave("excluded", np.array([k in out or i in out for k, i in zip(keys, identities, strict=True)], bool))
