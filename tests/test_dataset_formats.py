@@ -1,7 +1,8 @@
 """Exports of a data set, read back by their consumers' own readers: webdataset, pyarrow, lmdb with msgpack.
 
 MXNet installs beside no current NumPy; its RecordIO is read by a reader that was written here from the format's
-description (dmlc-core, recordio.h; MXNet's IRHeader), and by hand once with MXNet and DALI themselves (docs/dataset-formats.md).
+description (dmlc-core, recordio.h; MXNet's IRHeader), and by hand once with MXNet and DALI themselves
+(docs/dataset-formats.md).
 """
 
 from __future__ import annotations
