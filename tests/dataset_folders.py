@@ -52,7 +52,7 @@ def write_dataset(
     similarity: Callable[[int, int], float | None] = lambda person, picture: 0.9 - 0.1 * picture,
     failed: Sequence[tuple[int, int]] = (),
     keys: Sequence[str] | None = None,
-    source: str = "sampled",
+    source: str = "sampled: components of 9 people",
 ) -> DatasetFolder:
     """`pictures`: how many of each person; the plan asks for the most of them, the others are rows with a reason.
 

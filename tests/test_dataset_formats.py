@@ -101,7 +101,8 @@ def test_parquet_has_pictures_facts_and_a_card_that_says_what_it_is(small: Path,
     header = yaml.safe_load(text.split("---\n")[1])
     assert header["license"] == "other" and header["dataset_info"]["splits"][0]["num_examples"] == 8
     assert [feature["name"] for feature in header["dataset_info"]["features"]] == list(rows[0])
-    assert "Licence: not chosen yet" in text and "do not exist" in text and "mean 0.787" in text
+    assert "Licence: not chosen yet" in text and "mean 0.787" in text
+    assert "do not exist: their identities were sampled (components of 9 people)" in text
     assert "`unet.safetensors`: SHA-256 `abab" in text
 
 

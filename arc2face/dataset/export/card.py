@@ -93,7 +93,9 @@ def _who(job: Job) -> str:
     invented = sum(source.startswith(SAMPLED) for source in sources)
     given = len(sources) - invented
     if not given:
-        return "The people do not exist: their identities were sampled."
+        ways = sorted({source.partition(":")[2].strip() for source in sources} - {""})
+        how = f" ({'; '.join(ways[:5])})" if ways else ""
+        return f"The people do not exist: their identities were sampled{how}."
     words = f"{given:,} of the identities were given (photos or embeddings), so they may be those of real people"
     more = f"; the other {invented:,} were sampled and do not exist" if invented else ""
     return f"**{words}{more}.** Publish them only with the consent of those people."
@@ -108,6 +110,10 @@ def _made(job: Job) -> str:
     if job.plan.get("min_score") is not None:
         tries = job.plan.get("max_tries")
         lines.append(f"- Pictures below a similarity of {job.plan['min_score']} were drawn again, up to {tries} times")
+    if job.plan.get("references"):
+        lines.append("- The look of photos was kept in the pictures; whoever is in those photos has rights in them")
+    if job.plan.get("negative"):
+        lines.append("- The pictures were led away from one given person")
     lines += [f"- Model `{name}`: SHA-256 `{digest}`" for name, digest in sorted(job.figures.models.items())]
     return "\n".join(lines)
 
@@ -121,6 +127,8 @@ def _figures(job: Job) -> str:
         f"- Pictures drawn for those: {figures.tries:,}",
     ]
     for axis, (low, high) in figures.angles.items():
+        if low == high == 0.0:
+            continue
         lines.append(f"- {axis.capitalize()} asked for: {low:.0f} to {high:.0f} degrees")
     if figures.expressions:
         names = ", ".join(f"{name} ({count:,})" for name, count in sorted(figures.expressions.items())[:40])
