@@ -35,6 +35,7 @@ T = TypeVar("T")
 Picture: TypeAlias = "Photo | ImageSource"
 """A photo, whose findings are kept, or any picture, which is looked at anew."""
 Photos: TypeAlias = "Picture | Iterable[Picture]"
+PoseAngles: TypeAlias = "tuple[float, float, float]"
 KEPT_PIXEL_BYTES = 128 * 1024 * 1024
 """Decoded pictures that an identity of several photos keeps for what may follow; more are decoded again when needed."""
 AVATARS_ONLY = (
@@ -151,6 +152,12 @@ class Perception:
             lambda: reader.read(first, points, second, others, detect=self._landmarks_or_none),
             shares_device=reader.device != "cpu",
         )
+
+    def read_angles(self, picture: Picture, pick: int | None = None, name: str = "the picture") -> PoseAngles:
+        """Yaw, pitch and roll of one face in degrees, as it lies in the (upright) picture; draws no normal map."""
+        rgb, _, landmarks = self._upright(Photo.of(picture, name), pick)
+        reader = self.pose_reader
+        return self._on_reader(lambda: reader.angles(rgb, landmarks), shares_device=reader.device != "cpu")
 
     def normal_map(self, yaw: float, pitch: float, roll: float, **options: Any) -> RgbU8:
         """A head drawn at angles in degrees; see `arc2face.pose.reader.PoseReader.from_angles`."""

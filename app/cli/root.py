@@ -10,6 +10,7 @@ from app.cli import (
     download,
     driving,
     embed,
+    evaluate,
     expression,
     generate,
     group,
@@ -51,4 +52,4 @@ app.command("provenance", help=provenance.HELP)(provenance.run)
 app.command("doctor", help=doctor.HELP)(doctor.run)
 app.command("download", help=download.HELP)(download.run)
 app.command("train", help=training.TRAIN_HELP)(training.train)
-app.command("evaluate", help=training.EVALUATE_HELP)(training.evaluate)
+app.add_typer(evaluate.app, name="evaluate", help=evaluate.HELP)

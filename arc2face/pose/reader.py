@@ -145,6 +145,15 @@ class PoseReader:
         with _explained():
             return read_pose(model, self._points(model), source_rgb, source, reference_rgb, reference, detect, check)
 
+    def angles(self, rgb: RgbU8, lm68: Landmarks | None) -> tuple[float, float, float]:
+        """Yaw, pitch and roll in degrees of the face with these (68, 2) landmarks. Raises as `read`."""
+        from arc2face.pose.reading import read_angles
+
+        points = _need_face(lm68, "given")
+        model = self._loaded()
+        with _explained():
+            return read_angles(model, rgb, points)
+
     def from_angles(
         self,
         yaw: float,

@@ -19,7 +19,7 @@ from arc2face.pose.geometry import FacePoints, angles_of, axis_angle, five_point
 from arc2face.pose.values import Landmarks, PoseReading
 from arc2face.types import Expression, Float32Array, RgbU8
 
-__all__ = ["draw_angles", "read_pose"]
+__all__ = ["draw_angles", "read_angles", "read_pose"]
 
 
 def read_pose(
@@ -60,6 +60,12 @@ def read_pose(
         expression=expression[0].cpu().numpy(),
         pose=pose[0].cpu().numpy(),
     )
+
+
+def read_angles(model: emoca.Emoca, rgb: RgbU8, landmarks: Landmarks) -> tuple[float, float, float]:
+    """See `PoseReader.angles`: what the encoder says of one picture, with nothing drawn."""
+    codes = model.encode(emoca.preprocess(rgb, landmarks).image[None])
+    return angles_of(emoca.rotation_matrices(codes.pose[:, :3])[0].cpu().numpy())
 
 
 def _reprojection_error(points: FacePoints, drawn: emoca.Decoded, landmarks: Landmarks) -> float:
