@@ -51,7 +51,7 @@ def mean_figure(values: NDArray[Any], people: Int64, replicates: int, seed: int,
     sums, counts = np.bincount(person, kept), np.bincount(person)
     interval = None
     if len(counts) > 1 and replicates:
-        drawn = [(w @ sums) / (w @ counts) for w in resamples(len(counts), replicates, seed)]
+        drawn = [float((w @ sums) / (w @ counts)) for w in resamples(len(counts), replicates, seed)]
         interval = percentiles(drawn)
     return measured(kept.mean(), interval, deviation=float(kept.std()), pictures=len(kept), people=len(counts))
 
@@ -63,7 +63,7 @@ def histogram_statistics(
     first: Int64,
     second: Int64,
     people: int,
-    statistic: Callable[[Float64, Float64], Sequence[float]],
+    statistic: Callable[[NDArray[Any], NDArray[Any]], Sequence[float]],
     replicates: int,
     seed: int,
 ) -> Float64:
