@@ -59,7 +59,7 @@ def density(ax: Any, histogram: Sequence[int], colour: str, label: str) -> None:
         ax.set_gid("scores")
 
 
-def heat(figure: Any, ax: Any, grid: Any) -> None:
+def heat(figure: Any, ax: Any, grid: Any, title: str) -> None:
     """Counts of (yaw, pitch) cells."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -67,7 +67,7 @@ def heat(figure: Any, ax: Any, grid: Any) -> None:
     yaw, pitch = REACH["yaw"], REACH["pitch"]
     shown = np.ma.masked_equal(grid.T, 0)
     image = ax.imshow(shown, origin="lower", extent=(-yaw, yaw, -pitch, pitch), cmap=colours, aspect="auto")
-    dress(ax, "Poses that were read", "yaw, degrees", "pitch, degrees (down is positive)")
+    dress(ax, title, "yaw, degrees", "pitch, degrees (down is positive)")
     bar = figure.colorbar(image, ax=ax, shrink=0.9)
     bar.ax.tick_params(labelsize=7.5, colors=INK, length=2)
     bar.set_label("pictures", fontsize=8, color=INK)

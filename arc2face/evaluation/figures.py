@@ -24,6 +24,7 @@ from arc2face.evaluation.verification import within_set
 NO_JUDGE = "no second recogniser was named (--judge)"
 NO_INCEPTION = "no Inception file was named (--inception)"
 NOT_BOTH = "it compares drawn pictures with photographs, and this set holds one kind only"
+ROLES = (("real", False), ("drawn", True))
 RECOGNISERS = ("recogniser", "judge")
 MIN_FID = 2048
 """Fewer pictures than features: the covariance is singular, and FID says more about the number than about looks."""
@@ -31,15 +32,15 @@ MIN_FID = 2048
 
 def all_figures(faces: FaceSet, features: Features, protocol: Protocol, reasons: dict[str, str]) -> Figures:
     """Every section but LPIPS. `reasons`: why pose and expression were not read, empty where they were."""
+    roles = [(role, drawn) for role, drawn in ROLES if (features.drawn == drawn).any()]
     found: Figures = {
         "set": counts(faces, features),
         "faces": face_rates(features, protocol),
         "verification": {},
         "likeness": {},
     }
-    for role, drawn in (("real", False), ("drawn", True)):
-        if (features.drawn == drawn).any():
-            found["verification"][role] = {name: _verified(features, drawn, name, protocol) for name in RECOGNISERS}
+    for role, drawn in roles:
+        found["verification"][role] = {name: _verified(features, drawn, name, protocol) for name in RECOGNISERS}
     if faces.pairs:
         found["published_pairs"] = {name: _listed(faces, features, name, protocol) for name in RECOGNISERS}
     threshold = _threshold(found)
@@ -47,22 +48,21 @@ def all_figures(faces: FaceSet, features: Features, protocol: Protocol, reasons:
         for name in RECOGNISERS:
             there = features.vectors(name) is not None
             found["likeness"][name] = likeness(features, protocol, name) if there else {"to_input": absent(NO_JUDGE)}
-        found["leakage"] = _leakage(features, threshold)
-    found["diversity"] = {
-        role: {"pixels": pixel_diversity(features, drawn, protocol)}
-        for role, drawn in (("real", False), ("drawn", True))
-        if (features.drawn == drawn).any()
-    }
+        found["leakage"] = _leakage(features, found)
+    found["diversity"] = {role: {"pixels": pixel_diversity(features, drawn, protocol)} for role, drawn in roles}
     found["distribution"] = distribution(features, protocol)
     people = features.person
     found["pose"] = {
         "error": control.pose_error(features.asked_pose, features.pose, people, protocol, reasons["pose"]),
-        "coverage": control.pose_coverage(features.pose, reasons["pose"]),
+        "coverage": {
+            role: control.pose_coverage(features.pose[features.drawn == drawn], reasons["pose"])
+            for role, drawn in roles
+        },
     }
     asked, got, why = features.asked_expression, features.expression, reasons["expression"]
     found["expression"] = {
         "error": control.expression_error(asked, got, people, protocol, why),
-        "coverage": control.expression_coverage(got, why),
+        "coverage": {role: control.expression_coverage(got[features.drawn == drawn], why) for role, drawn in roles},
     }
     opened = np.flatnonzero(features.opened)
     found["duplicates"] = duplicates(
@@ -93,7 +93,7 @@ def face_rates(features: Features, protocol: Protocol) -> Figures:
     """No-face rate of pictures that could be opened, pictures that could not, several faces, detector score."""
     opened, reps = features.opened, protocol.replicates
     figures: Figures = {}
-    for role, drawn in (("real", False), ("drawn", True)):
+    for role, drawn in ROLES:
         mine = opened & (features.drawn == drawn)
         if (features.drawn == drawn).any():
             lost = np.where(features.found[mine], 0.0, 1.0)
@@ -163,7 +163,19 @@ def _threshold(found: Figures) -> float | None:
     return None
 
 
-def _leakage(features: Features, threshold: float | None) -> Figures:
+def _leakage(features: Features, found: Figures) -> Figures:
+    """Of drawn pictures and, as what chance alone gives, of the photographs themselves."""
     drawn, real = features.usable(True), features.usable(False)
-    vectors = features.embedding
-    return leakage(vectors[drawn], features.person[drawn], vectors[real], features.person[real], threshold)
+    vectors, person = features.embedding, features.person
+    threshold = _strict(found)
+    return {
+        "drawn": leakage(vectors[drawn], person[drawn], vectors[real], person[real], threshold),
+        "photographs_themselves": leakage(vectors[real], person[real], vectors[real], person[real], threshold),
+    }
+
+
+def _strict(found: Figures) -> float | None:
+    """Threshold of the lowest FAR that the photographs support, None when they support none."""
+    table: Any = found["verification"].get("real", {}).get("recogniser", {}).get("tar_at_far", {})
+    values = [entry["threshold"] for entry in table.values() if isinstance(entry, dict) and "threshold" in entry]
+    return float(values[-1]) if values else None

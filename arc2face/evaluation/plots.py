@@ -12,6 +12,9 @@ import numpy as np
 from arc2face.evaluation.canvas import AMBER, INK, LINE, PALE, PINE, STONE, canvas, density, dress, heat, save
 from arc2face.evaluation.figure import Figures
 
+WORDS = {"real": "photographs", "drawn": "drawn pictures"}
+COLOURS = {"real": STONE, "drawn": PINE}
+PER_ROW = 3
 Columns = Mapping[str, Sequence[Any]]
 Plot = Callable[[Path, Figures, Columns], "str | None"]
 
@@ -39,8 +42,11 @@ def draw_scores(path: Path, figures: Figures, columns: Columns) -> str | None:
     panels = list(_comparisons(figures))
     if not panels:
         return None
-    figure, axes = canvas(1, len(panels), (4.4 * len(panels), 3.1))
-    for ax, (title, part) in zip(axes.flat, panels, strict=True):
+    rows, wide = -(-len(panels) // PER_ROW), min(len(panels), PER_ROW)
+    figure, axes = canvas(rows, wide, (4.4 * wide, 3.1 * rows))
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    for ax, (title, part) in zip(axes.flat, panels, strict=False):
         for name, colour, label in (("nonmated", STONE, "two people"), ("mated", PINE, "one person")):
             density(ax, part[f"{name}_histogram"], colour, f"{label} ({part[f'{name}_pairs']:,} pairs)")
         threshold = (part.get("eer") or {}).get("threshold")
@@ -82,7 +88,10 @@ def draw_likeness(path: Path, figures: Figures, columns: Columns) -> str | None:
     for ax, (name, values) in zip(axes.flat, parts.items(), strict=True):
         for (key, label), colour in zip(words.items(), (PALE, PINE, AMBER), strict=True):
             entry = values.get(key, {})
-            if entry.get("histogram") and entry.get("value") is not None:
+            shown = entry.get("histogram") and entry.get("value") is not None
+            if key == "to_asked" and entry.get("histogram") == values.get("to_input", {}).get("histogram"):
+                shown = False  # one photo was the whole identity: both are the same
+            if shown:
                 density(ax, entry["histogram"], colour, f"{label}: {entry['value']:.3f}")
         dress(ax, titles[name], "cosine of a drawn picture", "density")
         ax.legend(frameon=False, fontsize=7.5)
@@ -92,14 +101,17 @@ def draw_likeness(path: Path, figures: Figures, columns: Columns) -> str | None:
 
 def draw_pose(path: Path, figures: Figures, columns: Columns) -> str | None:
     """Yaw and pitch of all pictures, and asked against got where poses were asked for."""
-    grid = figures.get("pose", {}).get("coverage", {}).get("grid")
-    if grid is None:
+    parts = figures.get("pose", {}).get("coverage", {})
+    grids = [(role, part["grid"]) for role, part in parts.items() if "grid" in part]
+    if not grids:
         return None
     asked, got = _pairs(columns, "asked_yaw", "yaw")
-    figure, axes = canvas(1, 2 if len(asked) else 1, (8.6 if len(asked) else 4.6, 3.4))
-    heat(figure, axes.flat[0], np.asarray(grid, float))
+    panels = len(grids) + bool(len(asked))
+    figure, axes = canvas(1, panels, (4.5 * panels, 3.4))
+    for ax, (role, grid) in zip(axes.flat, grids, strict=False):
+        heat(figure, ax, np.asarray(grid, float), f"Poses read: {WORDS[role]}")
     if len(asked):
-        ax = axes.flat[1]
+        ax = axes.flat[panels - 1]
         ax.plot([-60, 60], [-60, 60], color=STONE, linewidth=1, zorder=1)
         ax.scatter(asked, got, s=9, color=PINE, alpha=0.5, linewidths=0, zorder=2)
         dress(ax, "Yaw", "asked, degrees", "read, degrees")
@@ -109,16 +121,22 @@ def draw_pose(path: Path, figures: Figures, columns: Columns) -> str | None:
 
 def draw_expression(path: Path, figures: Figures, columns: Columns) -> str | None:
     """Deviation of each of the 55 numbers, and how far mouths are open."""
-    part = figures.get("expression", {}).get("coverage", {})
-    if "deviations" not in part:
+    coverage = figures.get("expression", {}).get("coverage", {})
+    parts = {role: part["deviations"] for role, part in coverage.items() if "deviations" in part}
+    if not parts:
         return None
     figure, axes = canvas(1, 2, (8.6, 3.1))
-    colours = [PINE] * 50 + [AMBER] * 2 + [STONE] * 3
-    axes.flat[0].bar(range(55), part["deviations"], color=colours, width=0.8)
+    for k, (role, deviations) in enumerate(parts.items()):
+        places = np.arange(55) + (k - (len(parts) - 1) / 2) * 0.42
+        colour = COLOURS[role]
+        axes.flat[0].bar(places, deviations, color=colour, width=0.8 / len(parts), label=WORDS[role])
+        rows = zip(columns.get("jaw_open", ()), columns.get("role", ()), strict=True)
+        jaw = np.array([value for value, which in rows if value is not None and which == role], float)
+        axes.flat[1].hist(jaw, bins=np.linspace(0, 0.6, 31), color=colour, alpha=0.6, label=WORDS[role])
     dress(axes.flat[0], "Spread of the 55 numbers", "50 components, 2 eyelids, 3 jaw", "standard deviation")
-    jaw = np.array([value for value in columns.get("jaw_open", ()) if value is not None], float)
-    axes.flat[1].hist(jaw, bins=30, color=PINE)
     dress(axes.flat[1], "Opening of the mouth", "jaw, radians", "pictures")
+    for ax in axes.flat:
+        ax.legend(frameon=False, fontsize=7.5)
     save(figure, path)
     return "Expressions that the pictures cover."
 
