@@ -67,7 +67,7 @@ def report(
     }
     if judge is not None or perception is not None:
         figures["measured"] = _measured(home, target, judge, perception, protocol, on_progress)
-    reporting.write(target, figures, {"similarity": rows.similarity, "second": rows.second, "tries": rows.tries},
+    reporting.write(target, figures, rows,
                     _examples(home, rows))  # fmt: skip
     return Report(target, figures)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from arc2face.dataset.report_figures import Rows
 from arc2face.evaluation.canvas import AMBER, PINE, STONE, canvas, density, dress, heat, save
 from arc2face.evaluation.figure import Figures
 from arc2face.evaluation.markdown import cell, rows_of, table
@@ -30,9 +29,9 @@ _TITLES = {"progress": "What was drawn", "likeness": "Asked and got", "separatio
            "asked": "What was asked for"}  # fmt: skip
 
 
-def write(folder: Path, figures: Figures, columns: Mapping[str, NDArray[Any]], examples: Examples) -> None:
+def write(folder: Path, figures: Figures, rows: Rows, examples: Examples) -> None:
     """Everything into `folder`; each file whole or not at all."""
-    plots = _plots(folder, figures, columns)
+    plots = _plots(folder, figures, rows)
     if any(examples.values()):
         save_picture(contact_sheet(examples), folder / "contact_sheet.png")
         plots.append(("contact_sheet.png", "The most, middling and least similar pictures, with cosine and key."))
@@ -74,21 +73,21 @@ def _text(figures: Figures, plots: Sequence[tuple[str, str]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _plots(folder: Path, figures: Figures, columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, str]]:
+def _plots(folder: Path, figures: Figures, rows: Rows) -> list[tuple[str, str]]:
     """File names and captions; none without matplotlib."""
     try:
         import_module("matplotlib")
     except ImportError:
         return []
-    drawn = [_likeness(folder / "likeness.png", figures, columns), _coverage(folder / "coverage.png", figures)]
+    drawn = [_likeness(folder / "likeness.png", figures, rows), _coverage(folder / "coverage.png", figures)]
     return [plot for plot in drawn if plot is not None]
 
 
-def _likeness(path: Path, figures: Figures, columns: Mapping[str, NDArray[Any]]) -> tuple[str, str] | None:
+def _likeness(path: Path, figures: Figures, rows: Rows) -> tuple[str, str] | None:
     figure, axes = canvas(1, 3, (12.6, 3.1))
     left, middle, right = axes.flat
-    for name, colour, label in (("similarity", PINE, "recogniser"), ("second", AMBER, "independent recogniser")):
-        values = columns[name][np.isfinite(columns[name])]
+    for found, colour, label in ((rows.similarity, PINE, "recogniser"), (rows.second, AMBER, "independent one")):
+        values = found[np.isfinite(found) & rows.there]
         if len(values):
             density(left, Scores.of(values).coarse(), colour, f"{label}: {values.mean():.3f}")
             left.legend(frameon=False, fontsize=7.5)
@@ -98,7 +97,7 @@ def _likeness(path: Path, figures: Figures, columns: Mapping[str, NDArray[Any]])
             density(middle, figures["separation"][f"{name}_histogram"], colour, label)
             middle.legend(frameon=False, fontsize=7.5)
     dress(middle, "People that were asked for", "cosine to one another", "density")
-    tries = np.bincount(columns["tries"])
+    tries = np.bincount(rows.tries)
     right.bar(range(len(tries)), tries, color=PINE, width=0.7)
     right.set_xticks(range(len(tries)) if len(tries) <= 12 else range(0, len(tries), 8))
     dress(right, "Tries", "times drawn", "pictures")
@@ -118,7 +117,7 @@ def _coverage(path: Path, figures: Figures) -> tuple[str, str] | None:
     if names:
         shown = dict(sorted(names.items(), key=lambda item: -item[1])[:24])
         ax = axes.flat[panels - 1]
-        ax.barh(list(shown), list(shown.values()), color=PINE, height=0.7)
+        ax.barh(list(shown), list(shown.values()), color=PINE, height=0.55)
         ax.invert_yaxis()
         dress(ax, "Expressions that were asked for", "pictures", "")
     save(figure, path)

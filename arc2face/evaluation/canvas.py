@@ -62,13 +62,14 @@ def density(ax: Any, histogram: Sequence[int], colour: str, label: str) -> None:
 def heat(figure: Any, ax: Any, grid: Any, title: str) -> None:
     """Counts of (yaw, pitch) cells."""
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.ticker import MaxNLocator
 
     colours: Any = LinearSegmentedColormap.from_list("pine", ["#faf9f7", PALE, PINE, "#062420"])
     yaw, pitch = REACH["yaw"], REACH["pitch"]
     shown = np.ma.masked_equal(grid.T, 0)
     image = ax.imshow(shown, origin="lower", extent=(-yaw, yaw, -pitch, pitch), cmap=colours, aspect="auto")
     dress(ax, title, "yaw, degrees", "pitch, degrees (down is positive)")
-    bar = figure.colorbar(image, ax=ax, shrink=0.9)
+    bar = figure.colorbar(image, ax=ax, shrink=0.9, ticks=MaxNLocator(integer=True))
     bar.ax.tick_params(labelsize=7.5, colors=INK, length=2)
     bar.set_label("pictures", fontsize=8, color=INK)
     bar.outline.set_visible(False)

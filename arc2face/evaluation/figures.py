@@ -15,7 +15,7 @@ from arc2face.evaluation.diversity import pixel_diversity
 from arc2face.evaluation.duplicates import duplicates
 from arc2face.evaluation.features import Features
 from arc2face.evaluation.figure import Figures, absent, measured
-from arc2face.evaluation.likeness import leakage, likeness
+from arc2face.evaluation.likeness import asked_people, leakage, likeness
 from arc2face.evaluation.listed import listed_pairs
 from arc2face.evaluation.protocol import Protocol
 from arc2face.evaluation.samples import FaceSet
@@ -99,7 +99,7 @@ def face_rates(features: Features, protocol: Protocol) -> Figures:
             lost = np.where(features.found[mine], 0.0, 1.0)
             figures[f"no_face_{role}"] = mean_figure(lost, features.person[mine], reps, protocol.seed, "picture")
     closed = ~opened
-    figures["unreadable"] = measured(float(closed.mean()), pictures=int(closed.sum()))
+    figures["no_picture"] = measured(float(closed.mean()), pictures=int(closed.sum()))
     several = features.raw["faces"] > 1
     figures["several_faces"] = measured(float(several[opened].mean()) if opened.any() else 0.0,
                                         pictures=int(several.sum()))  # fmt: skip
@@ -168,7 +168,9 @@ def _leakage(features: Features, found: Figures) -> Figures:
     drawn, real = features.usable(True), features.usable(False)
     vectors, person = features.embedding, features.person
     threshold = _strict(found)
+    asked, whose = asked_people(features)
     return {
+        "asked_of_others": leakage(vectors[drawn], person[drawn], asked, whose, threshold),
         "drawn": leakage(vectors[drawn], person[drawn], vectors[real], person[real], threshold),
         "photographs_themselves": leakage(vectors[real], person[real], vectors[real], person[real], threshold),
     }

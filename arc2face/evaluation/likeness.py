@@ -70,6 +70,9 @@ def likeness(features: Features, protocol: Protocol, name: str = "recogniser") -
         figures[key]["histogram"] = Scores.of(known).coarse()
     real, drawn = features.usable(False, name), features.usable(True, name)
     vectors = features.vectors(name)
+    asked, whose = asked_people(features)
+    if vectors is not None and name == "recogniser" and len(asked) > 1 and len(drawn):
+        figures["first_rank_asked"] = _first_rank(vectors[drawn], features.person[drawn], asked, whose, protocol)
     if vectors is None or not len(real) or not len(drawn):
         figures["against_photos"] = {"eer": absent(NO_PHOTOS)}
         return figures
@@ -82,6 +85,13 @@ def likeness(features: Features, protocol: Protocol, name: str = "recogniser") -
     figures["first_rank"] = _first_rank(vectors[drawn], features.person[drawn], vectors[real], features.person[real],
                                         protocol)  # fmt: skip
     return figures
+
+
+def asked_people(features: Features) -> tuple[Float32, Int64]:
+    """(m, d) the embedding that was asked for of each person who has one, and (m,) whose it is."""
+    places = np.flatnonzero(np.isfinite(features.asked[:, 0]) & (features.person >= 0))
+    people, first = np.unique(features.person[places], return_index=True)
+    return features.asked[places[first]], people.astype(np.int64)
 
 
 def leakage(
