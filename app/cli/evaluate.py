@@ -128,7 +128,7 @@ def compare_runs(
     as_json: AsJson = False,
 ) -> None:
     """Compares and says."""
-    from arc2face.evaluation.compare import compare, comparison_text
+    from arc2face.evaluation.comparison import compare, comparison_text
     from arc2face.evaluation.writing import write_text
 
     found = compare(first, second, replicates=replicates, seed=seed)
@@ -154,18 +154,21 @@ class _Run:
     def of(self, engine: Engine, faces: FaceSet, drawing: Any) -> Report:
         from arc2face.evaluation import Report, evaluate
         from arc2face.evaluation.drawing import drawn_set
+        from arc2face.evaluation.state import Shard
 
+        part = self.shard
         if drawing is not None:
             faces = faces.limited(self.protocol.pictures_per_person, self.protocol.people, self.protocol.seed)
             with _progress("drawing people") as step:
                 joined = drawn_set(faces, engine, drawing, self.out, self.shard, step)
             if joined is None:
                 return Report(self.out, {}, 1)
-            faces = joined
+            # whoever ends drawing last looks at everything: the others have gone
+            faces, part = joined, Shard()
         with _progress("looking at pictures") as step:
             return evaluate(
                 faces, engine.perception, self.protocol, out=self.out, judge=self.judge, networks=self.networks,
-                groups=self.groups, shard=self.shard, on_progress=step,
+                groups=self.groups, shard=part, on_progress=step,
             )  # fmt: skip
 
 

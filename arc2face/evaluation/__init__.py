@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arc2face.evaluation.compare import compare
+    from arc2face.evaluation.comparison import compare
     from arc2face.evaluation.judge import Judge
     from arc2face.evaluation.layouts import read_set
     from arc2face.evaluation.protocol import Protocol
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arc2face.evaluation.samples import FaceSet, Sample
 
 _HOME_OF = {
-    "compare": "compare",
+    "compare": "comparison",
     "Judge": "judge",
     "read_set": "layouts",
     "Protocol": "protocol",
