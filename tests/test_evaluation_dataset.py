@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,8 +67,8 @@ def dataset(tmp_path: Path, perception: Any) -> DatasetFolder:  # noqa: F811
                 lost = (number, n) == (3, 1)
                 key = f"{number:07d}_{n:04d}"
                 row = Row(
-                    key=key, identity=name, identity_number=number, picture=n, seed=number * 10 + n, tries=3 if lost else 1,
-                    yaw=20.0 * n, pitch=0.0, roll=0.0, expression_name="neutral", expression=[0.0] * 55,
+                    key=key, identity=name, identity_number=number, picture=n, seed=number * 10 + n,
+                    tries=3 if lost else 1, yaw=20.0 * n, pitch=0.0, roll=0.0, expression_name="neutral", expression=[0.0] * 55,
                     similarity=0.3 if lost else 0.9 - 0.05 * number - 0.01 * n, detector_score=None if lost else 0.9,
                     file=None if lost else f"{key}.png", width=0 if lost else 160, height=0 if lost else 160,
                     bytes=0 if lost else 9, pixels_sha256="" if lost else f"{number}{n}".ljust(64, "0"),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from app.cli import main
 from arc2face.errors import IncompatibleWeightsError, InputError, MissingWeightsError, SettingsError
-from arc2face.evaluation import Judge, Protocol, compare, evaluate, read_set, state
+from arc2face.evaluation import Judge, Protocol, compare, evaluate, looking, read_set, state
 from arc2face.evaluation.comparison import comparison_text
 from arc2face.evaluation.layouts import read_drawn
 from arc2face.evaluation.networks import Inception, Lpips
@@ -33,6 +33,10 @@ from tests.tiny_faces import blank, draw_face, write_antelopev2, write_recognise
 
 PEOPLE = {"anna": (40, 190, 60), "ben": (200, 200, 0), "cleo": (0, 90, 90), "dora": (90, 60, 20)}
 QUICK = Protocol(replicates=30)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return parquet.read_table(folder / "pictures.parquet").to_pylist()
 
 
 def paint(path: Path, person: str | None, seed: int) -> Path:
@@ -128,7 +132,7 @@ def test_a_set_from_photos_to_a_report(
     for name in ("scores", "curves", "likeness", "groups"):
         with Image.open(tmp_path / "run" / f"{name}.png") as plot:
             assert plot.size[0] > 600
-    rows = parquet.read_table(tmp_path / "run" / "pictures.parquet").to_pylist()
+    rows = rows_of(tmp_path / "run")
     assert len(rows) == real_count + 8 and [row["error"] for row in rows if row["error"]] == ["no face was found"]
     assert rows[-1]["judge_to_input"] is not None and "embedding" not in rows[0]
 
@@ -146,7 +150,7 @@ def test_unreadable_and_turned_pictures(perception: Perception, tmp_path: Path) 
     turned.crop((0, 0, 120, 100)).save(root / "anna" / "turned.png", exif=exif)
     report = evaluate(read_set("folder", root), perception, QUICK, out=tmp_path / "run", plots=False)
     assert report.figures["faces"]["no_picture"]["pictures"] == 2
-    rows = parquet.read_table(tmp_path / "run" / "pictures.parquet").to_pylist()
+    rows = rows_of(tmp_path / "run")
     assert (rows[2]["width"], rows[2]["height"]) == (100, 120)
     assert rows[2]["error"] is None and rows[0]["detector_score"] is None
     assert "broken.jpg" in rows[0]["error"] and "empty" in rows[1]["error"]
@@ -241,9 +245,10 @@ def test_networks_of_looks_are_named_files(tmp_path: Path) -> None:
 
 
 def test_fid_kid_and_lpips_with_networks_at_hand(
-    perception: Perception, photos: Path, drawn: Path, tmp_path: Path
+    perception: Perception, photos: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any functions of aligned faces stand in for networks that no test can carry."""
+    monkeypatch.setattr(looking, "TRANSFORM_SIZE", 512)
     everybody = read_set("folder", photos)
     faces = everybody.joined(read_drawn(drawn, everybody)).limited(2, 1, seed=3)
     mean: Any = lambda rgb: np.pad(rgb.mean((1, 2)), ((0, 0), (0, 2045))).astype(np.float32)  # noqa: E731
@@ -288,7 +293,7 @@ def test_two_runs_are_compared_person_by_person(
 def test_the_command_draws_measures_and_compares(
     photos: Path, tiny_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tiny models draw noise: nobody is found in it, which is counted and no reason to stop."""
+    """Drawn once, in two shards; the one that ends last measures and reports."""
     write_antelopev2(tiny_copy / "antelopev2")
     monkeypatch.chdir(tmp_path)
     words = ["evaluate", "photos", str(photos), "--per-person", "2", "--people", "3", "--draw", "1", "--steps", "1"]
@@ -299,8 +304,9 @@ def test_the_command_draws_measures_and_compares(
     capsys.readouterr()
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["set"]["real"] == 6 and report["set"]["drawn"] == 3
-    assert report["faces"]["no_face_drawn"]["value"] == 1.0
-    assert report["likeness"]["recogniser"]["to_input"]["value"] is None
+    assert report["faces"]["no_face_drawn"]["pictures"] == 3
+    with_face = sum(row["role"] == "drawn" and row["error"] is None for row in rows_of(tmp_path / "run"))
+    assert report["likeness"]["recogniser"]["to_asked"]["pictures"] == with_face
     pictures = sorted((tmp_path / "run" / "drawn").rglob("*.png"))
     stamps = [path.stat().st_mtime_ns for path in pictures]
     assert len(pictures) == 3 and main([*words, "--json"]) == 0

@@ -14,7 +14,7 @@ from arc2face.errors import InputError
 from arc2face.evaluation.bootstrap import mean_figure
 from arc2face.evaluation.features import Features
 from arc2face.evaluation.figure import Figure, absent
-from arc2face.evaluation.looking import ALIGNED_SIZE, aligned_face
+from arc2face.evaluation.looking import aligned_face
 from arc2face.evaluation.protocol import Protocol
 from arc2face.evaluation.samples import FaceSet
 from arc2face.evaluation.scores import Float64, Int64
@@ -101,7 +101,7 @@ def _of_person(
     for place in sorted({place for pair in wanted for place in pair}):
         source = faces.samples[place].open
         try:
-            aligned[place] = None if source is None else aligned_face(perception, source(), ALIGNED_SIZE)
+            aligned[place] = None if source is None else aligned_face(perception, source())
         except InputError:
             aligned[place] = None
     usable = [(aligned[a], aligned[b]) for a, b in wanted if aligned[a] is not None and aligned[b] is not None]

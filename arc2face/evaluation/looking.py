@@ -16,7 +16,7 @@ from arc2face.evaluation.fingerprint import HASH_WORDS, THUMB, difference_hash, 
 from arc2face.evaluation.judge import Judge
 from arc2face.evaluation.protocol import Protocol
 from arc2face.evaluation.samples import Sample
-from arc2face.faces.alignment import align_rgb_u8
+from arc2face.faces.alignment import image_align
 from arc2face.faces.photo import Photo
 from arc2face.pictures.loading import as_rgb_u8
 from arc2face.readers import Perception
@@ -44,6 +44,8 @@ COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
 `pixels`: first 64 bits of the SHA-256 of the decoded pixels. `aligned`: whether there is a `thumb`.
 """
 ALIGNED_SIZE = 512
+TRANSFORM_SIZE = 4096
+"""Side at which the alignment samples before it scales down, as in the preparation of FFHQ."""
 
 
 @dataclass(eq=False)
@@ -119,8 +121,7 @@ class Looker:
             points = photo.landmarks(analyser, face)
             row["thumb"], row["aligned"] = thumb(photo.rgb_u8, points), True
             if self.inception is not None:
-                aligned = align_rgb_u8(photo.rgb_u8, points, ALIGNED_SIZE)
-                row["inception"] = self.inception(aligned[None])[0]
+                row["inception"] = self.inception(_aligned(photo.rgb_u8, points)[None])[0]
         if not self.pose_reason:
             row["pose"] = _or_nan(lambda: self.perception.read_angles(photo), 3)
         if not self.expression_reason:
@@ -163,6 +164,11 @@ def _or_nan(read: Callable[[], Any], size: int) -> NDArray[np.float32]:
         return np.full(size, np.nan, np.float32)
 
 
-def aligned_face(perception: Perception, source: bytes | Path, size: int) -> RgbU8:
-    """The FFHQ-aligned face of a picture. Raises InputError when there is none."""
-    return perception.align(as_rgb_u8(source), size)
+def aligned_face(perception: Perception, source: bytes | Path) -> RgbU8:
+    """The FFHQ-aligned face of a picture, (512, 512, 3) uint8. Raises InputError when there is none."""
+    photo = Photo(as_rgb_u8(source))
+    return _aligned(photo.rgb_u8, perception.landmarks(photo))
+
+
+def _aligned(rgb: RgbU8, landmarks68: NDArray[np.float32]) -> RgbU8:
+    return np.asarray(image_align(rgb, landmarks68, ALIGNED_SIZE, TRANSFORM_SIZE)).copy()
