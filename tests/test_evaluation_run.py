@@ -24,14 +24,11 @@ from arc2face.evaluation.layouts import read_drawn
 from arc2face.evaluation.networks import Inception, Lpips
 from arc2face.evaluation.run import Networks
 from arc2face.evaluation.state import Shard
-from arc2face.jobs import DeviceWorker
 from arc2face.readers import Perception
-from arc2face.types import Runtime
-from arc2face.weights.folder import ModelsFolder
 from tests.conftest import PROJECT
-from tests.tiny_faces import blank, draw_face, write_antelopev2, write_recogniser
+from tests.measured_faces import PEOPLE, paint, readers, write_models
+from tests.tiny_faces import write_antelopev2
 
-PEOPLE = {"anna": (40, 190, 60), "ben": (200, 200, 0), "cleo": (0, 90, 90), "dora": (90, 60, 20)}
 QUICK = Protocol(replicates=30)
 
 
@@ -39,32 +36,14 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return parquet.read_table(folder / "pictures.parquet").to_pylist()
 
 
-def paint(path: Path, person: str | None, seed: int) -> Path:
-    """One small photo; person None shows nobody."""
-    rng = np.random.default_rng(seed)
-    picture = blank(160, 160)
-    if person is not None:
-        draw_face(picture, 80 + rng.integers(-6, 7), 80 + rng.integers(-6, 7), 13 + rng.integers(0, 3), PEOPLE[person])
-    noisy = np.clip(picture + rng.normal(0, 3, picture.shape), 0, 255).astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noisy).save(path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    write_antelopev2(root / "antelopev2")
-    write_recogniser(root / "judge.onnx", seed=9)
-    return root
+    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
 def perception(models: Path) -> Iterator[Perception]:
-    worker = DeviceWorker(inline=True)
-    perception = Perception(ModelsFolder(models), Runtime("cpu", "fp32"), worker, inline=True)
-    yield perception
-    perception.close()
+    yield from readers(models)
 
 
 @pytest.fixture(scope="module")
@@ -276,9 +255,8 @@ def test_two_runs_are_compared_person_by_person(
         evaluate(faces, perception, QUICK, out=tmp_path / name, plots=False)
     found = compare(tmp_path / "good", tmp_path / "bad", replicates=200)
     change = found["differences"]["to_input"]
-    assert (
-        found["paired"] and change["high"] < 0 and change["value"] == pytest.approx(change["second"] - change["first"])
-    )
+    assert found["paired"] and change["high"] < 0
+    assert change["value"] == pytest.approx(change["second"] - change["first"])
     assert found["differences"]["no_face"]["value"] == pytest.approx(-1 / 8)
     assert found["differences"]["judge_to_input"]["value"] is None
     assert compare(tmp_path / "good", tmp_path / "good")["differences"]["to_input"]["value"] == 0.0

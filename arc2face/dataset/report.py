@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from arc2face.dataset import reporting, tars
+from arc2face.dataset.drawing import LEFT_OUT
 from arc2face.dataset.folder import DatasetFolder
 from arc2face.dataset.identities import Identities
 from arc2face.dataset.report_figures import NOTHING, Rows, about, asked, likeness, progress, read_rows, separation
@@ -80,7 +81,11 @@ def read_dataset(folder: Path | str) -> FaceSet:
     home = DatasetFolder.of(folder)
     people = home.identities()
     samples: list[Sample] = []
+    left_out = 0
     for row in home.rows():
+        if (row.error or "").startswith(LEFT_OUT):
+            left_out += 1
+            continue
         angles = (row.yaw, row.pitch, row.roll)
         wish = Asked(
             vector=people.vectors[row.identity_number],
@@ -92,7 +97,8 @@ def read_dataset(folder: Path | str) -> FaceSet:
         samples.append(Sample(row.key, row.identity, opener, "drawn", {}, wish))
     if not samples:
         raise InputError(f"{home.root}: {NOTHING}")
-    return FaceSet(home.root.resolve().name, tuple(samples))
+    notes = (f"{left_out} pictures were left out for more similar ones of the same person.",) if left_out else ()
+    return FaceSet(home.root.resolve().name, tuple(samples), notes=notes)
 
 
 def _measured(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arc2face.dataset import manifest
+from arc2face.dataset.drawing import LEFT_OUT
 from arc2face.dataset.folder import DatasetFolder
 from arc2face.dataset.identities import Identities
 from arc2face.errors import InputError
@@ -87,6 +88,7 @@ def progress(home: DatasetFolder, rows: Rows) -> Figures:
     """How far it is, what failed and why, how often pictures were drawn."""
     count = len(rows.number)
     made = int(rows.there.sum())
+    left_out = sum((text or "").startswith(LEFT_OUT) for text in rows.names["error"])
     prints = Counter(print_ for print_ in rows.names["pixels_sha256"] if print_)
     doubled = sum(number for number in prints.values() if number > 1)
     return {
@@ -94,7 +96,8 @@ def progress(home: DatasetFolder, rows: Rows) -> Figures:
         "rows": count,
         "pictures": made,
         "people": len(np.unique(rows.number)),
-        "without_a_picture": measured(1 - made / count, rows=count - made),
+        "failed": measured((count - made - left_out) / count, rows=count - made - left_out),
+        "left_out_for_better_ones": measured(left_out / count, rows=left_out),
         "without_a_face": _without_a_face(rows),
         "identical_pixels": measured(doubled / max(made, 1), pictures=doubled),
         "tries": measured(
