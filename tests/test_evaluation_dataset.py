@@ -79,7 +79,8 @@ def dataset(tmp_path: Path, perception: Perception) -> DatasetFolder:
                 key = f"{number:07d}_{n:04d}"
                 row = Row(
                     key=key, identity=name, identity_number=number, picture=n, seed=number * 10 + n,
-                    tries=3 if lost else 1, yaw=20.0 * n, pitch=0.0, roll=0.0, expression_name="neutral", expression=[0.0] * 55,
+                    tries=3 if lost else 1, yaw=20.0 * n, pitch=0.0, roll=0.0, expression_name="neutral",
+                    expression=[0.0] * 55,
                     similarity=0.3 if lost else 0.9 - 0.05 * number - 0.01 * n, detector_score=None if lost else 0.9,
                     file=None if lost else f"{key}.png", width=0 if lost else 160, height=0 if lost else 160,
                     bytes=0 if lost else 9, pixels_sha256="" if lost else f"{number}{n}".ljust(64, "0"),
@@ -98,7 +99,7 @@ def test_the_report_needs_no_models(dataset: DatasetFolder, tmp_path: Path) -> N
     assert found["progress"]["rows"] == 8 and found["progress"]["pictures"] == 7
     assert found["progress"]["failed"]["value"] == pytest.approx(1 / 8)
     assert found["progress"]["reasons"] == {"similarity below 0.5 in 3 tries": 1}
-    assert found["progress"]["tries"]["most"] == 3 and found["progress"]["tries"]["again"] == 1
+    assert found["progress"]["tries"]["most"] == 3 and found["progress"]["tries"]["drawn_again"] == 1
     kept = [0.9 - 0.05 * number - 0.01 * n for number in range(4) for n in (0, 1)][:7]
     assert found["likeness"]["asked_and_got"]["value"] == pytest.approx(np.mean(kept), abs=1e-6)
     assert found["likeness"]["asked_and_got_all_rows"]["value"] == pytest.approx(np.mean([*kept, 0.3]), abs=1e-6)

@@ -316,3 +316,25 @@ def _environment() -> dict[str, str]:
     import os
 
     return {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'external'}"}
+
+
+def test_the_page_names_commands_and_options_that_exist() -> None:
+    import re
+    import shlex
+
+    from typer.main import get_command
+
+    from app.cli import evaluate as command
+    from arc2face.evaluation.protocol import FARS
+
+    group: Any = get_command(command.app)
+    page = (PROJECT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^arc2face evaluate (.+)$", page, re.MULTILINE)
+    assert len(lines) >= 9
+    for line in lines:
+        words = shlex.split(line.partition("#")[0].rstrip("& "))
+        chosen = group.commands[words[0]] if words[0] in group.commands else group
+        known = {text for option in chosen.params for text in (*option.opts, *option.secondary_opts)}
+        assert {word for word in words if word.startswith("-")} <= known, line
+    said = re.search(r"TAR at FAR ([\d., ]+),", page)
+    assert said and tuple(float(number) for number in said[1].split(", ")) == FARS

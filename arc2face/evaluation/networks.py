@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,33 +111,40 @@ def _fill(trunk: Any, state: dict[str, Any], name: str) -> None:
 
 
 def _declare_operators() -> None:
-    """Torchvision for CUDA beside torch for the CPU fails at import for want of two operators; declare them."""
+    """Torchvision built for CUDA beside torch for the CPU fails at import for want of operators; declare those.
+
+    LPIPS uses none of them, only the layers of AlexNet and VGG.
+    """
     import torch
 
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        for name in [name for name in _modules() if name.partition(".")[0] == "torchvision"]:
-            del _modules()[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define(
-            "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int pooled_width, "
-            "int sampling_ratio, bool aligned) -> Tensor"
-        )
-        _KEPT.append(library)
-    except ImportError:
-        pass  # said by _package
+    for _ in range(len(_SCHEMAS) + 1):
+        try:
+            importlib.import_module("torchvision")
+            return
+        except ImportError:
+            return  # said by _package
+        except RuntimeError as error:
+            match = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            if match is None or match[1] not in _SCHEMAS:
+                raise SettingsError(
+                    "The package torchvision does not fit the torch that is installed; install the one of the same "
+                    "build (CPU or CUDA)."
+                ) from error
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            library.define(match[1] + _SCHEMAS[match[1]])
+            _KEPT.append(library)
 
 
+_SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "roi_align": "(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int pooled_width, "
+    "int sampling_ratio, bool aligned) -> Tensor",
+}
 _KEPT: list[Any] = []
 """Operators live as long as the library object that declares them."""
-
-
-def _modules() -> dict[str, Any]:
-    import sys
-
-    return sys.modules
 
 
 def _package(module: str, package: str) -> Any:
