@@ -333,7 +333,7 @@ def test_the_page_names_commands_and_options_that_exist() -> None:
     assert len(lines) >= 9
     for line in lines:
         words = shlex.split(line.partition("#")[0].rstrip("& "))
-        chosen = group.commands[words[0]] if words[0] in group.commands else group
+        chosen = group.commands.get(words[0], group)
         known = {text for option in chosen.params for text in (*option.opts, *option.secondary_opts)}
         assert {word for word in words if word.startswith("-")} <= known, line
     said = re.search(r"TAR at FAR ([\d., ]+),", page)
