@@ -86,6 +86,7 @@ def test_a_set_from_photos_to_a_report(
     assert found["faces"]["no_face_real"]["value"] == 0.0
     assert found["faces"]["reasons"] == {"no face was found": 1}
     assert found["faces"]["examples"] == ["drawn/ben/1.png"]
+    assert found["names"]["suspicious"]["pictures"] == 0
     for name in ("recogniser", "judge"):
         part = found["verification"]["real"][name]
         assert part["mated_pairs"] + part["nonmated_pairs"] == real_count * (real_count - 1) // 2
@@ -187,6 +188,17 @@ def test_state_of_another_set_or_other_models_is_refused(
     (tmp_path / "run" / "state" / "state.json").write_text("[")
     with pytest.raises(InputError, match="cannot be read"):
         evaluate(faces, perception, QUICK, out=tmp_path / "run")
+
+
+def test_two_people_in_one_folder_show(perception: Perception, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for n in range(4):
+        paint(root / "cleo" / f"{n}.png", "cleo" if n else "ben", n)
+        paint(root / "dora" / f"{n}.png", "dora", 40 + n)
+    report = evaluate(read_set("folder", root), perception, QUICK, out=tmp_path / "run", plots=False)
+    assert report.figures["names"]["suspicious"]["pictures"] == 1
+    assert report.figures["names"]["examples"] == ["cleo/0.png"]
+    assert "May show somebody else, the first of them: cleo/0.png." in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_a_judge_must_be_independent_and_a_recogniser(perception: Perception, models: Path, tmp_path: Path) -> None:
@@ -305,6 +317,7 @@ def test_the_command_says_what_is_wrong(
         (["evaluate", "photos", str(photos), "--shard", "4/2"], "shard"),
         (["evaluate", "photos", str(photos), "--draw", "9"], "pictures per person"),
         (["evaluate", "photos", str(photos), "--draw", "1", "--drawn", str(photos)], "not both"),
+        (["evaluate", "photos", str(photos), "--suite", "dataset", "--draw", "1"], "drawn already"),
         (["evaluate", "photos", str(photos), "--judge", "no.onnx"], "no second recogniser"),
         (["evaluate", "compare", "a", "b"], "no finished report"),
     ):

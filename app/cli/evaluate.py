@@ -105,6 +105,8 @@ def photos(
     )  # fmt: skip
     if draw and drawn is not None:
         raise SettingsError("Pictures are either drawn now (--draw) or read from a folder (--drawn), not both.")
+    if suite == "dataset" and (draw or drawn is not None):
+        raise SettingsError("The pictures of a data set are drawn already; leave --draw and --drawn out.")
     drawing = Drawing(draw, steps, guidance, fast, seed) if draw else None
     part = Shard.parse(shard)
     out = check_folder(output or Path("runs") / "evaluation" / suite)

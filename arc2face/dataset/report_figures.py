@@ -81,6 +81,8 @@ def _shards(home: DatasetFolder) -> Iterator[dict[str, Any]]:
 def about(home: DatasetFolder, people: Identities) -> Figures:
     """Which set this is, with its plan."""
     plan = home.plan_json()
+    if plan.get("negative") is not None:
+        plan["negative"] = "a person (their embedding is in plan.json alone)"
     return {"set": home.root.resolve().name, "people_planned": len(people), "plan": plan}
 
 

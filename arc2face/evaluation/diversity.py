@@ -62,6 +62,12 @@ def pixel_diversity(features: Features, drawn: bool, protocol: Protocol) -> Figu
     return _figure(np.array(means), np.array(people, np.int64), protocol) | {"unit": "grey levels"}
 
 
+def folder_of(state: Path, distance: Distance, protocol: Protocol) -> Path:
+    """Where distances of this network and these pairs are kept; others get another folder."""
+    network = str(getattr(distance, "sha256", "given"))[:12]
+    return state / f"lpips-{network}-{protocol.lpips_pairs}-{protocol.seed}"
+
+
 def lpips_diversity(folder: Path, features: Features, drawn: bool, protocol: Protocol) -> Figure:
     """Mean LPIPS between pictures of one person, from the distances that `measure` has kept."""
     means: list[float] = []
@@ -76,21 +82,18 @@ def lpips_diversity(folder: Path, features: Features, drawn: bool, protocol: Pro
 def measure(
     folder: Path, faces: FaceSet, features: Features, perception: Perception, distance: Distance,
     protocol: Protocol, shard: Shard,
-) -> bool:  # fmt: skip
-    """LPIPS of every person of this shard, kept per block of people; whether all blocks are there now."""
-    missing = False
+) -> None:  # fmt: skip
+    """LPIPS of everybody, kept per block of people: first those of this shard, then what others have not done."""
     for drawn in (False, True):
         people = groups(features, drawn)
-        for number in range(_blocks(features, drawn)):
+        for number in sorted(range(_blocks(features, drawn)), key=lambda k: k % shard.count != shard.index):
             path = _path(folder, drawn, number)
-            if not path.is_file() and number % shard.count == shard.index:
+            if not path.is_file():
                 block = people[number * BLOCK : (number + 1) * BLOCK]
                 found = {str(person): _of_person(faces, places, perception, distance, protocol, person)
                          for person, places in block}  # fmt: skip
                 with replace_with(path) as temporary:
                     temporary.write_text(json.dumps(found), encoding="utf-8")
-            missing |= not path.is_file()
-    return not missing
 
 
 def _of_person(
@@ -120,4 +123,4 @@ def _blocks(features: Features, drawn: bool) -> int:
 
 
 def _path(folder: Path, drawn: bool, number: int) -> Path:
-    return folder / "lpips" / f"{'drawn' if drawn else 'real'}-{number:06d}.json"
+    return folder / f"{'drawn' if drawn else 'real'}-{number:06d}.json"

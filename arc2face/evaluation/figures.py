@@ -17,6 +17,7 @@ from arc2face.evaluation.features import Features
 from arc2face.evaluation.figure import Figures, absent, measured
 from arc2face.evaluation.likeness import asked_people, leakage, likeness
 from arc2face.evaluation.listed import listed_pairs
+from arc2face.evaluation.names import suspects
 from arc2face.evaluation.protocol import Protocol
 from arc2face.evaluation.samples import FaceSet
 from arc2face.evaluation.verification import within_set
@@ -37,6 +38,7 @@ def all_figures(faces: FaceSet, features: Features, protocol: Protocol, reasons:
         "set": counts(faces, features),
         "faces": face_rates(features, protocol),
         "verification": {},
+        "names": suspects(features),
         "likeness": {},
     }
     for role, drawn in roles:

@@ -15,6 +15,7 @@ _HIDDEN = ("histogram", "curve", "grid", "deviations", "examples", "reasons", "n
 _TITLES = {
     "set": "The set",
     "faces": "Faces",
+    "names": "Names",
     "verification": "Telling people apart",
     "published_pairs": "The published pairs",
     "likeness": "Likeness of the drawn pictures",
@@ -38,6 +39,7 @@ def report_text(figures: Figures, plots: Sequence[tuple[str, str]]) -> str:
     for name, title in _TITLES.items():
         if figures.get(name):
             lines += ["", f"## {title}", "", *table(rows_of(figures[name]))]
+            lines += _examples(name, figures[name].get("examples", ()))
     reasons = cast("dict[str, int]", figures["faces"].get("reasons", {}))
     if reasons:
         lines += ["", "### Pictures without a figure", ""]
@@ -47,6 +49,14 @@ def report_text(figures: Figures, plots: Sequence[tuple[str, str]]) -> str:
     facts = {"about": about, "protocol": figures["protocol"]}
     lines += ["", "## Protocol", "", "```json", json.dumps(facts, indent=2, ensure_ascii=False), "```", ""]
     return "\n".join(lines)
+
+
+def _examples(section: str, keys: Sequence[Any]) -> list[str]:
+    """The first of the pictures that a section counts."""
+    said = {"faces": "Without a face or unreadable", "names": "May show somebody else"}
+    if section not in said or not keys:
+        return []
+    return ["", f"{said[section]}, the first of them: {', '.join(cell(key) for key in keys)}."]
 
 
 def rows_of(section: Figures, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str, str]]:

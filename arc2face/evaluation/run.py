@@ -10,7 +10,7 @@ from typing import Any
 
 from arc2face.evaluation import writing
 from arc2face.evaluation.breakdown import with_groups
-from arc2face.evaluation.diversity import Distance, lpips_diversity, measure
+from arc2face.evaluation.diversity import Distance, folder_of, lpips_diversity, measure
 from arc2face.evaluation.features import Features
 from arc2face.evaluation.figure import Figures, absent
 from arc2face.evaluation.figures import all_figures
@@ -92,8 +92,6 @@ def evaluate(
     features = Features.of(faces, state.load())
     reasons = {"pose": looker.pose_reason, "expression": looker.expression_reason}
     lpips = _lpips(folder, faces, features, looker, networks.lpips, protocol, shard)
-    if lpips is None:
-        return Report(folder, {}, 1)
     figures = all_figures(faces, features, protocol, reasons)
     for role, section in figures["diversity"].items():
         section["lpips"] = lpips[role]
@@ -105,15 +103,15 @@ def evaluate(
 def _lpips(
     folder: Path, faces: FaceSet, features: Features, looker: Looker, distance: Distance | None,
     protocol: Protocol, shard: Shard,
-) -> Figures | None:  # fmt: skip
-    """LPIPS per role; None while other shards have not measured their people."""
+) -> Figures:  # fmt: skip
+    """LPIPS per role."""
     roles = {"real": False, "drawn": True}
     if distance is None or looker.landmarks_reason:
         reason = NO_LPIPS if distance is None else NO_LANDMARKS
         return {role: absent(reason) for role in roles}
-    if not measure(folder / "state", faces, features, looker.perception, distance, protocol, shard):
-        return None
-    return {role: lpips_diversity(folder / "state", features, drawn, protocol) for role, drawn in roles.items()}
+    kept = folder_of(folder / "state", distance, protocol)
+    measure(kept, faces, features, looker.perception, distance, protocol, shard)
+    return {role: lpips_diversity(kept, features, drawn, protocol) for role, drawn in roles.items()}
 
 
 def _about(faces: FaceSet, looker: Looker, networks: Networks) -> dict[str, Any]:
