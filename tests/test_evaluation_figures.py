@@ -47,7 +47,8 @@ def test_error_rates_of_four_and_four_scores() -> None:
 
 
 def test_perfect_and_useless_scores() -> None:
-    assert curves.eer(counts(0.5, 0.9), counts(-0.5, 0.1))[0] == 0.0
+    rate, threshold = curves.eer(counts(0.5, 0.9), counts(-0.5, 0.1))
+    assert rate == 0.0 and threshold == pytest.approx(0.3, abs=2e-4)  # in the middle of the gap
     assert curves.auc(counts(0.5, 0.9), counts(-0.5, 0.1)) == 1.0
     same = counts(0.1, 0.2, 0.3, 0.4)
     assert curves.auc(same, same) == pytest.approx(0.5)

@@ -38,6 +38,9 @@ def eer(mated: Counts, nonmated: Counts) -> tuple[float, float]:
     tar, far = rates(mated, nonmated)
     gap = far - (1.0 - tar)  # falls from 1 to -1 as the threshold rises
     last = int(np.flatnonzero(gap >= 0)[-1])
+    if gap[last] == 0:  # the rates are equal over a range of thresholds: its middle
+        first = int(np.flatnonzero(gap == 0)[0])
+        return float(far[last]), float(EDGES[first] + EDGES[last]) / 2
     share = gap[last] / (gap[last] - gap[last + 1])
     rate = far[last] + share * (far[last + 1] - far[last])
     return float(rate), float(EDGES[last] + share * (EDGES[last + 1] - EDGES[last]))

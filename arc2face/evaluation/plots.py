@@ -154,9 +154,9 @@ def draw_groups(path: Path, figures: Figures, columns: Columns) -> str | None:
     wanted = (("no_face", "no face", STONE), ("false_match", "false match", AMBER), ("false_non_match", "missed", PINE))
     figure, axes = canvas(1, 1, (6.4, 1.4 + 0.3 * len(rows)))
     ax = axes.flat[0]
-    for key, label, colour in wanted:
-        points = [(group[key]["value"], k) for k, (_, group) in enumerate(rows) if group.get(key, {}).get("value")
-                  is not None]  # fmt: skip
+    for place, (key, label, colour) in enumerate(wanted):
+        values = [(k, group.get(key, {}).get("value")) for k, (_, group) in enumerate(rows)]
+        points = [(value, k + 0.2 * (place - 1)) for k, value in values if value is not None]
         if points:
             x, y = zip(*points, strict=True)
             ax.scatter(x, y, s=34, color=colour, label=label, zorder=3)
