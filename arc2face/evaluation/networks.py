@@ -21,7 +21,6 @@ from arc2face.weights.store import load_state_dict, sha256_of
 
 INCEPTION_NAME = "inception-2015-12-05.pt"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-INCEPTION_SIZE = 2048
 RESIZE = "clean-fid's: each channel in float to 299 x 299 with Pillow's bicubic filter, no rounding between"
 TRUNKS = {"alexnet": "alex", "vgg16": "vgg"}
 """How torchvision's files begin, and what lpips calls the network."""
