@@ -131,6 +131,12 @@ def wanted(config: LossConfig, with_control: bool) -> tuple[str, ...]:
     return tuple(keys)
 
 
+def needs(config: LossConfig) -> tuple[str, ...]:
+    """The annotations that photos must have for this loss."""
+    found = {"embedding": True, "normals": config.control_share > 0, "expression": config.expression_share > 0}
+    return tuple(kind for kind, needed in found.items() if needed)
+
+
 def prepare(batch: Batch, config: LossConfig, rng: np.random.Generator) -> Batch:
     """Add timesteps and what is dropped."""
     n = len(batch["identity"])

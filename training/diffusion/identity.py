@@ -22,7 +22,7 @@ from training.common.checkpoint import save_torch
 from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Turn
 from training.common.session import Session
 from training.common.sources import DataConfig, Latents, Source, open_source
-from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, prepare, wanted
+from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, needs, prepare, wanted
 from training.diffusion.expression_module import ExpressionBranch
 from training.diffusion.latents import cached_latents
 from training.diffusion.parts import (
@@ -86,7 +86,7 @@ def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -
 def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece) and, when finished, export `arc2face`, `encoder` and what was trained jointly."""
     session = Session(config.loop)
-    source = open_source(config.data, session)
+    source = open_source(config.data, session, needs(config.loss))
     vae = Bundle(config.bundle).vae()
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, vae, source)
@@ -94,7 +94,7 @@ def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, f
     latents = cached_latents(source, vae, out, session)
     draw = drawer(source, config.loss, latents)
     if config.pairs is not None and config.loss.reference_share > 0:
-        draw = with_pairs(draw, open_source(config.pairs, session), vae, config.loss, out / "pairs", session)
+        draw = with_pairs(draw, open_source(config.pairs, session, needs(config.loss)), vae, config.loss, out / "pairs", session)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     outcome = loop.run(draw, validate)
     if outcome.export:

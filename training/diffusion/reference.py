@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
+from training.common.errors import TrainingError
 from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Objective, Turn
 from training.common.session import Session
 from training.common.sources import AvatarSource, DataConfig, Latents, Source, open_source
@@ -120,7 +121,8 @@ class PairRenderer:
 def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); export `ref_adapter/pytorch_lora_weights.safetensors` when finished."""
     session, bundle = Session(config.loop), Bundle(config.bundle)
-    source = open_source(config.data, session)
+    source = open_source(config.data, session, ("embedding", "expression"))
+    refuse_singles(source, config.data.path)
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
     loop = Loop(session, objective, out, config, resume)
@@ -131,6 +133,12 @@ def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, 
         with loop.average.applied():
             export(objective.layers, config.output)
     return outcome.figures()
+
+
+def refuse_singles(source: Source, where: Path) -> None:
+    """A picture that reads itself teaches copying. Raises TrainingError where no person has two photos."""
+    if not isinstance(source, AvatarSource) and all(len(own) < 2 for own in source.people[:1000]):
+        raise TrainingError(f"The reference adapter learns from two photos of a person; {where} has one of each.")
 
 
 def make_objective(config: ReferenceConfig, bundle: Bundle) -> ReferenceObjective:

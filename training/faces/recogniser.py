@@ -157,7 +157,7 @@ class RecogniserObjective(Objective):
 def train(config: RecogniserConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); evaluate on unseen people and export `arcface.onnx` into `out` when finished."""
     session = Session(config.loop)
-    people = PhotoPeople(config.photos) if config.photos else AvatarPeople(config.data)
+    people = PhotoPeople(config.photos, session) if config.photos else AvatarPeople(config.data)
     held_out = people.held_out(config.evaluation)  # before the work: it may not be usable
     torch.manual_seed(config.loop.seed)
     model = Recogniser(config.widths, config.blocks, config.stem_stride).to(memory_format=torch.channels_last)
