@@ -67,6 +67,17 @@ def experiment(config: Any) -> dict[str, Any]:
     return mapping
 
 
+def default_experiments(config: Any) -> dict[str, dict[str, Any]]:
+    """Kind of settings -> `experiment` of its defaults, for a config and every group of settings inside it."""
+    found = {type(config).__name__: experiment(type(config)())}
+    for setting in dataclasses.fields(config):
+        value = getattr(config, setting.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(one) and setting.name != "loop":
+                found |= default_experiments(one)
+    return found
+
+
 def _experiment_value(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return experiment(value)

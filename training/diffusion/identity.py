@@ -94,7 +94,8 @@ def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, f
     latents = cached_latents(source, vae, out, session)
     draw = drawer(source, config.loss, latents)
     if config.pairs is not None and config.loss.reference_share > 0:
-        draw = with_pairs(draw, open_source(config.pairs, session, needs(config.loss)), vae, config.loss, out / "pairs", session)
+        pairs = open_source(config.pairs, session, needs(config.loss))
+        draw = with_pairs(draw, pairs, vae, config.loss, out / "pairs", session)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     outcome = loop.run(draw, validate)
     if outcome.export:

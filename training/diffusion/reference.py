@@ -64,6 +64,7 @@ class ReferenceObjective(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Keys as in DenoisingObjective, plus `other_pixels` or `other_latents` (the reference) and `blind` (B,)."""
+        self.release()
         clean, reference = latents_of(batch, self.vae), latents_of(batch, self.vae, "other_")
         noise = torch.randn_like(clean)
         a, s = amounts(self.abar, batch["timesteps"])
@@ -72,12 +73,9 @@ class ReferenceObjective(Objective):
             self.record(reference, self.prompts(batch["identity"]))
         if self.branch is not None and "expression" in batch:
             self.branch.begin(batch["expression"], batch["expression_weights"])
-        try:
-            with self.banks.reading(self.unet, batch["blind"]):
-                output = self.unet(a * clean + s * noise, batch["timesteps"], prompt).sample
-        finally:
-            if self.branch is not None:
-                self.branch.end()
+            self.attached.callback(self.branch.end)
+        self.attached.enter_context(self.banks.reading(self.unet, batch["blind"]))
+        output = self.unet(a * clean + s * noise, batch["timesteps"], prompt).sample
         return {"loss": functional.mse_loss(output.float(), target(self.config.prediction, clean, noise, a, s))}
 
     def record(self, reference: Tensor, prompt: Tensor) -> None:

@@ -21,6 +21,7 @@ from training.common.checkpoint import averaged_state, load_torch
 from training.common.errors import TrainingError
 from training.common.exports import put_into_bundle, write_json
 from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.memory import layout_of
 from training.common.session import Session
 from training.common.settings import FaceLoopConfig
 from training.common.world import n_attributes
@@ -137,13 +138,14 @@ class RecogniserObjective(Objective):
     def __init__(self, model: Recogniser, heads: Heads, config: RecogniserConfig) -> None:
         super().__init__()
         self.model, self.heads, self.config = model, heads, config
+        self.layout = layout_of(model)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses `identity` and `attributes`; `accuracy` of the batch."""
         x = batch["crops"].permute(0, 3, 1, 2).float() / 127.5 - 1
         x = augment.covered(augment.grey(augment.photometric(augment.jitter(x))))
         x = augment.noise(augment.focus(x))
-        embedding = F.normalize(self.model(x.contiguous(memory_format=torch.channels_last)).float())
+        embedding = F.normalize(self.model(x.contiguous(memory_format=self.layout)).float())
         cosines, labels = embedding @ F.normalize(self.heads.centres).T, batch["classes"]
         # The margin grows after the first tenth of the run.
         margin = self.config.margin * float(((batch["progress"] - 0.1) / 0.4).clamp(0, 1))
@@ -160,7 +162,8 @@ def train(config: RecogniserConfig, out: Path, resume: bool = True) -> dict[str,
     people = PhotoPeople(config.photos, session) if config.photos else AvatarPeople(config.data)
     held_out = people.held_out(config.evaluation)  # before the work: it may not be usable
     torch.manual_seed(config.loop.seed)
-    model = Recogniser(config.widths, config.blocks, config.stem_stride).to(memory_format=torch.channels_last)
+    model = Recogniser(config.widths, config.blocks, config.stem_stride)
+    model = model.to(memory_format=layout_of(model))
     objective = RecogniserObjective(model, Heads(len(people), n_attributes()), config)
     loop = Loop(session, objective, out, config, resume)
 

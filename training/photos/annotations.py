@@ -1,4 +1,4 @@
-"""What is known about photos: identity embeddings, expressions, normal maps; beside the photos or in a folder of shards.
+"""What is known about photos: identity embeddings, expressions, normal maps; beside them or in a folder of shards.
 
 A folder of shards (written by `arc2face annotate`) holds, for every `per_shard` photos in the order of their index:
 
