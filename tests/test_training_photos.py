@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.common.errors import TrainingError
-from training.common.settings import LoopConfig
 from training.common.session import Session
+from training.common.settings import LoopConfig
 from training.common.sources import DataConfig, PhotoSet, open_source
 from training.faces.people import PhotoPeople
 from training.photos.index import open_index
@@ -213,9 +213,7 @@ def test_photos_without_annotations_are_left_out_with_their_number(
     """3: one of them had stopped the run at the step that drew it."""
     files = {name: content for name, content in FILES.items() if name != "ann/2.npz"}
     with caplog.at_level(logging.WARNING):
-        source = open_source(
-            DataConfig(kind="photos", path=tree(tmp_path / "a", files), size=8), None, ("embedding",)
-        )
+        source = open_source(DataConfig(kind="photos", path=tree(tmp_path / "a", files), size=8), None, ("embedding",))
     assert "1 of 3 photos" in caplog.text and [own.tolist() for own in source.people] == [[0], [2]]
     assert len(source.draw(np.random.default_rng(0), 32, ("pixels", "identity"))["pixels"]) == 32
 

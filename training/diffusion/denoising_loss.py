@@ -85,7 +85,7 @@ class DenoisingObjective(Objective):
         return losses
 
     def predict(self, noisy: Tensor, batch: Batch) -> Tensor:
-        """The network's output for (B, C, h, w) noisy latents; what it attaches stays until `release` or a next call."""
+        """The network's output for (B, C, h, w) noisy latents; what it attaches stays until `release`."""
         self.release()
         timesteps = batch["timesteps"]
         prompt = self.prompts(batch["identity"], batch["dropped"])

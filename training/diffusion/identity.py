@@ -11,14 +11,16 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from numpy.typing import NDArray
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.common.checkpoint import save_torch
+from training.common.errors import TrainingError
 from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Turn
 from training.common.session import Session
 from training.common.sources import DataConfig, Latents, Source, open_source
@@ -42,15 +44,17 @@ from training.diffusion.vae import grid
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    """`start`: random (sizes from `unet` and `encoder`) or bundle (fine-tune the parts in `bundle`).
+    """`start`: random (sizes from `unet` and `encoder`), base (Stable Diffusion 1.5's own UNet and text encoder, in
+    `bundle`'s stable-diffusion-v1-5), or bundle (go on with `arc2face` and `encoder` of `weights`, or of `bundle`).
 
     `encoder_rate`: learning rate of the text encoder relative to the UNet's. `joint`: also train a ControlNet and
     an expression branch, and export them. `pairs`: frames for the steps that read a reference picture
     (`loss.reference_share`), so that the self-attention can be read before the reference adapter refines it.
     """
 
-    start: str = "random"
+    start: Literal["random", "base", "bundle"] = "random"
     bundle: Path = Path("models/starter")
+    weights: Path | None = None
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -66,9 +70,13 @@ class IdentityConfig:
 def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -> DenoisingObjective:
     """The parts to be trained, and the loss over them."""
     channels = int(vae.config["latent_channels"])
-    if config.start == "bundle":
-        bundle = Bundle(config.bundle)
-        unet, encoder, tokenizer = bundle.unet(), bundle.encoder(), bundle.tokenizer()
+    if config.start != "random":
+        unet, encoder, tokenizer = _starting_parts(config)
+        if channels != int(unet.config["in_channels"]):
+            raise TrainingError(
+                f"The VAE makes latents of {channels} channels, but the UNet takes {unet.config['in_channels']}; "
+                "they belong to different models."
+            )
     else:
         unet, encoder = new_unet(config.unet, channels), new_encoder(config.encoder)
         with tempfile.TemporaryDirectory() as folder:
@@ -81,6 +89,21 @@ def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -
         whiten(encoder, prompts.place, _several_of_each(source), config.encoder.components)
     unet.requires_grad_(True).train()
     return DenoisingObjective(config.loss, unet, prompts, controlnet, branch, vae, config.encoder_rate)
+
+
+def _starting_parts(config: IdentityConfig) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
+    bundle = Bundle(config.bundle)
+    parts = bundle if config.weights is None else Bundle(config.weights)
+    base = config.start == "base"
+    encoder = bundle.base_encoder() if base else parts.encoder()
+    unet = bundle.base_unet() if base else parts.unet()
+    width, taken = encoder.config.hidden_size, int(unet.config["cross_attention_dim"])
+    if width != taken:
+        raise TrainingError(
+            f"The text encoder gives {width} numbers per token, but the UNet takes {taken}; they belong to different "
+            "models (Stable Diffusion 1.5 has 768)."
+        )
+    return unet, encoder, bundle.tokenizer()
 
 
 def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, float]:

@@ -70,9 +70,7 @@ class MixedSource(Source):
         """See Source."""
         return self._gathered(numbers, lambda part, own: part.normals(own))
 
-    def _gathered(
-        self, numbers: NDArray[np.int64], read: Callable[[PhotoSource, NDArray[np.int64]], Tensor]
-    ) -> Tensor:
+    def _gathered(self, numbers: NDArray[np.int64], read: Callable[[PhotoSource, NDArray[np.int64]], Tensor]) -> Tensor:
         return gathered(numbers, self.starts, lambda k, own, _: read(self.parts[k], own))
 
 
@@ -118,9 +116,7 @@ def gathered(
     """Rows of several sets in the order of `numbers`; `read(set, its own numbers, their rows)`."""
     which = np.searchsorted(starts, numbers, side="right") - 1
     order = np.argsort(which, kind="stable")
-    parts = [
-        read(int(k), numbers[which == k] - starts[k], np.flatnonzero(which == k)) for k in np.unique(which)
-    ]
+    parts = [read(int(k), numbers[which == k] - starts[k], np.flatnonzero(which == k)) for k in np.unique(which)]
     found = torch.cat(parts)
     return found[torch.from_numpy(np.argsort(order))]
 
