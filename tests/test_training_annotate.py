@@ -67,7 +67,7 @@ def photos(tmp_path: Path, pictures: NDArray[np.uint8]) -> Path:
 
 
 def test_shards_of_two_processes_and_a_resumed_one_make_one_set(photos: Path, engine: Engine) -> None:
-    """12: in batches, straight from a zip, sharded and resumable; 3: what is unusable is noted, counted and left out."""
+    """12: in batches, straight from a zip, sharded and resumable; 3: what is unusable is noted and left out."""
     first = annotate(photos, engine, None, replace(OPTIONS, shard=(1, 2)))
     assert (first.photos, first.shards, first.no_face, first.unreadable) == (3, 1, 1, 1)
     folder = default_folder(photos)
@@ -79,7 +79,8 @@ def test_shards_of_two_processes_and_a_resumed_one_make_one_set(photos: Path, en
     found = AnnotationFolder(folder, open_store(photos).index)
     assert found.state.tolist() == [DONE, DONE, DONE, DONE, NO_FACE, UNREADABLE]
     assert found.why_not() == "1 without a face, 1 unreadable"
-    source = open_source(DataConfig(kind="photos", path=photos, size=SIZE), None, ("embedding", "expression", "normals"))
+    config = DataConfig(kind="photos", path=photos, size=SIZE)
+    source = open_source(config, None, ("embedding", "expression", "normals"))
     assert [own.tolist() for own in source.people] == [[0, 1], [2, 3]]
     numbers = np.arange(4)
     wanted = torch.stack([torch.from_numpy(engine.identify(open_store(photos).photo(k)).identity.normalized)
@@ -91,7 +92,7 @@ def test_shards_of_two_processes_and_a_resumed_one_make_one_set(photos: Path, en
 def test_normal_maps_lie_where_the_product_draws_them(
     photos: Path, engine: Engine, pictures: NDArray[np.uint8]
 ) -> None:
-    """12: drawn into the photo's frame in one batch; the product's own map, carried back from its aligned photo, agrees."""
+    """12: drawn into the photo's frame in one batch; the product's own map, carried back, agrees."""
     annotate(photos, engine, None, replace(OPTIONS, kinds=("normals",), shard=(0, 2)))
     source = AnnotationFolder(default_folder(photos), open_store(photos).index)
     drawn = np.asarray(Image.open(io.BytesIO(source.normals(0))))

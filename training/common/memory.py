@@ -11,6 +11,8 @@ log = logging.getLogger(__name__)
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 JUDGES = ("features.",)
 """Frozen networks with batch norms, which stay in full precision; they are small."""
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)  # pyright: ignore[reportPrivateUsage]
+"""Small, and autocast computes them in float32."""
 NARROW = 16
 
 
@@ -33,9 +35,12 @@ def halve_frozen(module: nn.Module, precision: str) -> None:
     if kind is None:
         log.warning("frozen parts stay in float32: this run computes in full precision")
         return
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad and parameter.is_floating_point() and not name.startswith(JUDGES):
-            parameter.data = parameter.data.to(kind)
+    for name, layer in module.named_modules():
+        if isinstance(layer, NORMS) or f"{name}.".startswith(JUDGES):
+            continue
+        for parameter in layer.parameters(recurse=False):
+            if not parameter.requires_grad and parameter.is_floating_point():
+                parameter.data = parameter.data.to(kind)
 
 
 def layout_of(model: nn.Module) -> torch.memory_format:

@@ -170,7 +170,7 @@ def make_validator(
     count = len(people)
 
     def validate() -> tuple[dict[str, float], NDArray[np.uint8]]:
-        side = int(objective.unet.config["sample_size"])
+        side = source.size // 2 ** (len(vae.config["block_out_channels"]) - 1)
         noise = fixed_noise((count, int(objective.unet.config["in_channels"]), side, side), device)
         identity = source.identities(other).to(device)
         rows = [source.pixels(shown).to(device)]
