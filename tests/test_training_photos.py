@@ -174,7 +174,8 @@ def test_webdataset_with_a_person_key(tmp_path: Path) -> None:
              "001.jpg": photo(2, "JPEG"), "001.cls": b"3"}  # fmt: skip
     second = {"000.jpg": photo(3, "JPEG"), "000.json": json.dumps({"identity": "ann"}).encode(),
               "001.jpg": photo(4, "JPEG"), "002.jpg": photo(5, "JPEG"), "002.cls": b"3\n"}  # fmt: skip
-    tar(tmp_path / "00.tar", first), tar(tmp_path / "01.tar", second)
+    tar(tmp_path / "00.tar", first)
+    tar(tmp_path / "01.tar", second)
     (tmp_path / "00.parquet").write_bytes(b"the manifest of that shard")
     assert [own.tolist() for own in open_store(tmp_path).index.people] == [[0, 2], [1, 4], [3]]
     assert len(open_store(tmp_path, "each").index.people) == 5
@@ -284,7 +285,8 @@ def test_what_is_no_data_is_said_clearly(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(TrainingError, match="neither a folder nor"):
         open_store(tmp_path / "a.txt")
-    zipped(tmp_path / "a.zip", {"a.png": photo(1)}), tar(tmp_path / "a.tar", {"a.png": photo(1)})
+    zipped(tmp_path / "a.zip", {"a.png": photo(1)})
+    tar(tmp_path / "a.tar", {"a.png": photo(1)})
     with pytest.raises(TrainingError, match=r"\.zip and \.tar"):
         open_store(tmp_path)
 

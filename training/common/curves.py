@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ class WandB(Tracker):
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
         """Raises TrainingError where the package is missing or the service refuses."""
         try:
-            import wandb
+            wandb: Any = importlib.import_module("wandb")
         except ImportError as error:
             raise TrainingError(NO_WANDB) from error
         note = out / "wandb-run.txt"

@@ -7,6 +7,7 @@ on the CPU it lowered the loss at high noise faster; see LOG.md.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -98,7 +99,7 @@ class MuonAdamW(torch.optim.Optimizer):
 def _adamw8bit(config: LoopConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """bitsandbytes' AdamW with states in blocks of 8 bits (Dettmers et al. 2022, arXiv 2110.02861)."""
     try:
-        import bitsandbytes
+        bitsandbytes: Any = importlib.import_module("bitsandbytes")
     except ImportError as error:
         raise TrainingError("loop.optimiser adamw8bit needs bitsandbytes: pip install bitsandbytes") from error
     return bitsandbytes.optim.AdamW8bit(groups, betas=config.betas, weight_decay=config.weight_decay)

@@ -258,9 +258,7 @@ def options_of(*, align: str, skip: tuple[str, ...], shard: str, people: str, **
     if unknown or people not in ("auto", "folder", "each"):
         raise TrainingError(f"--skip takes {', '.join(KINDS)}; --people takes auto, folder or each.")
     kinds = tuple(kind for kind in KINDS if kind not in skip)
-    return AnnotateOptions(
-        kinds, cast("Alignment", align), shard=(int(part), int(parts)), people=cast("Grouping", people), **others
-    )
+    return AnnotateOptions(kinds, cast("Alignment", align), shard=(int(part), int(parts)), people=people, **others)
 
 
 def run(path: Path, output: Path | None, models: Path | None, device: str, options: AnnotateOptions) -> int:

@@ -18,7 +18,7 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +154,7 @@ class AnnotationFolder(Annotations):
 def read_about(folder: Path) -> dict[str, Any]:
     """`annotations.json`. Raises TrainingError where it is damaged."""
     try:
-        about = cast("Any", json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+        about: Any = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         if about["version"] == 1 and int(about["per_shard"]) > 0 and isinstance(about["kinds"], list):
             return about
     except (OSError, ValueError, KeyError, TypeError) as error:
