@@ -17,6 +17,7 @@ import io
 import json
 import threading
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from training.photos.store import OpenFiles, PhotoStore
 
 ABOUT = "annotations.json"
 PENDING, DONE, NO_FACE, UNREADABLE = 0, 1, 2, 3
+MAPS_KEPT = 128
 LENGTHS = {"embedding": 512, "expression": 55}
 KINDS = (*LENGTHS, "normals")
 
@@ -48,6 +50,10 @@ class Annotations(ABC):
     @abstractmethod
     def normals(self, number: int) -> bytes:
         """The encoded normal map of a photo that has one."""
+
+    def unreadable(self) -> Flags | None:
+        """(photos,) which ones are known to be broken; None where nobody looked."""
+        return None
 
     def why_not(self) -> str:
         """In words, why photos have nothing; may be empty."""
@@ -107,8 +113,8 @@ class AnnotationFolder(Annotations):
             if file.exists():
                 start = shard * self.per_shard
                 self.state[start : start + self.per_shard] = np.load(file)
-        self.maps: dict[tuple[int, str], NDArray[Any]] = {}
-        self.local = threading.local()
+        self.maps: OrderedDict[tuple[int, str], NDArray[Any]] = OrderedDict()
+        self.lock, self.local = threading.Lock(), threading.local()
 
     def has(self, kind: str) -> Flags:
         """See Annotations."""
@@ -131,6 +137,10 @@ class AnnotationFolder(Annotations):
         stream.seek(at)
         return stream.read(size)
 
+    def unreadable(self) -> Flags | None:
+        """See Annotations."""
+        return self.state == UNREADABLE
+
     def why_not(self) -> str:
         """See Annotations."""
         counts = {
@@ -141,14 +151,19 @@ class AnnotationFolder(Annotations):
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
     def _map(self, shard: int, kind: str) -> NDArray[Any]:
-        found = self.maps.get((shard, kind))
-        if found is None:
-            file = self.folder / f"{shard:05d}.{kind}.npy"
-            try:
-                found = self.maps[shard, kind] = np.load(file, mmap_mode="r")
-            except (OSError, ValueError) as error:
-                raise TrainingError(f"{file} is damaged or missing; annotate again.") from error
-        return found
+        """A shard's rows; of all shards only the last few are mapped, for each map takes a file descriptor."""
+        with self.lock:
+            found = self.maps.pop((shard, kind), None)
+            if found is None:
+                file = self.folder / f"{shard:05d}.{kind}.npy"
+                try:
+                    found = np.load(file, mmap_mode="r")
+                except (OSError, ValueError) as error:
+                    raise TrainingError(f"{file} is damaged or missing; annotate again.") from error
+            self.maps[shard, kind] = found
+            while len(self.maps) > MAPS_KEPT:
+                self.maps.popitem(last=False)
+            return found
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -172,7 +187,8 @@ def content_digest(index: PhotoIndex) -> str:
 
 def default_folder(path: Path) -> Path:
     """Where the annotations of a data path lie when nothing else is said."""
-    return path.with_name(f"{path.name}.annotations")
+    whole = path.resolve()
+    return whole.with_name(f"{whole.name}.annotations")
 
 
 def open_annotations(store: PhotoStore, path: Path, named: Path | None) -> Annotations:

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 LABELS, NORMALS = ".npz", ".normals.png"
 TAIL = len(NORMALS)
 VERSION = 1
+ABANDONED_SECONDS = 86400.0
 WITH_SIDECARS = ("", ".tar")
 """Kinds of containers ("" for a folder tree) in which annotations may lie beside the photos."""
 # Sidecars: where the annotations inside a tar file lie; in a folder tree only whether they are there.
@@ -245,14 +247,21 @@ def _build(folder: Path, path: Path, containers: list[Path], grouping: Grouping,
             values.astype(GROUPS[name]).tofile(part / name)
         (part / "owner").unlink()
         (part / "index.json").write_text(json.dumps({"photos": len(owner), "in_thousands": alone}))
-        for old in folder.parent.glob(f"{folder.name[: -len('-000000000000')]}-*"):
-            if old != part:
-                shutil.rmtree(old, ignore_errors=True)  # of the same containers before they changed
+        _sweep(folder)
         part.rename(folder)
     except OSError as error:
+        if (folder / "index.json").exists():  # another run was quicker
+            return
         raise TrainingError(f"The index {folder} could not be written: {error}. Free some space.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove indexes of the same containers before they changed, and what a killed process left behind."""
+    for old in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
+        if ".part" not in old.name or old.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_columns(part: Path, path: Path, containers: list[Path], grouping: Grouping, person_key: str) -> bool:

@@ -143,6 +143,9 @@ class PhotoSource(Source):
         """Which photos are not cut off. Annotated ones were decoded by the annotator."""
         whole = np.ones(self.count, bool)
         numbers = np.flatnonzero(self.usable)
+        known = self.annotations.unreadable()
+        if known is not None:
+            return ~known
         if needs or len(numbers) > MOST_CHECKED:
             return whole
         with ThreadPoolExecutor(8, thread_name_prefix="check") as pool:

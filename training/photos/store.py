@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -14,13 +15,15 @@ from training.photos.containers import TableReader
 from training.photos.index import LABELS, NORMALS, Grouping, PhotoIndex, open_index
 from training.photos.zips import read_zip
 
+TABLES_KEPT = 32
+
 
 class PhotoStore:
     """Bytes by photo number. Safe to share between threads: each opens its own files."""
 
     def __init__(self, index: PhotoIndex) -> None:
         self.index = index
-        self.tables: dict[int, TableReader] = {}
+        self.tables: OrderedDict[int, TableReader] = OrderedDict()
         self.lock = threading.Lock()
         self.local = threading.local()
 
@@ -73,9 +76,11 @@ class PhotoStore:
 
     def _table(self, container: int) -> TableReader:
         with self.lock:
-            if container not in self.tables:
-                self.tables[container] = TableReader(self.index.containers[container])
-            return self.tables[container]
+            table = self.tables.pop(container, None) or TableReader(self.index.containers[container])
+            self.tables[container] = table
+            while len(self.tables) > TABLES_KEPT:
+                self.tables.popitem(last=False)
+            return table
 
     def _stream(self, container: int) -> BinaryIO:
         streams: OpenFiles | None = getattr(self.local, "streams", None)
