@@ -9,6 +9,11 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+SWITCHES = (
+    "enable_gradient_checkpointing",  # diffusers
+    "activation_checkpointing_enable",  # transformers, and its earlier name
+    "gradient_checkpointing_enable",
+)
 JUDGES = ("features.",)
 """Frozen networks with batch norms, which stay in full precision; they are small."""
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)  # pyright: ignore[reportPrivateUsage]
@@ -20,10 +25,8 @@ def checkpoint_layers(module: nn.Module) -> int:
     """Turn on gradient checkpointing in every part that offers it; how many did."""
     count = 0
     for part in module.modules():
-        switch = getattr(part, "enable_gradient_checkpointing", None) or getattr(
-            part, "gradient_checkpointing_enable", None
-        )
-        if callable(switch) and any(True for _ in part.parameters()):
+        switch = next((getattr(part, name) for name in SWITCHES if hasattr(part, name)), None)
+        if switch is not None:
             switch()
             count += 1
     return count

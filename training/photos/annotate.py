@@ -2,7 +2,7 @@
 
 Without an alignment the photos stay where they are and a folder of annotations is written beside them
 (`training.photos.annotations`). With one, new tar files are written that hold the aligned faces (`ffhq`: with their
-annotations; `arcface`: 112-pixel crops for a recogniser), sorted by person: a data set of its own.
+annotations; `arcface`: 112-pixel crops for a recogniser), named by person: a data set of its own.
 
 Every shard appears whole or not at all; one that is there is not made again, so a killed run goes on where it was.
 Shard k belongs to process k mod n of `--shard i/n`; two processes on one shard write the same files.
@@ -10,27 +10,23 @@ Shard k belongs to process k mod n of `--shard i/n`; two processes on one shard 
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from arc2face.engine import Engine
 from arc2face.weights.store import replace_with
 from training.common.errors import TrainingError
-from training.photos.annotations import ABOUT, DONE, KINDS, LENGTHS, NO_FACE, content_digest, default_folder, read_about
+from training.photos.annotations import ABOUT, KINDS, content_digest, default_folder, read_about
 from training.photos.index import Grouping
-from training.photos.reading import Alignment, PhotoReader, Reading, jpeg_or_png
+from training.photos.reading import Alignment, PhotoReader, Reading
 from training.photos.store import PhotoStore, open_store
+from training.photos.writing import Counts, write_aligned, write_annotations
 
 log = logging.getLogger(__name__)
 READERS = 4
@@ -65,27 +61,6 @@ class AnnotateOptions:
             raise TrainingError("Pictures are png or jpg; the alignment is none, ffhq or arcface.")
 
 
-@dataclass
-class Counts:
-    """What one call did. `shards`: made now; `already`: were there; `reasons`: of the first photos left out."""
-
-    photos: int = 0
-    no_face: int = 0
-    unreadable: int = 0
-    shards: int = 0
-    already: int = 0
-    reasons: dict[str, str] = field(default_factory=dict[str, str])
-
-    def add(self, name: str, reading: Reading) -> None:
-        """Count one photo."""
-        self.photos += 1
-        if reading.state != DONE:
-            self.no_face += reading.state == NO_FACE
-            self.unreadable += reading.state != NO_FACE
-            if len(self.reasons) < 10:
-                self.reasons[name] = reading.reason
-
-
 def annotate(
     path: Path, engine: Engine, output: Path | None, options: AnnotateOptions, progress: Progress | None = None
 ) -> Counts:
@@ -104,7 +79,6 @@ def annotate(
     folder.mkdir(parents=True, exist_ok=True)
     _begin(folder, store, engine, options, kinds)
     reader = PhotoReader(engine, kinds, options.size, options.align)
-    write = _write_annotations if options.align == "none" else _write_aligned
     mark = "state.npy" if options.align == "none" else "tar"
     mine = range(options.shard[0], -(-len(store) // options.per_shard), options.shard[1])
     total = sum(len(_numbers(store, shard, options.per_shard)) for shard in mine)
@@ -116,8 +90,11 @@ def annotate(
             counts.already += 1
         else:
             readings = _read(store, reader, numbers, options.batch)
-            write(folder, shard, store, numbers, readings, options, kinds, counts)
-            counts.shards += 1
+            place = folder / f"{shard:05d}"
+            if options.align == "none":
+                counts.include(write_annotations(place, store, readings, len(numbers), kinds))
+            else:
+                counts.include(write_aligned(place, store, readings, kinds, options.picture))
         if progress is not None:
             progress(seen, total)
     return counts
@@ -182,71 +159,6 @@ def _read(store: PhotoStore, reader: PhotoReader, numbers: range, batch: int) ->
             contents = [future.result() for future in waiting]
             waiting = [pool.submit(fetch, number) for number in following]
             yield from zip(part, reader.read(contents), strict=True)
-
-
-def _write_annotations(
-    folder: Path, shard: int, store: PhotoStore, numbers: range, readings: Iterator[tuple[int, Reading]],
-    options: AnnotateOptions, kinds: tuple[str, ...], counts: Counts,
-) -> None:  # fmt: skip
-    del options
-    count = len(numbers)
-    states = np.zeros(count, np.uint8)
-    arrays: dict[str, NDArray[Any]] = {
-        kind: np.zeros((count, LENGTHS[kind]), np.float16) for kind in LENGTHS if kind in kinds
-    }
-    places, maps = np.zeros((count, 2), np.int64), io.BytesIO()
-    for row, (number, reading) in enumerate(readings):
-        states[row] = reading.state
-        counts.add(store.name(number), reading)
-        for kind in arrays:
-            values = getattr(reading, kind)
-            if values is not None and reading.state == DONE:
-                arrays[kind][row] = values
-        if reading.normals is not None:
-            places[row] = maps.tell(), len(reading.normals)
-            maps.write(reading.normals)
-    if "normals" in kinds:
-        arrays["normals"] = places
-        with replace_with(folder / f"{shard:05d}.normals.bin") as part:
-            part.write_bytes(maps.getvalue())
-    for kind, values in (*arrays.items(), ("state", states)):  # the state last: it marks the shard as whole
-        with replace_with(folder / f"{shard:05d}.{kind}.npy") as part, part.open("wb") as file:
-            np.save(file, values)
-
-
-def _write_aligned(
-    folder: Path, shard: int, store: PhotoStore, numbers: range, readings: Iterator[tuple[int, Reading]],
-    options: AnnotateOptions, kinds: tuple[str, ...], counts: Counts,
-) -> None:  # fmt: skip
-    del numbers
-    person, left_out = store.index.columns["person"], dict[str, str]()
-    with replace_with(folder / f"{shard:05d}.tar") as part:
-        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
-            for number, reading in readings:
-                counts.add(store.name(number), reading)
-                if reading.state != DONE or reading.picture is None:
-                    left_out[store.name(number)] = reading.reason
-                    continue
-                stem = f"{int(person[number]):07d}/{number:09d}"
-                about = {"identity": f"{int(person[number]):07d}", "source": store.name(number)}
-                members = {f".{options.picture}": jpeg_or_png(reading.picture, options.picture)}
-                members[".json"] = json.dumps(about).encode()
-                if kinds:
-                    members[".npz"] = _npz({kind: getattr(reading, kind) for kind in LENGTHS if kind in kinds})
-                if reading.normals is not None:
-                    members[".normals.png"] = reading.normals
-                for suffix, content in members.items():
-                    info = tarfile.TarInfo(stem + suffix)
-                    info.size = len(content)
-                    archive.addfile(info, io.BytesIO(content))
-        with replace_with(folder / f"{shard:05d}.left_out.json") as note:
-            note.write_text(json.dumps(left_out, indent=2) + "\n", encoding="utf-8")
-
-
-def _npz(values: dict[str, NDArray[np.float32]]) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **values)  # type: ignore[arg-type]
-    return stream.getvalue()
 
 
 def options_of(*, align: str, skip: tuple[str, ...], shard: str, people: str, **others: Any) -> AnnotateOptions:

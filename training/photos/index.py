@@ -18,10 +18,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast, overload
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ from training.common.errors import TrainingError
 from training.photos.containers import containers_of, ends_with, list_container
 from training.photos.listing import Listing
 from training.photos.names import DOT, SLASH, Flags, Hashes, Int64, Names, text_hash, thousands
+from training.photos.people import People, grouped
 
 log = logging.getLogger(__name__)
 Grouping = Literal["auto", "folder", "each"]
@@ -47,39 +47,6 @@ COLUMNS: dict[str, Any] = {
     "labels_at": np.int64, "labels_size": np.uint32, "normals_at": np.int64, "normals_size": np.uint32,
 }  # fmt: skip
 GROUPS: dict[str, Any] = {"person": np.uint32, "order": np.uint32, "start": np.int64}
-
-
-class People(Sequence[NDArray[np.int64]]):
-    """Photo numbers by person, without an object for each: person p has `order[start[p]:start[p + 1]]`."""
-
-    def __init__(self, order: NDArray[np.uint32], start: Int64) -> None:
-        self.order, self.start = order, start
-
-    @classmethod
-    def of(cls, person: NDArray[np.uint32], kept: Int64 | None = None) -> People:
-        """Groups of the photos `kept` (all), in the order of each person's first photo."""
-        numbers = np.arange(len(person), dtype=np.uint32) if kept is None else kept.astype(np.uint32)
-        own = person[numbers]
-        order = np.argsort(own, kind="stable")
-        start = np.flatnonzero(np.diff(own[order], prepend=np.iinfo(np.int64).min))
-        return cls(numbers[order], np.append(start, len(own)).astype(np.int64))
-
-    def __len__(self) -> int:
-        return len(self.start) - 1
-
-    @overload
-    def __getitem__(self, place: int) -> NDArray[np.int64]: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[NDArray[np.int64]]: ...
-    def __getitem__(self, place: int | slice) -> NDArray[np.int64] | list[NDArray[np.int64]]:
-        if isinstance(place, slice):
-            return [self[k] for k in range(*place.indices(len(self)))]
-        at = range(len(self))[place]
-        return np.array(self.order[int(self.start[at]) : int(self.start[at + 1])], np.int64)
-
-    def sizes(self) -> Int64:
-        """(people,) photos of each."""
-        return np.diff(self.start)
 
 
 @dataclass(frozen=True)
@@ -119,7 +86,7 @@ def open_index(
     containers, tree = containers_of(path)
     if tree is not None:
         part = _photos(tree, grouping)
-        return _checked(path, [], part.columns, part.names, _grouped(part.columns["owner"]), part.in_thousands)
+        return _checked(path, [], part.columns, part.names, grouped(part.columns["owner"]), part.in_thousands)
     folder = _place(path, containers, grouping, person_key, state)
     if not (folder / "index.json").exists():
         if not builds:
@@ -199,16 +166,6 @@ def _beside(
     return {f"{what}_at": found, f"{what}_size": sizes}
 
 
-def _grouped(owner: Hashes) -> dict[str, NDArray[Any]]:
-    """Person numbers in the order of their first photos, and the photos of each."""
-    _, first, person = np.unique(owner, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.uint32)
-    rank[np.argsort(first)] = np.arange(len(first), dtype=np.uint32)
-    numbers = rank[person]
-    people = People.of(numbers)
-    return {"person": numbers, "order": people.order, "start": people.start}
-
-
 def _checked(
     path: Path, containers: list[Path], columns: dict[str, NDArray[Any]], names: Names, groups: dict[str, Any],
     in_thousands: bool,
@@ -243,7 +200,7 @@ def _build(folder: Path, path: Path, containers: list[Path], grouping: Grouping,
     try:
         alone = _write_columns(part, path, containers, grouping, person_key)
         owner = np.fromfile(part / "owner", np.uint64)
-        for name, values in _grouped(owner).items():
+        for name, values in grouped(owner).items():
             values.astype(GROUPS[name]).tofile(part / name)
         (part / "owner").unlink()
         (part / "index.json").write_text(json.dumps({"photos": len(owner), "in_thousands": alone}))

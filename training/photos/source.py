@@ -21,8 +21,8 @@ from training.common.errors import TrainingError
 from training.common.session import Session
 from training.common.sources import DataConfig, Source, to_tensor
 from training.photos.annotations import KINDS, Annotations, open_annotations
-from training.photos.index import People
 from training.photos.names import Flags, Int64
+from training.photos.people import People
 from training.photos.pictures import HEAD, TAIL, looks_whole, square_picture
 from training.photos.store import PhotoStore, open_store
 
