@@ -248,6 +248,8 @@ def test_a_photo_found_broken_is_drawn_anew_with_its_labels(tmp_path: Path) -> N
     assert torch.equal(batches[0]["pixels"], batches[1]["pixels"])
     with pytest.raises(TrainingError, match="not a readable photo"):
         source.pixels(np.array([3]))
+    assert source.readable(np.array([2, 3, 4])).tolist() == [2, 4]
+    assert [own.tolist() for own in source.shown(5)] == [[2], [4], [5], [6], [7]]
 
 
 def test_a_disk_of_broken_photos_stops_the_run(tmp_path: Path) -> None:

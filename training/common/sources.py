@@ -90,6 +90,18 @@ class Source(ABC):
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """(n, 3, S, S) in 0..1."""
 
+    def readable(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the pictures that can be read."""
+        return numbers
+
+    def shown(self, people: int) -> list[NDArray[np.int64]]:
+        """One or two readable pictures of each of the last people, for looking at. Raises TrainingError for none."""
+        pairs = [own[:2] for own in self.people[-4 * people :]]
+        found = [own for own in pairs if len(self.readable(own)) == len(own)][-people:]
+        if not found:
+            raise TrainingError("None of the pictures that validation shows can be read. Check the data.")
+        return found
+
     def points(self, numbers: NDArray[np.int64]) -> Tensor | None:
         """(n, 5, 2) eyes, nose, mouth corners in pixels, where they are known."""
         return None

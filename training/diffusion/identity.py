@@ -165,7 +165,7 @@ def make_validator(
     objective: DenoisingObjective, vae: AutoencoderKL, source: Source, device: torch.device, scale: float
 ):
     """Pictures of eight people: the photo in the first row, samples without and with control below."""
-    people = [own[:2] for own in source.people[-8:]]
+    people = source.shown(8)
     shown, other = (np.array([own[min(k, len(own) - 1)] for own in people]) for k in (0, 1))
     count = len(people)
 

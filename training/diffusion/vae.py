@@ -183,7 +183,7 @@ def some_numbers(source: Source, most: int) -> NDArray[np.int64]:
     """At most so many random pictures: of all of them, or of as many people where there are very many."""
     rng, people = np.random.default_rng(0), source.people
     chosen = people if len(people) <= MANY_PEOPLE else [people[int(p)] for p in rng.choice(len(people), most, False)]
-    return rng.permutation(np.concatenate(list(chosen)))[:most]
+    return source.readable(rng.permutation(np.concatenate(list(chosen)))[:most])
 
 
 def train(config: VaeConfig, out: Path, resume: bool = True) -> dict[str, float]:
@@ -196,7 +196,7 @@ def train(config: VaeConfig, out: Path, resume: bool = True) -> dict[str, float]
     with session.accelerator.main_process_first():
         vae = make_vae(config, source, out)
     loop = Loop(session, VaeObjective(vae, config), out, config, resume)
-    held = source.pixels(np.array([own[0] for own in source.people[-8:]])).to(loop.device)
+    held = source.pixels(np.array([own[0] for own in source.shown(8)])).to(loop.device)
     want = ("pixels", "points") if config.sharp.features > 0 else ("pixels",)
 
     def draw(turn: Turn, n: int) -> Batch:

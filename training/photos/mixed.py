@@ -58,6 +58,13 @@ class MixedSource(Source):
         """See Source."""
         return self._gathered(numbers, lambda part, own: part.pixels(own))
 
+    def readable(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See Source."""
+        which = np.searchsorted(self.starts, numbers, side="right") - 1
+        parts = zip(self.parts, self.starts, strict=False)
+        own = [part.readable(numbers[which == k] - start) + start for k, (part, start) in enumerate(parts)]
+        return np.intersect1d(numbers, np.concatenate(own))
+
     def identities(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
         return self._gathered(numbers, lambda part, own: part.identities(own))

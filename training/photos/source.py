@@ -89,6 +89,10 @@ class PhotoSource(Source):
                 raise TrainingError(f"{self.store.name(number)} is not a readable photo. Remove it.")
         return to_tensor(np.stack([picture for _, picture in decoded if picture is not None])) / 127.5 - 1
 
+    def readable(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See Source."""
+        return np.array([number for number in numbers if self._decoded(int(number)) is not None], np.int64)
+
     def pixels_or_none(self, number: int) -> Tensor | None:
         """(3, S, S) in -1..1, or None for a broken photo."""
         picture = self._decoded(number)
