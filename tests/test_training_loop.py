@@ -276,6 +276,8 @@ def test_overrides_that_are_none_are_refused() -> None:
     with pytest.raises(TrainingError, match="cannot be read"):
         RunOptions(("a=[",)).overrides()
     assert RunOptions(("a.b=1e-3", "c=x"), steps=4).overrides() == {"a.b": "1e-3", "c": "x", "loop.steps": 4}
+    assert RunOptions(tracker="none").overrides() == {"loop.tracker": "none"}
+    assert RunOptions(tracker="none").arguments() == ["--tracker", "none"]
 
 
 def test_accelerate_with_one_process_instead_of_two_is_refused(settings: Path, tmp_path: Path) -> None:

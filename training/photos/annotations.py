@@ -16,6 +16,8 @@ import hashlib
 import io
 import json
 import threading
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
@@ -31,7 +33,7 @@ from training.photos.store import OpenFiles, PhotoStore
 
 ABOUT = "annotations.json"
 PENDING, DONE, NO_FACE, UNREADABLE = 0, 1, 2, 3
-MAPS_KEPT = 128
+MAPS_KEPT, MOST_LABELS = 128, 1 << 20
 LENGTHS = {"embedding": 512, "expression": 55}
 KINDS = (*LENGTHS, "normals")
 
@@ -82,12 +84,18 @@ class Sidecars(Annotations):
         return content
 
     def _row(self, number: int, kind: str) -> NDArray[np.float32]:
-        content, row = self.store.beside(number, "labels"), None
+        row = None
         try:
-            with np.load(io.BytesIO(content or b""), allow_pickle=False) as labels:
+            content = self.store.beside(number, "labels") or b""
+            with zipfile.ZipFile(io.BytesIO(content)) as packed:
+                if sum(member.file_size for member in packed.infolist()) > MOST_LABELS:
+                    raise ValueError("it holds too much")
+            with np.load(io.BytesIO(content), allow_pickle=False) as labels:
                 row = np.asarray(labels[kind], np.float32) if kind in labels else None
-        except (OSError, ValueError, EOFError) as error:
-            raise TrainingError(f"The labels of {self.store.name(number)} are damaged; annotate again.") from error
+        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise TrainingError(
+                f"The labels of {self.store.name(number)} are damaged ({error}); annotate again."
+            ) from error
         if row is None or row.shape != (LENGTHS[kind],) or not np.isfinite(row).all():
             raise TrainingError(
                 f"The labels of {self.store.name(number)} have no {kind} of {LENGTHS[kind]} numbers; annotate again."
@@ -112,7 +120,8 @@ class AnnotationFolder(Annotations):
             file = folder / f"{shard:05d}.state.npy"
             if file.exists():
                 start = shard * self.per_shard
-                self.state[start : start + self.per_shard] = np.load(file)
+                shown = self.state[start : start + self.per_shard]
+                shown[:] = _array(file, (len(shown),))
         self.maps: OrderedDict[tuple[int, str], NDArray[Any]] = OrderedDict()
         self.lock, self.local = threading.Lock(), threading.local()
 
@@ -155,15 +164,23 @@ class AnnotationFolder(Annotations):
         with self.lock:
             found = self.maps.pop((shard, kind), None)
             if found is None:
-                file = self.folder / f"{shard:05d}.{kind}.npy"
-                try:
-                    found = np.load(file, mmap_mode="r")
-                except (OSError, ValueError) as error:
-                    raise TrainingError(f"{file} is damaged or missing; annotate again.") from error
+                rows = min(self.per_shard, len(self.state) - shard * self.per_shard)
+                found = _array(self.folder / f"{shard:05d}.{kind}.npy", (rows, LENGTHS.get(kind, 2)))
             self.maps[shard, kind] = found
             while len(self.maps) > MAPS_KEPT:
                 self.maps.popitem(last=False)
             return found
+
+
+def _array(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A mapped array. Raises TrainingError for one that is missing, damaged or of another shape."""
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        if found.shape == shape:
+            return found
+    except (OSError, ValueError, EOFError) as error:
+        raise TrainingError(f"{file} is damaged or missing; delete its shard and annotate again.") from error
+    raise TrainingError(f"{file} is damaged (it holds {found.shape}); delete its shard and annotate again.")
 
 
 def read_about(folder: Path) -> dict[str, Any]:

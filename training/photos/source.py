@@ -108,8 +108,15 @@ class PhotoSource(Source):
 
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
-        maps = [square_picture(self.annotations.normals(int(number)), self.size) for number in numbers]
-        return to_tensor(np.stack(maps)) / 255
+        return to_tensor(np.stack([self._map(int(number)) for number in numbers])) / 255
+
+    def _map(self, number: int) -> NDArray[np.uint8]:
+        try:
+            return square_picture(self.annotations.normals(number), self.size)
+        except (OSError, ValueError, ImageError) as error:
+            raise TrainingError(
+                f"The normal map of {self.store.name(number)} is damaged ({error}); annotate again."
+            ) from error
 
     def _decoded(self, number: int) -> NDArray[np.uint8] | None:
         if number in self.broken:

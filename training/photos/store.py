@@ -70,7 +70,7 @@ class PhotoStore:
         if column is None or column[number] < 0:
             return None
         if not index.containers:
-            return (index.root / (index.stem(number) + {"labels": LABELS, "normals": NORMALS}[what])).read_bytes()
+            return _whole(index.root / (index.stem(number) + {"labels": LABELS, "normals": NORMALS}[what]))
         stream = self._stream(int(index.columns["container"][number]))
         return _part(stream, int(column[number]), int(index.columns[f"{what}_size"][number]))
 

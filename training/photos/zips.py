@@ -95,10 +95,10 @@ def _places(directory: Bytes, path: Path) -> Int64:
     """(n,) where each member's head begins: wherever its signature stands, if that makes a chain without gaps."""
     if not len(directory):
         return np.zeros(0, np.int64)
-    first = np.flatnonzero(directory[:-3] == SIGNATURE[0]) if len(directory) >= HEAD else np.zeros(0, np.int64)
+    last = max(0, len(directory) - HEAD + 1)
+    first = np.flatnonzero(directory[:last] == SIGNATURE[0])
     for k, letter in enumerate(SIGNATURE[1:], start=1):
         first = first[directory[first + k] == letter]
-    first = first[first + HEAD <= len(directory)]
     if len(first) and first[0] == 0:
         ends = first + HEAD + sum(_field(directory, first, at, 2) for at in (28, 30, 32))
         if ends[-1] == len(directory) and np.array_equal(ends[:-1], first[1:]):
@@ -111,10 +111,11 @@ def _walked(directory: bytes, path: Path) -> Int64:
     places, place = list[int](), 0
     while place < len(directory):
         head = directory[place : place + HEAD]
-        if len(head) < HEAD or head[:4] != SIGNATURE:
+        length = HEAD + sum(struct.unpack("<HHH", head[28:34])) if len(head) == HEAD else 0
+        if head[:4] != SIGNATURE or not 0 < length <= len(directory) - place:
             raise TrainingError(f"{path} is not a readable zip file: its directory is damaged. Fetch it again.")
         places.append(place)
-        place += HEAD + sum(struct.unpack("<HHH", head[28:34]))
+        place += length
     return np.array(places, np.int64)
 
 
