@@ -207,3 +207,11 @@ def test_margin_lowers_the_right_class_only() -> None:
     harder = recogniser.margin_logits(cosines, torch.tensor([0, 0]), 0.3, 10.0)
     assert (harder[:, 0] < plain[:, 0]).all()
     torch.testing.assert_close(harder[:, 1], plain[:, 1])
+
+
+def test_sampled_classes_keep_the_right_ones() -> None:
+    """10: a dense softmax over a million people; a step now compares with a sample that always holds its own people."""
+    centres, labels = torch.arange(40.0)[:, None].repeat(1, 3), torch.tensor([7, 39, 7, 0])
+    rows, places = recogniser.some_classes(centres, labels, 10)
+    assert torch.equal(rows[places, 0].long(), labels) and 3 <= len(rows) <= 13
+    assert recogniser.some_classes(centres, labels, 36)[0] is centres

@@ -28,7 +28,7 @@ from training.common.mirror import mirrored_expressions, mirrored_normals
 from training.common.session import PieceOver, Session
 from training.common.settings import FaceLoopConfig, fall_start, learning_rate_factor
 from training.common.shares import filled
-from training.common.sources import DataConfig, Latents, open_source
+from training.common.sources import DataConfig, StoredLatents, open_source
 from training.train import RunOptions, refuse_lone_process
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -276,6 +276,8 @@ def test_overrides_that_are_none_are_refused() -> None:
     with pytest.raises(TrainingError, match="cannot be read"):
         RunOptions(("a=[",)).overrides()
     assert RunOptions(("a.b=1e-3", "c=x"), steps=4).overrides() == {"a.b": "1e-3", "c": "x", "loop.steps": 4}
+    assert RunOptions(tracker="none").overrides() == {"loop.tracker": "none"}
+    assert RunOptions(tracker="none").arguments() == ["--tracker", "none"]
 
 
 def test_accelerate_with_one_process_instead_of_two_is_refused(settings: Path, tmp_path: Path) -> None:
@@ -320,7 +322,7 @@ def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
     write_dataset(tmp_path, DatasetConfig(people=2, per_person=2, size=32), processes=1)
     source = open_source(DataConfig(path=tmp_path, size=32, flip=True))
     plain, mirrored = torch.zeros(4, 1, 2, 2).half(), torch.ones(4, 1, 2, 2).half()
-    batch = source.draw(np.random.default_rng(0), 40, ("pixels", "expression"), Latents(plain, mirrored))
+    batch = source.draw(np.random.default_rng(0), 40, ("pixels", "expression"), StoredLatents(plain, mirrored))
     assert 8 < float(batch["latents"][:, 0, 0, 0].sum()) < 32
     again = source.draw(np.random.default_rng(0), 40, ("pixels",))
     flips = batch["latents"][:, 0, 0, 0] > 0

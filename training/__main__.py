@@ -20,11 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=None, help="length of this piece; run again to go on")
     parser.add_argument("--steps", type=int, default=None, help="length of the whole run; may be raised later")
     parser.add_argument("--processes", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--tracker", default=None, help="tensorboard, wandb or none")
     parser.add_argument("--no-resume", action="store_true", help="start over")
     parser.add_argument("--export", action="store_true", help="only write the models from the checkpoint")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example loop.batch_size=8")
     o = parser.parse_intermixed_args(arguments)
-    options = RunOptions(tuple(o.overrides), o.seconds, o.steps, not o.no_resume, o.export, o.processes)
+    options = RunOptions(tuple(o.overrides), o.seconds, o.steps, not o.no_resume, o.export, o.processes, o.tracker)
     try:
         return run(o.component, o.config, o.out, o.device, options=options)
     except Arc2FaceError as error:

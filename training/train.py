@@ -41,7 +41,7 @@ class RunOptions:
     """How a run is cut and changed, as both command lines take it.
 
     `changes`: `key=value` texts. `steps`: length of the whole run. `export`: write the models from the checkpoint as
-    it is, without training.
+    it is, without training. `tracker`: tensorboard, wandb or none.
     """
 
     changes: tuple[str, ...] = ()
@@ -50,6 +50,7 @@ class RunOptions:
     resume: bool = True
     export: bool = False
     processes: int = 1
+    tracker: str | None = None
 
     def overrides(self) -> dict[str, Any]:
         """Dotted config keys to values. Raises TrainingError for a text that is not `key=value`."""
@@ -66,11 +67,13 @@ class RunOptions:
             found["loop.steps"] = self.steps
         if self.export:
             found["loop.export"] = "now"
+        if self.tracker is not None:
+            found["loop.tracker"] = self.tracker
         return found
 
     def arguments(self) -> list[str]:
         """The same for `python -m training`, without the processes."""
-        pairs = {"--seconds": self.seconds, "--steps": self.steps}
+        pairs = {"--seconds": self.seconds, "--steps": self.steps, "--tracker": self.tracker}
         found = [text for name, value in pairs.items() if value is not None for text in (name, str(value))]
         found += [] if self.resume else ["--no-resume"]
         return [*found, *(["--export"] if self.export else []), *self.changes]
@@ -94,10 +97,16 @@ COMPONENTS: dict[str, Component] = {
 
 
 def config_path(component: str, config: str | Path) -> Path:
-    """A YAML file: a path as it is, or the name of a recipe (starter, people-cpu, ...)."""
+    """A YAML file: a path as it is, the name of a recipe (starter), or of one of its further stages (full/unet-faces).
+
+    Raises TrainingError for a name that is none of them.
+    """
     path = Path(config)
     if path.suffix in (".yaml", ".yml"):
         return path
+    stage = CONFIGS / f"{config}.yaml"
+    if stage.exists() and stage.name.startswith(f"{component}-"):
+        return stage
     named = CONFIGS / str(config) / f"{component}.yaml"
     if not named.exists():
         raise TrainingError(

@@ -11,6 +11,9 @@ import typer
 from app.cli.options import AsJson, Device, Models
 from arc2face.errors import SettingsError
 
+ANNOTATE_HELP = (
+    "Write what training needs about photos: embeddings, expressions, normal maps, aligned faces; resumable."
+)
 TRAIN_HELP = "Train one component of the models from a configuration; resumes where it stopped."
 EVALUATE_HELP = "Measure the models with a written protocol: identity, diversity, control, speed."
 
@@ -24,6 +27,7 @@ Length = Annotated[int | None, typer.Option(min=1, help="Steps of the whole run;
 NoResume = Annotated[bool, typer.Option("--no-resume", help="Start over.")]
 ExportOnly = Annotated[bool, typer.Option("--export", help="Only write the models from the last checkpoint.")]
 Processes = Annotated[int, typer.Option(min=1, help="Processes on this machine, one per GPU or core.")]
+Tracker = Annotated[str | None, typer.Option(help="Where curves go: tensorboard, wandb or none.", show_default=False)]
 Target = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.", show_default=False)]
 Suite = Annotated[str, typer.Option(help="Which set of measurements.")]
 
@@ -39,11 +43,48 @@ def train(
     no_resume: NoResume = False,
     export: ExportOnly = False,
     processes: Processes = 1,
+    tracker: Tracker = None,
 ) -> None:
     """Hands over to `training.train.run`."""
     module = _module("training.train")
-    options = module.RunOptions(tuple(overrides or ()), seconds, steps, not no_resume, export, processes)
+    options = module.RunOptions(tuple(overrides or ()), seconds, steps, not no_resume, export, processes, tracker)
     _exit(module.run(component, config=config, output=output, device=device, options=options))
+
+
+PhotosPath = Annotated[Path, typer.Argument(help="A folder tree, zip, tar or Parquet file, or a folder of those.")]
+Align = Annotated[str, typer.Option(help="none, ffhq (faces of --size pixels) or arcface (crops of 112 pixels).")]
+Shard = Annotated[str, typer.Option(help="i/n: this process does every n-th shard from i (from 0).")]
+Skip = Annotated[list[str] | None, typer.Option(help="embedding, expression or normals; several times.")]
+Side = Annotated[int, typer.Option(min=32, max=2048, help="Pixels of normal maps and FFHQ-aligned faces.")]
+PerShard = Annotated[int, typer.Option(min=1, help="Photos of a shard.")]
+Batch = Annotated[int, typer.Option(min=1, help="Photos read at once.")]
+PictureKind = Annotated[str, typer.Option(help="png or jpg, of aligned faces.")]
+People = Annotated[str, typer.Option(help="Whom a photo shows: auto, folder or each.")]
+PersonKey = Annotated[str, typer.Option(help="Field of x.json, or column of a table, that names the person.")]
+
+
+def annotate(
+    photos: PhotosPath,
+    output: Target = None,
+    align: Align = "none",
+    skip: Skip = None,
+    size: Side = 512,
+    shard: Shard = "0/1",
+    per_shard: PerShard = 1024,
+    batch: Batch = 16,
+    picture: PictureKind = "png",
+    people: People = "auto",
+    person_key: PersonKey = "",
+    models: Models = None,
+    device: Device = "auto",
+) -> None:
+    """Hands over to `training.photos.annotate.run`."""
+    module = _module("training.photos.annotate")
+    options = module.options_of(
+        align=align, skip=tuple(skip or ()), size=size, shard=shard, per_shard=per_shard, batch=batch, picture=picture,
+        people=people, person_key=person_key,
+    )  # fmt: skip
+    _exit(module.run(photos, output, models, device, options))
 
 
 def evaluate(

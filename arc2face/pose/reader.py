@@ -193,6 +193,11 @@ class PoseReader:
         with _explained():
             return draw_angles(model, points, angles, shape, expression, opening, size)
 
+    @property
+    def model(self) -> emoca.Emoca:
+        """Encoders and head, for reading many photos at once. Raises as `load`."""
+        return self._loaded()
+
     def basis(self) -> HeadBasis:
         """How the head's 50 expression components move its vertices, for mixing regions. Raises as `load`."""
         from arc2face.expression.regions import HeadBasis

@@ -125,12 +125,15 @@ def averaged_state(path: Path, part: str = "model") -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in everything.items() if name.startswith(prefix)}
 
 
-def check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def check_settings(
+    path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> list[str]:
     """Differences that are allowed, as text. Raises TrainingError naming those that make it another experiment.
 
     How long, how fast and in which pieces a run goes may change, and so may places of files; what it trains may not.
+    `defaults`: kind of settings -> values that those had which a checkpoint of an earlier version does not name.
     """
-    differences = {name: (a, b) for name, a, b in _differences(found, wanted)}
+    differences = {name: (a, b) for name, a, b in _differences(_with(defaults or {}, found), wanted)}
     other = [name for name in differences if not name.startswith("loop.") or name == "loop.optimiser"]
     if other:
         raise TrainingError(
@@ -138,6 +141,12 @@ def check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, An
             "Choose another output folder, or delete it to start over."
         )
     return [f"{name} {b} instead of {a}" for name, (a, b) in differences.items()]
+
+
+def _with(defaults: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """`found`, with what its groups of settings lack from the defaults of their kind."""
+    filled = {**defaults.get(str(found.get("trainer")), {}), **found}
+    return {key: _with(defaults, value) if isinstance(value, Mapping) else value for key, value in filled.items()}
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -17,6 +17,8 @@ import yaml
 from training.common.errors import TrainingError
 
 T = TypeVar("T")
+NOT_EXPERIMENT = {"experiment": False}
+"""Metadata of fields that say how something is computed, not what: they may differ when a run goes on."""
 
 
 def load_config(cls: type[T], path: Path, overrides: Mapping[str, Any] | None = None) -> T:
@@ -57,12 +59,31 @@ def from_mapping(cls: type[T], raw: Mapping[str, Any], where: str) -> T:
 
 def experiment(config: Any) -> dict[str, Any]:
     """The settings that make a run what it is, JSON-ready: without `loop`, and without places of files."""
-    mapping = {"trainer": type(config).__name__}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name != "loop" and "Path" not in str(field.type):
-            mapping[field.name] = experiment(value) if dataclasses.is_dataclass(value) else to_json(value)
+    mapping: dict[str, Any] = {"trainer": type(config).__name__}
+    for setting in dataclasses.fields(config):
+        named = setting.name == "loop" or "Path" in str(setting.type)
+        if not named and setting.metadata.get("experiment", True):
+            mapping[setting.name] = _experiment_value(getattr(config, setting.name))
     return mapping
+
+
+def default_experiments(config: Any) -> dict[str, dict[str, Any]]:
+    """Kind of settings -> `experiment` of its defaults, for a config and every group of settings inside it."""
+    found = {type(config).__name__: experiment(type(config)())}
+    for setting in dataclasses.fields(config):
+        value = getattr(config, setting.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(one) and setting.name != "loop":
+                found |= default_experiments(one)
+    return found
+
+
+def _experiment_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return experiment(value)
+    if isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        return [experiment(one) for one in value]
+    return to_json(value)
 
 
 def to_json(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The one loop of every trainer: accelerate, learning rate, averages, resumable pieces, curves, validation.
 
-A trainer hands over an `Objective` (a module whose forward pass is the loss) and a function that draws batches.
-Step k on process r draws from a generator seeded by (seed, k, r), so a resumed run sees what an unbroken one would.
+A trainer hands over an `Objective` (a module whose forward pass is the loss) and a function that draws batches; see
+`training.common.objective`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ import hashlib
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,11 @@ from torch import Tensor, nn
 
 from training.common.averages import WeightAverage
 from training.common.checkpoint import CHECKPOINT, Checkpoints, check_settings
-from training.common.config import experiment
+from training.common.config import default_experiments, experiment
 from training.common.curves import Curves
 from training.common.errors import TrainingError
+from training.common.memory import checkpoint_layers, halve_frozen
+from training.common.objective import Batch, DrawBatch, Objective, Turn, batches_from, total
 from training.common.optimisers import make_optimiser
 from training.common.session import Session
 from training.common.settings import LoopConfig, fall_start, learning_rate_factor
@@ -37,47 +36,11 @@ from training.common.settings import LoopConfig, fall_start, learning_rate_facto
 __all__ = ["Batch", "DrawBatch", "Loop", "LoopConfig", "Objective", "Outcome", "Turn", "Validate", "total"]
 
 log = logging.getLogger(__name__)
-Batch = dict[str, Tensor]
 Validate = Callable[[], tuple[dict[str, float], NDArray[np.uint8] | None]]
 NOT_NEEDED = ("vae.decoder.", "vae.post_quant_conv.", "features.")
 """Frozen parts that only show or judge; what is learned does not depend on their being the same later."""
 SAVING_SHARE = 0.05
 """Largest share of the time that writing checkpoints may take."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Which batch is drawn: the step and its number of steps, and `rng`, this process's own generator."""
-
-    rng: np.random.Generator
-    step: int = 0
-    steps: int = 1
-    seed: int = 0
-
-    @property
-    def progress(self) -> float:
-        """Share of the run that is done, 0 to 1."""
-        return self.step / self.steps
-
-    def shared(self) -> np.random.Generator:
-        """The same generator on every process: for choices that decide how long a step takes."""
-        return np.random.default_rng([self.seed, self.step])
-
-
-DrawBatch = Callable[[Turn, int], Batch]
-
-
-class Objective(nn.Module):
-    """A loss as a module. `forward(batch)` returns a dict of scalars whose key `loss` is minimised."""
-
-    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Optimiser groups; parts that learn at another rate override this."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": learning_rate}]
-
-
-def total(parts: Mapping[str, Tensor], **shown: Tensor) -> dict[str, Tensor]:
-    """What `forward` returns: `loss` as the sum of `parts`, the parts, and figures that are only shown."""
-    return {"loss": torch.stack(list(parts.values())).sum(), **parts, **shown}
 
 
 @dataclass
@@ -107,6 +70,7 @@ class Loop:
             objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = {**experiment(settings), "loop": dataclasses.asdict(config)}
         self.settings["loop"]["betas"] = list(config.betas)
+        self.defaults = default_experiments(settings)
         groups = objective.parameter_groups(config.learning_rate)
         for group in groups:
             group["peak"] = group["lr"]
@@ -117,7 +81,10 @@ class Loop:
             part = getattr(self.raw, name, None)
             if isinstance(part, nn.Module):
                 part.compile()
+        if config.checkpointing and not checkpoint_layers(self.raw):
+            log.warning("nothing here offers gradient checkpointing; loop.checkpointing changes nothing")
         self.average = WeightAverage(self.raw, config.average)
+        self.frozen = self._frozen_digest()
         self.step = 0
         if resume:
             self._resume()
@@ -140,8 +107,12 @@ class Loop:
         if config.export == "now":
             return self._outcome(first, started, {})
         saved, pause, running = started, config.save_seconds, dict[str, float]()
-        curves = Curves(self.out) if self.session.is_main else None
-        with self.session.interrupts(), self._batches(draw) as batches:
+        curves = Curves(self.out, config.tracker, self.settings) if self.session.is_main else None
+        if config.frozen == "half":
+            halve_frozen(self.raw, str(self.accelerator.mixed_precision))
+        ahead = config.workers if self.device.type != "cpu" else 0
+        drawing = batches_from(draw, config, self.step, self.session.rank, ahead)
+        with self.session.interrupts(), drawing as batches:
             while self.step < config.steps:
                 losses = self._one_step(*next(batches))
                 for name, value in losses.items():
@@ -173,7 +144,7 @@ class Loop:
         self.checkpoints.save(
             {
                 "settings": self.settings,
-                "frozen": self._frozen_digest(),
+                "frozen": self.frozen,
                 "step": self.step,
                 "fall": fall_start(self.config),
                 "weights": {name: p.detach() for name, p in self.raw.named_parameters() if p.requires_grad},
@@ -200,9 +171,9 @@ class Loop:
                 raise TrainingError(f"{self.out} holds no checkpoint to export. Train first, or name the folder.")
             return
         path = self.out / (self.config.checkpoint or CHECKPOINT)
-        for difference in check_settings(path, state["settings"], self.settings):
+        for difference in check_settings(path, state["settings"], self.settings, self.defaults):
             log.info("resuming with %s", difference)
-        if state["frozen"] != self._frozen_digest():
+        if state["frozen"] != self.frozen:
             raise TrainingError(
                 f"{path} was trained on other frozen parts than those of the bundle now. "
                 "Name the bundle it belongs to, or delete it to start over."
@@ -240,32 +211,6 @@ class Loop:
         trained = sum(p.numel() * p.element_size() for p in self.raw.parameters() if p.requires_grad)
         return 4 * trained + sum(b.numel() * b.element_size() for b in self.raw.buffers())
 
-    @contextmanager
-    def _batches(self, draw: DrawBatch) -> Iterator[Iterator[tuple[int, list[Batch]]]]:
-        """Yields an endless iterator over (random seed, batches) of the steps to come."""
-        config = self.config
-
-        def make(step: int) -> tuple[int, list[Batch]]:
-            rng = np.random.default_rng([config.seed, step, self.session.rank])
-            seed = int(rng.integers(2**31))
-            turn = Turn(rng, step, config.steps, config.seed)
-            return seed, [draw(turn, config.batch_size) for _ in range(config.accumulate)]
-
-        ahead = config.workers if self.device.type != "cpu" else 0
-        if ahead < 1:
-            yield map(make, count(self.step))
-            return
-        with ThreadPoolExecutor(ahead, thread_name_prefix="draw") as pool:
-            waiting = deque(pool.submit(make, step) for step in range(self.step, self.step + ahead))
-
-            def following() -> Iterator[tuple[int, list[Batch]]]:
-                for step in count(self.step + ahead):
-                    ready = waiting.popleft().result()
-                    waiting.append(pool.submit(make, step))
-                    yield ready
-
-            yield following()
-
     def _one_step(self, seed: int, batches: list[Batch]) -> dict[str, float]:
         config = self.config
         factor = learning_rate_factor(self.step, config)
@@ -279,6 +224,7 @@ class Loop:
             with nullcontext() if last else self.accelerator.no_sync(self.objective), self.accelerator.autocast():
                 losses = self.objective(batch)
             self.accelerator.backward(losses["loss"] / config.accumulate)
+            self.raw.release()
         self.accelerator.clip_grad_norm_(self.raw.parameters(), config.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -293,8 +239,9 @@ class Loop:
         if curves is None:
             return
         self.raw.eval()
-        with torch.no_grad(), self.average.applied():
+        with torch.no_grad(), self.average.applied(), self.accelerator.autocast():
             figures, picture = validate()
+        self.raw.release()
         self.raw.train()
         curves.record("validation", self.step, figures)
         if picture is not None:

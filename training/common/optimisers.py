@@ -7,12 +7,14 @@ on the CPU it lowered the loss at high noise faster; see LOG.md.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from training.common.errors import TrainingError
 from training.common.settings import LoopConfig
 
 SMALLEST_SIDE = 32
@@ -94,9 +96,23 @@ class MuonAdamW(torch.optim.Optimizer):
         return mean / (square.sqrt() + 1e-8)
 
 
+def _adamw8bit(config: LoopConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """bitsandbytes' AdamW with states in blocks of 8 bits (Dettmers et al. 2022, arXiv 2110.02861)."""
+    try:
+        bitsandbytes: Any = importlib.import_module("bitsandbytes")
+    except ImportError as error:
+        raise TrainingError("loop.optimiser adamw8bit needs bitsandbytes: pip install bitsandbytes") from error
+    return bitsandbytes.optim.AdamW8bit(groups, betas=config.betas, weight_decay=config.weight_decay)
+
+
 def make_optimiser(config: LoopConfig, groups: list[dict[str, Any]], names: dict[int, str]) -> torch.optim.Optimizer:
-    """AdamW, or Muon for hidden matrices with AdamW for the rest. `names`: id of a parameter -> its name."""
+    """AdamW (also with 8-bit states), or Muon for hidden matrices with AdamW for the rest.
+
+    `names`: id of a parameter -> its name. Raises TrainingError where bitsandbytes is wanted and missing.
+    """
     if config.optimiser == "muon":
         return MuonAdamW(split_groups(groups, names), config.betas, config.weight_decay)
+    if config.optimiser == "adamw8bit":
+        return _adamw8bit(config, groups)
     fused = not torch.backends.mps.is_available()
     return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=fused)

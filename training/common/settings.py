@@ -20,9 +20,11 @@ class LoopConfig:
     `save_seconds`: time between checkpoints (longer where writing one takes long). `keep`: how many numbered
     checkpoints are kept beside the last, one every `keep_every` steps. `checkpoint`: file to go on from, in the run's
     folder; empty for the last. `export`: write the models at the end of the run, after each piece, or now, without
-    a step. `validate_every`: steps, 0 for never.
+    a step. `validate_every`: steps, 0 for never. `tracker`: where figures go besides log.jsonl.
     Machine: `precision` no, fp16 or bf16; `workers` batches drawn ahead on an accelerator; `compile`: torch.compile
     of UNet and ControlNet; `threads` of torch, 0 for its own choice; `device` auto or cpu.
+    Memory: `checkpointing` computes layers again in the backward pass instead of keeping them; `frozen` half keeps
+    what does not learn in the run's half precision; the optimiser `adamw8bit` (bitsandbytes) needs a quarter of Adam's.
     """
 
     steps: int = 1000
@@ -38,9 +40,11 @@ class LoopConfig:
     clip: float = 1.0
     average: float = 0.999
     accumulate: int = 1
-    optimiser: Literal["adamw", "muon"] = "adamw"
+    optimiser: Literal["adamw", "muon", "adamw8bit"] = "adamw"
     precision: Literal["no", "fp16", "bf16"] = "no"
     compile: bool = False
+    checkpointing: bool = False
+    frozen: Literal["full", "half"] = "full"
     seed: int = 0
     seconds: float = 0.0
     save_seconds: float = 180.0
@@ -50,6 +54,7 @@ class LoopConfig:
     export: Literal["end", "piece", "now"] = "end"
     log_every: int = 25
     validate_every: int = 0
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     threads: int = 0
     workers: int = 4
     device: Literal["auto", "cpu"] = "auto"

@@ -8,37 +8,49 @@ stands in for `pixels` (and `other_latents` for `other_pixels`).
 
 from __future__ import annotations
 
-import io
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from training.common.config import NOT_EXPERIMENT
 from training.common.embeddings import dataset_embeddings
 from training.common.errors import TrainingError
 from training.common.mirror import mirrored_expressions, mirrored_normals, mirrored_points
 from training.common.session import Session
-from training.common.stores import LABELS, NORMALS, PhotoStore, open_store
 from training.common.world import EXPRESSION_COLUMNS, WRITE_COMMAND, AvatarDataset, open_dataset
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """Further photos that a run draws from. `weight`: how often, relative to the others; the rest as in DataConfig."""
+
+    path: Path = Path("data/photos")
+    weight: float = 1.0
+    people: Literal["auto", "folder", "each"] = "auto"
+    person_key: str = ""
+    annotations: Path | None = None
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """`kind`: avatars (a folder written by training.avatars.dataset) or photos (folder or WebDataset tar files).
+    """`kind`: avatars (a folder written by training.avatars.dataset) or photos.
 
     `size`: pixels of a side. `recogniser`: ONNX file for the avatars' identity embeddings; None uses their
     ground-truth attributes through a fixed random projection (useful before a recogniser exists). `flip`: half of the
     pictures are mirrored, with their expression and normal map.
+
+    Photos: `path` is a folder tree, or a zip, tar or Parquet file, or a folder of those. `people`: whom a photo shows
+    (see training.photos.index); `person_key`: field of a WebDataset json or column of a table that says so;
+    `annotations`: folder written by `arc2face annotate` (default: `path` with `.annotations` behind it). `latents`:
+    encode all photos once, with the run's VAE, into the run's folder. `more`: further photos; `weight` is that of
+    `path` among them.
     """
 
     kind: Literal["avatars", "photos"] = "avatars"
@@ -46,12 +58,18 @@ class DataConfig:
     size: int = 128
     recogniser: Path | None = None
     flip: bool = False
+    people: Literal["auto", "folder", "each"] = "auto"
+    person_key: str = ""
+    annotations: Path | None = None
+    latents: bool = field(default=False, metadata=NOT_EXPERIMENT)
+    weight: float = 1.0
+    more: tuple[PhotoSet, ...] = ()
 
 
 class Source(ABC):
     """Pictures of people. `people[p]` lists the picture numbers of person p."""
 
-    people: list[NDArray[np.int64]]
+    people: Sequence[NDArray[np.int64]]
     count: int
     size: int
     flip: bool = False
@@ -72,6 +90,18 @@ class Source(ABC):
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """(n, 3, S, S) in 0..1."""
 
+    def readable(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the pictures that can be read."""
+        return numbers
+
+    def shown(self, people: int) -> list[NDArray[np.int64]]:
+        """One or two readable pictures of each of the last people, for looking at. Raises TrainingError for none."""
+        pairs = [own[:2] for own in self.people[-4 * people :]]
+        found = [own for own in pairs if len(self.readable(own)) == len(own)][-people:]
+        if not found:
+            raise TrainingError("None of the pictures that validation shows can be read. Check the data.")
+        return found
+
     def points(self, numbers: NDArray[np.int64]) -> Tensor | None:
         """(n, 5, 2) eyes, nose, mouth corners in pixels, where they are known."""
         return None
@@ -85,11 +115,20 @@ class Source(ABC):
             first[k], second[k] = pair
         return first, second
 
+    def pictures(
+        self, rng: np.random.Generator, first: NDArray[np.int64], second: NDArray[np.int64], want: tuple[str, ...]
+    ) -> dict[str, Tensor]:
+        """`pixels` and `other_pixels`, as wanted. A source with broken pictures may change the numbers it is given."""
+        del rng
+        both = (("pixels", first), ("other_pixels", second))
+        return {key: self.pixels(numbers) for key, numbers in both if key in want}
+
     def draw(
         self, rng: np.random.Generator, n: int, want: tuple[str, ...], latents: Latents | None = None
     ) -> dict[str, Tensor]:
         """A batch with the wanted keys. `latents`: of all pictures, in place of pixels."""
         first, second = self.choose(rng, n)
+        seen = self.pictures(rng, first, second, want) if latents is None else {}
         # No draw where nothing is mirrored, so that such runs see what they always saw.
         mirrored = torch.from_numpy(rng.random(n) < 0.5) if self.flip else torch.zeros(n, dtype=torch.bool)
         batch: dict[str, Tensor] = {}
@@ -97,7 +136,7 @@ class Source(ABC):
             if f"{prefix}pixels" not in want:
                 continue
             if latents is None:
-                batch[f"{prefix}pixels"] = _mirror(self.pixels(numbers), mirrored, lambda x: x.flip(-1))
+                batch[f"{prefix}pixels"] = _mirror(seen[f"{prefix}pixels"], mirrored, lambda x: x.flip(-1))
             else:
                 batch[f"{prefix}latents"] = latents.take(numbers, mirrored)
         points = self.points(first) if "points" in want else None
@@ -114,15 +153,23 @@ class Source(ABC):
         return batch
 
 
+class Latents(ABC):
+    """Latents of all pictures of a source."""
+
+    @abstractmethod
+    def take(self, numbers: NDArray[np.int64], mirrored: Tensor) -> Tensor:
+        """(n, C, h, w) float32; of the mirror image where `mirrored` (n,)."""
+
+
 @dataclass(frozen=True)
-class Latents:
-    """Latents of all pictures of a source, (count, C, h, w) float16, and of their mirror images where it flips."""
+class StoredLatents(Latents):
+    """(count, C, h, w) float16, and of their mirror images where the source flips."""
 
     plain: Tensor
     mirrored: Tensor | None = None
 
     def take(self, numbers: NDArray[np.int64], mirrored: Tensor) -> Tensor:
-        """(n, C, h, w) float32."""
+        """See Latents."""
         chosen = torch.from_numpy(numbers)
         rows = self.plain[chosen].float()
         if self.mirrored is not None and bool(mirrored.any()):
@@ -170,7 +217,7 @@ class AvatarSource(Source):
 
     def pixels(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
-        return _to_tensor(self.data.rgb[numbers]) / 127.5 - 1
+        return to_tensor(self.data.rgb[numbers]) / 127.5 - 1
 
     def identities(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
@@ -189,86 +236,21 @@ class AvatarSource(Source):
         """See Source."""
         if self.data.normals is None:
             raise TrainingError("This avatar dataset was rendered without normal maps; render it again with them.")
-        return _to_tensor(self.data.normals[numbers]) / 255
+        return to_tensor(self.data.normals[numbers]) / 255
 
 
-class PhotoSource(Source):
-    """Aligned photos. Broken ones are replaced by another photo and counted; too many of them are an error."""
+def open_source(config: DataConfig, session: Session | None = None, needs: tuple[str, ...] = ()) -> Source:
+    """The source a config names. `needs`: annotations that photos must have (embedding, expression, normals).
 
-    def __init__(self, config: DataConfig) -> None:
-        self.store: PhotoStore = open_store(config.path)
-        self.size, self.where = config.size, config.path
-        self.people = [np.array(own, np.int64) for own in self.store.people.values()]
-        self.count = len(self.store.stems)
-        self.flip = config.flip
-        self.broken: set[int] = set()
-        self.read = 0
+    Raises PieceOver when the session's time ends while it is prepared.
+    """
+    if config.kind == "avatars":
+        return AvatarSource(config, session)
+    from training.photos.mixed import open_photos
 
-    def pixels(self, numbers: NDArray[np.int64]) -> Tensor:
-        """See Source."""
-        return torch.stack([_to_tensor(self._picture(int(k))[None])[0] for k in numbers]) / 127.5 - 1
-
-    def identities(self, numbers: NDArray[np.int64]) -> Tensor:
-        """See Source."""
-        rows = torch.stack([self._label(int(k), "embedding", 512) for k in numbers])
-        return torch.nn.functional.normalize(rows, dim=1)
-
-    def expressions(self, numbers: NDArray[np.int64]) -> Tensor:
-        """See Source."""
-        return torch.stack([self._label(int(k), "expression", 55) for k in numbers])
-
-    def normals(self, numbers: NDArray[np.int64]) -> Tensor:
-        """See Source."""
-        maps: list[Tensor] = []
-        for number in numbers:
-            content = self.store.read(int(number), NORMALS)
-            if content is None:
-                raise TrainingError(_unannotated(self.store.stems[number] + NORMALS, self.where))
-            maps.append(_to_tensor(_decode(content, self.size)[None])[0] / 255)
-        return torch.stack(maps)
-
-    def _picture(self, number: int) -> NDArray[np.uint8]:
-        self.read += 1
-        for attempt in range(20):
-            candidate = (number + attempt) % self.count
-            if candidate in self.broken:
-                continue
-            try:
-                return _decode(self.store.photo(candidate), self.size)
-            except (OSError, ValueError, SyntaxError) as error:
-                self.broken.add(candidate)
-                log.warning("%s is not a readable photo and is left out: %s", self.store.stems[candidate], error)
-        raise TrainingError(f"Too many photos under {self.where} are broken; twenty in a row could not be read.")
-
-    def _label(self, number: int, name: str, length: int) -> Tensor:
-        content = self.store.read(number, LABELS)
-        if content is None:
-            raise TrainingError(_unannotated(self.store.stems[number] + LABELS, self.where))
-        with np.load(io.BytesIO(content), allow_pickle=False) as labels:
-            row = labels.get(name)
-        if row is None or row.shape != (length,):
-            raise TrainingError(
-                f"{self.store.stems[number]}{LABELS} has no {name} of {length} numbers; annotate again."
-            )
-        return torch.from_numpy(row.astype(np.float32))
+    return open_photos(config, session, needs)
 
 
-def open_source(config: DataConfig, session: Session | None = None) -> Source:
-    """The source a config names. Raises PieceOver when the session's time ends while it is prepared."""
-    return AvatarSource(config, session) if config.kind == "avatars" else PhotoSource(config)
-
-
-def _unannotated(name: str, where: Path) -> str:
-    return f"{name} is missing. Write the annotations first: python -m training.common.annotate {where}"
-
-
-def _decode(content: bytes, size: int) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(content)) as picture:
-        rgb = picture.convert("RGB")
-        if rgb.size != (size, size):
-            rgb = rgb.resize((size, size), Image.Resampling.LANCZOS)
-        return np.array(rgb, np.uint8)
-
-
-def _to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+    """(n, H, W, 3) uint8 to (n, 3, H, W) float32, values as they are."""
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float()

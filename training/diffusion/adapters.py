@@ -18,7 +18,7 @@ from training.common.checkpoint import save_torch
 from training.common.loop import Loop, LoopConfig, Outcome
 from training.common.session import Session
 from training.common.sources import DataConfig, open_source
-from training.diffusion.denoising_loss import DenoisingObjective, LossConfig
+from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, needs
 from training.diffusion.expression_module import ExpressionBranch
 from training.diffusion.identity import drawer, make_validator
 from training.diffusion.latents import cached_latents
@@ -98,7 +98,7 @@ def _run(
     out: Path,
     resume: bool,
 ) -> tuple[Loop, Outcome]:
-    source = open_source(config.data, session)
+    source = open_source(config.data, session, needs(config.loss))
     loop = Loop(session, objective, out, config, resume)
     latents = cached_latents(source, vae, out, session)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)

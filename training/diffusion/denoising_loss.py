@@ -85,7 +85,8 @@ class DenoisingObjective(Objective):
         return losses
 
     def predict(self, noisy: Tensor, batch: Batch) -> Tensor:
-        """The network's output for (B, C, h, w) noisy latents."""
+        """The network's output for (B, C, h, w) noisy latents; what it attaches stays until `release`."""
+        self.release()
         timesteps = batch["timesteps"]
         prompt = self.prompts(batch["identity"], batch["dropped"])
         extra: dict[str, Any] = {}
@@ -94,16 +95,12 @@ class DenoisingObjective(Objective):
             extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
         if self.branch is not None and "expression" in batch:
             self.branch.begin(batch["expression"], batch["expression_weights"])
-        try:
-            if "blind" not in batch:
-                return self.unet(noisy, timesteps, prompt, **extra).sample
+            self.attached.callback(self.branch.end)
+        if "blind" in batch:
             reference = latents_of(batch, self.vae, "other_")
             self.banks.record(self.unet, reference, self.prompts(batch["identity"]).detach())
-            with self.banks.reading(self.unet, batch["blind"]):
-                return self.unet(noisy, timesteps, prompt, **extra).sample
-        finally:
-            if self.branch is not None:
-                self.branch.end()
+            self.attached.enter_context(self.banks.reading(self.unet, batch["blind"]))
+        return self.unet(noisy, timesteps, prompt, **extra).sample
 
     def _weights(self, a: Tensor, s: Tensor) -> Tensor | float:
         if self.config.snr_gamma <= 0:
@@ -129,6 +126,12 @@ def wanted(config: LossConfig, with_control: bool) -> tuple[str, ...]:
     if config.expression_share > 0:
         keys.append("expression")
     return tuple(keys)
+
+
+def needs(config: LossConfig) -> tuple[str, ...]:
+    """The annotations that photos must have for this loss."""
+    found = {"embedding": True, "normals": config.control_share > 0, "expression": config.expression_share > 0}
+    return tuple(kind for kind, needed in found.items() if needed)
 
 
 def prepare(batch: Batch, config: LossConfig, rng: np.random.Generator) -> Batch:

@@ -11,18 +11,20 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from numpy.typing import NDArray
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.common.checkpoint import save_torch
+from training.common.errors import TrainingError
 from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Turn
 from training.common.session import Session
 from training.common.sources import DataConfig, Latents, Source, open_source
-from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, prepare, wanted
+from training.diffusion.denoising_loss import DenoisingObjective, LossConfig, needs, prepare, wanted
 from training.diffusion.expression_module import ExpressionBranch
 from training.diffusion.latents import cached_latents
 from training.diffusion.parts import (
@@ -42,15 +44,17 @@ from training.diffusion.vae import grid
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    """`start`: random (sizes from `unet` and `encoder`) or bundle (fine-tune the parts in `bundle`).
+    """`start`: random (sizes from `unet` and `encoder`), base (Stable Diffusion 1.5's own UNet and text encoder, in
+    `bundle`'s stable-diffusion-v1-5), or bundle (go on with `arc2face` and `encoder` of `weights`, or of `bundle`).
 
     `encoder_rate`: learning rate of the text encoder relative to the UNet's. `joint`: also train a ControlNet and
     an expression branch, and export them. `pairs`: frames for the steps that read a reference picture
     (`loss.reference_share`), so that the self-attention can be read before the reference adapter refines it.
     """
 
-    start: str = "random"
+    start: Literal["random", "base", "bundle"] = "random"
     bundle: Path = Path("models/starter")
+    weights: Path | None = None
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -66,9 +70,13 @@ class IdentityConfig:
 def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -> DenoisingObjective:
     """The parts to be trained, and the loss over them."""
     channels = int(vae.config["latent_channels"])
-    if config.start == "bundle":
-        bundle = Bundle(config.bundle)
-        unet, encoder, tokenizer = bundle.unet(), bundle.encoder(), bundle.tokenizer()
+    if config.start != "random":
+        unet, encoder, tokenizer = _starting_parts(config)
+        if channels != int(unet.config["in_channels"]):
+            raise TrainingError(
+                f"The VAE makes latents of {channels} channels, but the UNet takes {unet.config['in_channels']}; "
+                "they belong to different models."
+            )
     else:
         unet, encoder = new_unet(config.unet, channels), new_encoder(config.encoder)
         with tempfile.TemporaryDirectory() as folder:
@@ -83,10 +91,25 @@ def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -
     return DenoisingObjective(config.loss, unet, prompts, controlnet, branch, vae, config.encoder_rate)
 
 
+def _starting_parts(config: IdentityConfig) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
+    bundle = Bundle(config.bundle)
+    parts = bundle if config.weights is None else Bundle(config.weights)
+    base = config.start == "base"
+    encoder = bundle.base_encoder() if base else parts.encoder()
+    unet = bundle.base_unet() if base else parts.unet()
+    width, taken = encoder.config.hidden_size, int(unet.config["cross_attention_dim"])
+    if width != taken:
+        raise TrainingError(
+            f"The text encoder gives {width} numbers per token, but the UNet takes {taken}; they belong to different "
+            "models (Stable Diffusion 1.5 has 768)."
+        )
+    return unet, encoder, bundle.tokenizer()
+
+
 def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece) and, when finished, export `arc2face`, `encoder` and what was trained jointly."""
     session = Session(config.loop)
-    source = open_source(config.data, session)
+    source = open_source(config.data, session, needs(config.loss))
     vae = Bundle(config.bundle).vae()
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, vae, source)
@@ -94,7 +117,8 @@ def train(config: IdentityConfig, out: Path, resume: bool = True) -> dict[str, f
     latents = cached_latents(source, vae, out, session)
     draw = drawer(source, config.loss, latents)
     if config.pairs is not None and config.loss.reference_share > 0:
-        draw = with_pairs(draw, open_source(config.pairs, session), vae, config.loss, out / "pairs", session)
+        pairs = open_source(config.pairs, session, needs(config.loss))
+        draw = with_pairs(draw, pairs, vae, config.loss, out / "pairs", session)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)
     outcome = loop.run(draw, validate)
     if outcome.export:
@@ -141,12 +165,12 @@ def make_validator(
     objective: DenoisingObjective, vae: AutoencoderKL, source: Source, device: torch.device, scale: float
 ):
     """Pictures of eight people: the photo in the first row, samples without and with control below."""
-    people = [own[:2] for own in source.people[-8:]]
+    people = source.shown(8)
     shown, other = (np.array([own[min(k, len(own) - 1)] for own in people]) for k in (0, 1))
     count = len(people)
 
     def validate() -> tuple[dict[str, float], NDArray[np.uint8]]:
-        side = int(objective.unet.config["sample_size"])
+        side = source.size // 2 ** (len(vae.config["block_out_channels"]) - 1)
         noise = fixed_noise((count, int(objective.unet.config["in_channels"]), side, side), device)
         identity = source.identities(other).to(device)
         rows = [source.pixels(shown).to(device)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from training.common.session import Session
 from training.common.shares import filled
-from training.common.sources import AvatarSource, Latents, Source
+from training.common.sources import AvatarSource, Latents, Source, StoredLatents
+from training.photos.mixed import MixedLatents, MixedSource
+from training.photos.source import PhotoSource
 
 log = logging.getLogger(__name__)
 
@@ -35,29 +38,66 @@ def encode(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
 
 
 def cached_latents(source: Source, vae: AutoencoderKL, folder: Path, session: Session) -> Latents | None:
-    """Latents of rendered people on the CPU; None for photos, which are encoded batch by batch. Raises as `filled`.
+    """Latents of all pictures on the CPU; None for photos that are to be encoded batch by batch. Raises as `filled`.
 
-    Rows of people who are not finished stay zero and are never drawn.
+    Rows of people who are not finished, and of photos that are left out, stay zero and are never drawn.
     """
-    if not isinstance(source, AvatarSource):
+    if isinstance(source, MixedSource):
+        parts = [cached_latents(part, vae, folder / f"set-{k}", session) for k, part in enumerate(source.parts)]
+        whole = [part for part in parts if part is not None]
+        return MixedLatents(whole, source.starts) if len(whole) == len(parts) else None
+    if isinstance(source, AvatarSource):
+        data = source.data
+
+        def rows_of(people: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.concatenate([np.arange(s.start, s.stop) for s in map(data.rows, people)])
+
+        return _filled(source, vae, folder, session, np.asarray(data.done), rows_of)
+    if not isinstance(source, PhotoSource) or not source.cache_latents:
         return None
-    data, digest = source.data, vae_digest(vae)
-    side = data.config.size // 2 ** (len(vae.config["block_out_channels"]) - 1)
+    found = _filled(source, vae, folder, session, source.usable, lambda numbers: numbers)
+    # A photo that could not be decoded left its row empty; a latent of zeros does not occur otherwise.
+    usable = np.flatnonzero(source.usable)
+    broken = [part[~(found.plain[part, :, 0, 0] != 0).any(1).numpy()] for part in np.array_split(usable, 64)]
+    source.leave_out(np.concatenate(broken))
+    return found
+
+
+def _filled(
+    source: Source,
+    vae: AutoencoderKL,
+    folder: Path,
+    session: Session,
+    ready: NDArray[np.bool_],
+    rows_of: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+) -> StoredLatents:
+    side = source.size // 2 ** (len(vae.config["block_out_channels"]) - 1)
     shape = (source.count, int(vae.config["latent_channels"]), side, side)
+    digest = vae_digest(vae)
     vae.to(session.device)
 
     def encoded(mirrored: bool) -> Tensor:
-        def write(store: NDArray[np.float16], people: NDArray[np.int64]) -> None:
-            numbers = np.concatenate([np.arange(s.start, s.stop) for s in map(data.rows, people)])
-            pixels = source.pixels(numbers)
+        def write(store: NDArray[np.float16], units: NDArray[np.int64]) -> None:
+            numbers, pixels = _readable(source, rows_of(units))
             pixels = pixels.flip(-1) if mirrored else pixels
             parts = [encode(vae, part.to(session.device)).half().cpu() for part in pixels.split(16)]
-            store[numbers] = torch.cat(parts).numpy()
-            log.info("latents up to person %d of %d", people[-1] + 1, len(data.done))
+            if len(numbers):
+                store[numbers] = torch.cat(parts).numpy()
+            log.info("latents up to %d of %d", units[-1] + 1, len(ready))
 
         path = folder / f"latents-{digest}{'-mirrored' if mirrored else ''}.npy"
         # mode c: torch wants writable memory, the file stays as it is
-        filled(path, shape, np.asarray(data.done), write, session)
+        filled(path, shape, ready, write, session)
         return torch.from_numpy(np.load(path, mmap_mode="c"))
 
-    return Latents(encoded(False), encoded(True) if source.flip else None)
+    return StoredLatents(encoded(False), encoded(True) if source.flip else None)
+
+
+def _readable(source: Source, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
+    """The numbers whose pictures can be decoded, and these."""
+    if not isinstance(source, PhotoSource):
+        return numbers, source.pixels(numbers)
+    found = {int(number): source.pixels_or_none(int(number)) for number in numbers}
+    readable = {number: pixels for number, pixels in found.items() if pixels is not None}
+    shape = (0, 3, source.size, source.size)
+    return np.array(list(readable), np.int64), torch.stack([*readable.values()]) if readable else torch.zeros(shape)

@@ -129,7 +129,7 @@ class LcmObjective(Objective):
 def train(config: LcmConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); export `lcm-lora-sdv1-5/pytorch_lora_weights.safetensors` when finished."""
     session, bundle = Session(config.loop), Bundle(config.bundle)
-    source = open_source(config.data, session)
+    source = open_source(config.data, session, ("embedding",))
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
     loop = Loop(session, objective, out, config, resume)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -121,6 +122,10 @@ def quiet_residuals(model: nn.Module) -> None:
                 module.weight.mul_(0.3)
 
 
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+BASE_PARTS = {"unet": "diffusion_pytorch_model.safetensors", "text_encoder": "model.safetensors"}
+
+
 class Bundle:
     """A models root (the layout of models/starter) to read trained parts from."""
 
@@ -142,10 +147,22 @@ class Bundle:
         """The ControlNet, frozen."""
         return self._load(ControlNetModel, "controlnet", "controlnet")
 
+    def base_unet(self) -> UNet2DConditionModel:
+        """The base model's own UNet (of Stable Diffusion 1.5), frozen. Raises TrainingError that says where it goes."""
+        return self._load(UNet2DConditionModel, f"{BASE}/unet", "")
+
+    def base_encoder(self) -> CLIPTextModel:
+        """The base model's own text encoder (CLIP ViT-L/14), frozen, every key matched."""
+        return self._encoder(f"{BASE}/text_encoder", "")
+
     def encoder(self) -> CLIPTextModel:
         """The text encoder, frozen, every key matched."""
-        folder = self._folder("encoder", "unet")
-        loaded: Any = CLIPTextModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        return self._encoder("encoder", "unet")
+
+    def _encoder(self, place: str, component: str) -> CLIPTextModel:
+        folder = self._folder(place, component)
+        with _understood(folder):
+            loaded: Any = CLIPTextModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         model, info = loaded
         if info["missing_keys"]:
             raise TrainingError(f"{folder} lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}.")
@@ -162,16 +179,37 @@ class Bundle:
 
     def _load(self, cls: Callable[..., Any], folder: str, component: str) -> Any:
         path = self._folder(folder, component)
-        model = cls.from_pretrained(path, torch_dtype=torch.float32, low_cpu_mem_usage=False)  # type: ignore[attr-defined]
+        with _understood(path):
+            model = cls.from_pretrained(path, torch_dtype=torch.float32, low_cpu_mem_usage=False)  # type: ignore[attr-defined]
         return model.requires_grad_(False).eval()
 
     def _folder(self, folder: str, component: str) -> Path:
         found = ModelsFolder(self.root).find(f"{folder}/{self.MARKS.get(folder, 'config.json')}")
         if found is not None:
             return found.parent
+        if component:
+            raise TrainingError(
+                f"{self.root} has no {folder}. Train it first (arc2face train {component}) or set `bundle`."
+            )
+        part = folder.rpartition("/")[2]
         raise TrainingError(
-            f"{self.root} has no {folder}. Train it first (arc2face train {component}) or set `bundle`."
+            f"{self.root} has no {folder}, which `start: base` trains from. It is Stable Diffusion 1.5's own; fetch it "
+            f"(docs/training.md): hf download {SD15} {part}/config.json {part}/{BASE_PARTS[part]} "
+            f"--local-dir {self.root / BASE}"
         )
+
+
+@contextmanager
+def _understood(folder: Path) -> Generator[None]:
+    """What the model libraries raise for files that are missing, damaged or of another kind, as one error."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(
+            f"{folder} cannot be loaded: {reason}. It must hold config.json and the weights as one safetensors file "
+            "(diffusion_pytorch_model.safetensors, or model.safetensors for a text encoder)."
+        ) from error
 
 
 def save_model(model: Any, folder: Path) -> None:

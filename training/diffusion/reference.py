@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
+from training.common.errors import TrainingError
 from training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Objective, Turn
 from training.common.session import Session
 from training.common.sources import AvatarSource, DataConfig, Latents, Source, open_source
@@ -63,6 +64,7 @@ class ReferenceObjective(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Keys as in DenoisingObjective, plus `other_pixels` or `other_latents` (the reference) and `blind` (B,)."""
+        self.release()
         clean, reference = latents_of(batch, self.vae), latents_of(batch, self.vae, "other_")
         noise = torch.randn_like(clean)
         a, s = amounts(self.abar, batch["timesteps"])
@@ -71,12 +73,9 @@ class ReferenceObjective(Objective):
             self.record(reference, self.prompts(batch["identity"]))
         if self.branch is not None and "expression" in batch:
             self.branch.begin(batch["expression"], batch["expression_weights"])
-        try:
-            with self.banks.reading(self.unet, batch["blind"]):
-                output = self.unet(a * clean + s * noise, batch["timesteps"], prompt).sample
-        finally:
-            if self.branch is not None:
-                self.branch.end()
+            self.attached.callback(self.branch.end)
+        self.attached.enter_context(self.banks.reading(self.unet, batch["blind"]))
+        output = self.unet(a * clean + s * noise, batch["timesteps"], prompt).sample
         return {"loss": functional.mse_loss(output.float(), target(self.config.prediction, clean, noise, a, s))}
 
     def record(self, reference: Tensor, prompt: Tensor) -> None:
@@ -120,7 +119,8 @@ class PairRenderer:
 def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); export `ref_adapter/pytorch_lora_weights.safetensors` when finished."""
     session, bundle = Session(config.loop), Bundle(config.bundle)
-    source = open_source(config.data, session)
+    source = open_source(config.data, session, ("embedding", "expression"))
+    refuse_singles(source, config.data.path)
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
     loop = Loop(session, objective, out, config, resume)
@@ -131,6 +131,12 @@ def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, 
         with loop.average.applied():
             export(objective.layers, config.output)
     return outcome.figures()
+
+
+def refuse_singles(source: Source, where: Path) -> None:
+    """A picture that reads itself teaches copying. Raises TrainingError where no person has two photos."""
+    if not isinstance(source, AvatarSource) and all(len(own) < 2 for own in source.people[:1000]):
+        raise TrainingError(f"The reference adapter learns from two photos of a person; {where} has one of each.")
 
 
 def make_objective(config: ReferenceConfig, bundle: Bundle) -> ReferenceObjective:

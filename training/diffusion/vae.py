@@ -34,6 +34,7 @@ from training.diffusion.parts import BASE, Bundle, save_model
 
 log = logging.getLogger(__name__)
 ENCODER = "encoder.pt"
+MANY_PEOPLE = 100_000
 
 
 @dataclass(frozen=True)
@@ -169,13 +170,20 @@ def make_vae(config: VaeConfig, source: Source, out: Path) -> AutoencoderKL:
         # The transform's last step is the identity.
         vae.post_quant_conv.load_state_dict(state["post"])
         return vae
-    numbers = np.random.default_rng(0).permutation(np.concatenate(source.people))[: config.fit_pictures]
+    numbers = some_numbers(source, config.fit_pictures)
     pictures = ((source.pixels(np.sort(numbers)) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     decibels = write_encoder(vae, pictures)
     log.info("closed-form encoder: %.2f dB if decoded linearly", decibels)
     parts = {"encoder": vae.encoder, "quant": vae.quant_conv, "post": vae.post_quant_conv}
     save_torch({"settings": {}, **{name: part.state_dict() for name, part in parts.items()}}, out / ENCODER)
     return vae
+
+
+def some_numbers(source: Source, most: int) -> NDArray[np.int64]:
+    """At most so many random pictures: of all of them, or of as many people where there are very many."""
+    rng, people = np.random.default_rng(0), source.people
+    chosen = people if len(people) <= MANY_PEOPLE else [people[int(p)] for p in rng.choice(len(people), most, False)]
+    return source.readable(rng.permutation(np.concatenate(list(chosen)))[:most])
 
 
 def train(config: VaeConfig, out: Path, resume: bool = True) -> dict[str, float]:
@@ -188,7 +196,7 @@ def train(config: VaeConfig, out: Path, resume: bool = True) -> dict[str, float]
     with session.accelerator.main_process_first():
         vae = make_vae(config, source, out)
     loop = Loop(session, VaeObjective(vae, config), out, config, resume)
-    held = source.pixels(np.array([own[0] for own in source.people[-8:]])).to(loop.device)
+    held = source.pixels(np.array([own[0] for own in source.shown(8)])).to(loop.device)
     want = ("pixels", "points") if config.sharp.features > 0 else ("pixels",)
 
     def draw(turn: Turn, n: int) -> Batch:

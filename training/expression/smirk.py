@@ -21,6 +21,7 @@ from training.common import augment
 from training.common.checkpoint import averaged_state, save_torch
 from training.common.exports import put_into_bundle, write_json
 from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.memory import layout_of
 from training.common.session import Session
 from training.common.settings import FaceLoopConfig
 from training.common.world import EXPRESSION_COLUMNS, AvatarDataset, open_dataset, random_rows
@@ -75,6 +76,7 @@ class SmirkObjective(Objective):
     def __init__(self, model: ExpressionNet, config: SmirkConfig) -> None:
         super().__init__()
         self.model = model
+        self.layout = layout_of(model)
         weights = torch.full((55,), config.expression_weight)
         weights[USED:50], weights[50:52], weights[52:] = 0.1, config.eyelid_weight, config.jaw_weight
         self.register_buffer("weights", weights / USED, persistent=False)
@@ -82,7 +84,7 @@ class SmirkObjective(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss `numbers`."""
         x = (augment.noise(augment.focus(augment.photometric(2 * batch["pixels"] - 1), 0.4)) + 1) / 2
-        found = self.model(x.contiguous(memory_format=torch.channels_last))
+        found = self.model(x.contiguous(memory_format=self.layout))
         return total({"numbers": ((found - batch["numbers"]) ** 2 * self.weights).sum(1).mean()})
 
 
@@ -90,7 +92,8 @@ def train(config: SmirkConfig, out: Path, resume: bool = True) -> dict[str, floa
     """Train (a piece); measure on unseen people and write `SMIRK_em1.pt` (flat dict, float16) when finished."""
     session, data = Session(config.loop), open_dataset(config.data)
     torch.manual_seed(config.loop.seed)
-    model = ExpressionNet().to(memory_format=torch.channels_last)
+    model = ExpressionNet()
+    model = model.to(memory_format=layout_of(model))
     if config.start:
         model.load_state_dict(averaged_state(config.start))
     loop = Loop(session, SmirkObjective(model, config), out, config, resume)

@@ -21,6 +21,7 @@ from training.common import augment
 from training.common.checkpoint import averaged_state
 from training.common.exports import put_into_bundle, write_json
 from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.memory import layout_of
 from training.common.session import Session
 from training.common.settings import FaceLoopConfig
 from training.faces.onnx_export import export
@@ -201,11 +202,12 @@ class DetectorObjective(Objective):
     def __init__(self, model: Detector, points_weight: float) -> None:
         super().__init__()
         self.model, self.points_weight = model, points_weight
+        self.layout = layout_of(model)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses `score`, `box`, `points`."""
         x = augment.noise(augment.focus(augment.photometric((batch["pixels"] - 127.5) / 128), 0.3))
-        found = self.model(x.contiguous(memory_format=torch.channels_last))
+        found = self.model(x.contiguous(memory_format=self.layout))
         return total(detection_losses(found, batch, self.points_weight))
 
 
@@ -214,7 +216,8 @@ def train(config: DetectorConfig, out: Path, resume: bool = True) -> dict[str, f
     session = Session(config.loop)
     sprites = make_sprites(config.sprites, config.first_seed, out)
     torch.manual_seed(config.loop.seed)
-    model = Detector(config.widths, config.neck).to(memory_format=torch.channels_last)
+    model = Detector(config.widths, config.neck)
+    model = model.to(memory_format=layout_of(model))
     if config.start:
         _start_from(model, config.start)
     loop = Loop(session, DetectorObjective(model, config.points_weight), out, config, resume)

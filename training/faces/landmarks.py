@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from training.common import augment
 from training.common.exports import put_into_bundle, write_json
 from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.memory import layout_of
 from training.common.session import Session
 from training.common.settings import FaceLoopConfig
 from training.common.world import AvatarDataset, open_dataset, random_rows
@@ -115,11 +116,12 @@ class LandmarksObjective(Objective):
     def __init__(self, model: LandmarkNet) -> None:
         super().__init__()
         self.model = model
+        self.layout = layout_of(model)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss `points`; `pixels_off` is the error in pixels."""
         x = augment.noise(augment.focus(augment.photometric(batch["pixels"]), 0.4))
-        error = (self.model(x.contiguous(memory_format=torch.channels_last)) - batch["points"]).norm(dim=-1).mean()
+        error = (self.model(x.contiguous(memory_format=self.layout)) - batch["points"]).norm(dim=-1).mean()
         return total({"points": 10 * error}, pixels_off=error * TRAINED / 2)
 
 
@@ -127,7 +129,8 @@ def train(config: LandmarksConfig, out: Path, resume: bool = True) -> dict[str, 
     """Train (a piece); measure on unseen people and export `1k3d68.onnx` into `out` when finished."""
     session, data = Session(config.loop), open_dataset(config.data)
     torch.manual_seed(config.loop.seed)
-    model = LandmarkNet(config.widths).to(memory_format=torch.channels_last)
+    model = LandmarkNet(config.widths)
+    model = model.to(memory_format=layout_of(model))
     loop = Loop(session, LandmarksObjective(model), out, config, resume)
 
     def draw(turn: Turn, n: int) -> Batch:

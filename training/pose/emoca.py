@@ -22,6 +22,7 @@ from training.common import augment
 from training.common.checkpoint import save_torch
 from training.common.exports import deflate, put_into_bundle, write_json
 from training.common.loop import Batch, Loop, Objective, Turn, total
+from training.common.memory import layout_of
 from training.common.session import Session
 from training.common.settings import FaceLoopConfig
 from training.common.world import (
@@ -137,13 +138,14 @@ class EmocaObjective(Objective):
     def __init__(self, model: TwoHeads, config: EmocaConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
+        self.layout = layout_of(model)
         self.register_buffer("unit", torch.tensor([0.4, 40.0, 40.0]), persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses `shape`, `expression`, `turn`, `jaw`, `camera`, `rest`."""
         x = (augment.noise(augment.focus(augment.photometric(2 * batch["pixels"] - 1), 0.3)) + 1) / 2
         y, config = batch["numbers"], self.config
-        flame, expression = self.model(x.contiguous(memory_format=torch.channels_last))
+        flame, expression = self.model(x.contiguous(memory_format=self.layout))
         difference = flame - y
 
         def mean(part: slice) -> Tensor:
@@ -175,7 +177,8 @@ def train(config: EmocaConfig, out: Path, resume: bool = True) -> dict[str, floa
     """Train (a piece); measure on unseen people and write the checkpoint, at EMOCA's place, when finished."""
     session, data = Session(config.loop), open_dataset(config.data)
     torch.manual_seed(config.loop.seed)
-    model = TwoHeads(config).to(memory_format=torch.channels_last)
+    model = TwoHeads(config)
+    model = model.to(memory_format=layout_of(model))
     loop = Loop(session, EmocaObjective(model, config), out, config, resume)
 
     def draw(turn: Turn, n: int) -> Batch:
