@@ -15,7 +15,6 @@ ANNOTATE_HELP = (
     "Write what training needs about photos: embeddings, expressions, normal maps, aligned faces; resumable."
 )
 TRAIN_HELP = "Train one component of the models from a configuration; resumes where it stopped."
-EVALUATE_HELP = "Measure the models with a written protocol: identity, diversity, control, speed."
 
 Component = Annotated[str, typer.Argument(help="For example unet, vae, controlnet, expression.", show_default=False)]
 Overrides = Annotated[
