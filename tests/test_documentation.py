@@ -89,7 +89,7 @@ def test_readme_commands_use_options_that_exist() -> None:
         known = {text for option in command.params for text in (*option.opts, *option.secondary_opts)}
         for word in words:
             option = word.partition("=")[0]  # --yaw=-40:40
-                assert not option.startswith("-") or option in known, f"arc2face {name} has no {option}"
+            assert not option.startswith("-") or option in known, f"arc2face {name} has no {option}"
 
 
 def test_readme_names_every_feature() -> None:
