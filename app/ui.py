@@ -21,6 +21,7 @@ from app.runs.photos import PhotoShelf
 from app.runs.shell import INSTANT, QUIET, session_of
 from app.runs.store import RunStore
 from app.runs.tickets import JobBook
+from app.runs.visits import Visits
 
 TITLE = "Arc2Face Studio"
 CACHE_LIFETIME = (900, 6 * 3600)
@@ -39,6 +40,7 @@ def build_app(
     photos: PhotoShelf | None = None,
     runs: RunStore | None = None,
     outputs: Outputs | None = None,
+    visits: Visits | None = None,
     downloads: Downloads | None = None,
 ) -> gr.Blocks:
     """Build the page around an engine that may still be opening.
@@ -52,14 +54,16 @@ def build_app(
         shell = PageShell(
             backend=engine,
             history=history_revision,
-            files=files or SessionFiles(),
-            jobs=jobs or JobBook(),
-            photos=photos or PhotoShelf(),
-            runs=runs or RunStore(),
-            outputs=outputs or Outputs(),
+            files=SessionFiles() if files is None else files,
+            jobs=JobBook() if jobs is None else jobs,  # one that is empty counts as false
+            photos=PhotoShelf() if photos is None else photos,
+            runs=RunStore() if runs is None else runs,
+            outputs=Outputs() if outputs is None else outputs,
+            visits=Visits() if visits is None else visits,
         )
         who.build(shell)
-        with gr.Tabs(selected=TABS[0].TITLE.lower()) as tabs:
+        # "wrap" keeps all tabs in the row, which the style sheet lets scroll on a phone.
+        with gr.Tabs(selected=TABS[0].TITLE.lower(), overflow_behavior="wrap") as tabs:
             shell.follow = Follow(shell, shell.person, tabs)
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:
@@ -77,6 +81,7 @@ def build_app(
             for endpoints in ENDPOINTS:
                 endpoints.build(shell)
         opening.connect(page, tabs, shell.benches)
+        opening.resume(page, shell)
         _follow_loading(page, shell, head)
     return page
 

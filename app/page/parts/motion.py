@@ -12,18 +12,22 @@ import numpy as np
 from app.page import markup
 from app.page.messages import shows_errors, words
 from app.page.parts.keyed import Component, Rules, Updates, Values
+from app.page.theme import EXAMPLES
 from app.runs import driving
 from app.runs.given import taken_as_it_lies
-from app.runs.shell import LIGHT, Shell
+from app.runs.shell import LIGHT, Shell, session_of
 from arc2face.driving import check_piece, replay
 from arc2face.errors import Arc2FaceError, InputError
 from arc2face.settings import DRIVE_MOST, DRIVE_RATE, DRIVE_RATE_RANGE
 from arc2face.types import Progress, RgbU8
+from arc2face.weights.writing import copy_to
 
 if TYPE_CHECKING:
     from arc2face.driving import Performance
     from arc2face.engine import Engine
 
+CLIP = EXAMPLES / "clips" / "turn-and-smile.mp4"
+"""Somebody who does not exist; `scripts/make_examples.py` draws it."""
 NOTHING = "Add a video of a face, film yourself, or add a blendshape recording."
 HINT = (
     "Only the expression counts: mouth, jaw, eyelids, brows. Where the eyes look does not follow; it is not among an "
@@ -60,7 +64,9 @@ class MotionControls:
             elem_classes=["drop", "motion"],
         )
         taken_as_it_lies(self.video)
-        gr.HTML(CAMERA, js_on_load="window.studio.film(element);", elem_classes=["film"])
+        with gr.Row(elem_classes=["film-tools"]):
+            gr.HTML(CAMERA, js_on_load="window.studio.film(element);", elem_classes=["film"])
+            example = gr.Button("Take the example clip", size="sm", scale=0, min_width=180, visible=CLIP.is_file())
         self.report = gr.HTML(markup.hint(HINT))
         self.rate = gr.Slider(
             *DRIVE_RATE_RANGE,
@@ -79,6 +85,7 @@ class MotionControls:
                 label="Blendshape recording", show_label=False, file_types=[".csv"], height=72, elem_classes=["drop"]
             )
             taken_as_it_lies(self.table)
+        example.click(self._example, None, [self.video], **LIGHT)
         looked: set[Component] = {self.video, self.table, self.rate, self.start, self.end}
         for component in (self.video, self.table, self.rate):
             component.change(self._look, looked, [self.report], trigger_mode="always_last", **LIGHT)
@@ -102,6 +109,11 @@ class MotionControls:
             return (yield from driving.watched(engine, Path(values[self.video]), *piece, DRIVE_MOST))
         yield Progress("encoding", message="Reading the recording")
         return replay(engine, values[self.table], *piece)
+
+    @shows_errors
+    def _example(self, request: gr.Request) -> Updates:
+        """A copy, as the visitor's own file: it goes with them."""
+        return {self.video: str(copy_to(CLIP, self._shell.files.new_run(session_of(request)) / CLIP.name))}
 
     def name(self, values: Values) -> str:
         """What moves, for people."""

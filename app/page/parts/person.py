@@ -158,6 +158,6 @@ def source_name(path: str) -> str:
     found = Path(path)
     if found.name == SOMEBODY_NEW:
         return "somebody freshly drawn"
-    if (EXAMPLES / "faces" / found.name).is_file():
+    if any((EXAMPLES / folder / found.name).is_file() for folder in ("faces", "groups")):
         return "an example person"
     return found.name
