@@ -52,7 +52,7 @@ def test_every_text_is_in_every_language(language: str) -> None:
 def test_texts_are_said_in_whole_in_parts_and_in_pieces() -> None:
     assert say("Make pictures", "de") == "Bilder machen"
     assert say("Picture 2 of 7: step 33 of 175", "de") == "Bild 2 von 7: Schritt 33 von 175"
-    assert say("Similarity 0.66 · seed 3", "es") == "Parecido 0.66 · semilla 3"
+    assert say("Similarity 0.66 · seed 3", "es") == "Parecido 0,66 · semilla 3"
     assert say(" · best similarity ", "de") == " · größte Ähnlichkeit "
     assert say("Stopped. Your inputs are untouched.", "es") == "Detenido. Tus datos no han cambiado."
     assert say("The seed must be a whole number between 0 and 9, not 'x'.", "de").startswith(

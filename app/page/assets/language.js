@@ -48,8 +48,14 @@
     }
     return text;
   };
+  // Numbers that stand for themselves, alone or with a unit or in a list: 0.66 is 0,66 in German and Spanish. Versions,
+  // licences and file names are words.
+  const NUMBERS = /^[-−+]?\d+(\.\d+)?\s?(s|min|%|°|×|[kMG]?B)?(, [-−+]?\d+(\.\d+)?)*\.?$/;
+  const comma = (text) => (NUMBERS.test(text) ? text.replace(/(\d)\.(\d)/g, "$1,$2") : null);
   function say(text) {
     const [, before, core, after] = text.match(/^([\s·]*)([\s\S]*?)([\s·]*)$/);
+    const number = comma(core);
+    if (number !== null) return before + number + after;
     if (!core || !/\p{L}{2}/u.test(core) || core.length > 2000) return text;
     const key = core.replace(/\s+/g, " ");
     if (!answers.has(key)) {
