@@ -158,7 +158,7 @@ class Visitors:
             await asyncio.to_thread(self.tidy)
 
     def succeed(self, before: str, now: str) -> bool:
-        """Hand over what a session without a page has to the one that was opened in its place; False while it has one."""
+        """Give what a session without a page has to the one opened in its place; False while it has one."""
         with self._lock:
             if self._in_use(before):
                 return False

@@ -124,6 +124,7 @@ def test_no_english_is_left(visit: Any, photos: dict[str, Path], language: str) 
         unfold(page)
         found += [f"{tab}: {text}" for text in strangers(page, language)]
     expect(page.locator("html")).to_have_attribute("lang", language)
+    assert page.get_by_text("0,5", exact=True).count()  # the least number of pictures per second
     open_tab(page, "identity", say("Identity", language))
     add_photo(page, photos["nobody"])
     ready.click()

@@ -77,9 +77,9 @@ class MotionControls:
             buttons=[],
         )
         with gr.Accordion("A piece of it, or a blendshape recording", open=False):
-            with gr.Row():
+            with gr.Row(elem_classes=["piece"]):
                 self.start = gr.Number(0, label="From second", minimum=0, min_width=110)
-                self.end = gr.Number(None, label="To second (empty: the end)", min_width=110)
+                self.end = gr.Number(0, label="To second (0: the end)", minimum=0, min_width=110)
             gr.HTML(markup.hint(TABLE))
             self.table = gr.File(
                 label="Blendshape recording", show_label=False, file_types=[".csv"], height=72, elem_classes=["drop"]
@@ -104,7 +104,7 @@ class MotionControls:
 
     def performance(self, engine: Engine, values: Values) -> Generator[Progress, None, Performance]:
         """The expressions over time; yields progress. Raises Arc2FaceError."""
-        piece = check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        piece = self._wanted(values)
         if values[self.video]:
             return (yield from driving.watched(engine, Path(values[self.video]), *piece, DRIVE_MOST))
         yield Progress("encoding", message="Reading the recording")
@@ -119,12 +119,16 @@ class MotionControls:
         """What moves, for people."""
         return Path(values[self.video] or values[self.table] or "").name
 
+    def _wanted(self, values: Values) -> tuple[float, float, float | None]:
+        """The piece that the fields describe; an empty field, which Gradio draws as 0, means all of it."""
+        return check_piece(values[self.rate], values[self.start] or 0.0, values[self.end] or None)
+
     def _something(self, values: Values) -> None:
         if not values[self.video] and not values[self.table]:
             raise InputError(NOTHING)
 
     def _piece(self, values: Values) -> None:
-        check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        self._wanted(values)
 
     @shows_errors
     def _look(self, values: Values) -> Updates:
@@ -139,7 +143,7 @@ class MotionControls:
     def _count(self, values: Values) -> str:
         from arc2face.pictures.video import sample, timestamps
 
-        rate, start, end = check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        rate, start, end = self._wanted(values)
         if values[self.video]:
             times = timestamps(Path(values[self.video]))
             pictures, frames = len(sample(times, rate, start, end)), f", {len(times)} frames"
@@ -157,7 +161,7 @@ class MotionControls:
         if not values[self.video]:
             return ""
         path = Path(values[self.video])
-        piece = check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        piece = self._wanted(values)
         wanted = [one.frame for one in sample(timestamps(path), *piece)]
         few = sorted({wanted[k * (len(wanted) - 1) // (SHOWN - 1)] for k in range(SHOWN)})
         pictures = [_small(picture) for picture in pictures_at(path, few)]
