@@ -106,7 +106,7 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     runs, outputs, visits = RunStore(), Outputs(settings.outputs), Visits()
     downloads = downloads_of(settings, backend, functools.partial(engine_of, settings))
     kept = {"files": files, "jobs": jobs, "photos": photos, "runs": runs, "outputs": outputs, "visits": visits}
-    page = build_app(backend, downloads=downloads, **kept)
+    page = build_app(backend, downloads=downloads, datasets=settings.has_studio, **kept)
     never_silent(page)
     # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.
     page.queue(max_size=None, default_concurrency_limit=4, api_open=False)

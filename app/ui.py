@@ -11,7 +11,7 @@ from app.page import links, markup, opening
 from app.page.parts import who
 from app.page.parts.follow import Follow, PageShell
 from app.page.parts.keyed import Updates, Values, joined
-from app.page.tabs import TABS, history
+from app.page.tabs import TABS, history, studio
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
 from app.runs.downloads import Downloads
@@ -42,11 +42,12 @@ def build_app(
     outputs: Outputs | None = None,
     visits: Visits | None = None,
     downloads: Downloads | None = None,
+    datasets: bool = False,
 ) -> gr.Blocks:
     """Build the page around an engine that may still be opening.
 
-    `downloads`: None where visitors may not fetch models. Nothing heavy is imported or loaded here. Theme, style sheet
-    and script belong to `launch` (see `app.server`).
+    `downloads`: None where visitors may not fetch models. `datasets`: whether they may draw data sets. Nothing heavy is
+    imported or loaded here. Theme, style sheet and script belong to `launch` (see `app.server`).
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         history_revision: gr.State = gr.State(0)
@@ -68,6 +69,9 @@ def build_app(
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:
                     tab.build(engine, shell)
+            if datasets:
+                with gr.Tab(studio.TITLE, id=studio.TITLE.lower()) as shell.here:
+                    studio.build(shell)
             for bench in shell.benches:
                 bench.panel.connect(shell, bench)
             for draw in shell.drawers:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.page.parts.follow import PageShell
     from app.page.parts.workbench import Workbench
 
-MORE_TABS = ("history", "models", "driving")
+MORE_TABS = ("history", "models", "driving", "studio")
 """Tabs without settings that an address may name."""
 
 

@@ -98,10 +98,10 @@ class SessionFiles:
         return self.root / (re.sub(r"[^A-Za-z0-9_-]", "", session)[:64] or "anonymous")
 
 
-def zip_files(paths: Iterable[Path | str], target: Path) -> Path:
+def zip_files(paths: Iterable[Path | str], target: Path, within: Path | None = None) -> Path:
     """Pack files into `target` (stored, not deflated: pictures are compressed already), atomically.
 
-    Files of the same name, from several runs, are counted.
+    Files of the same name, from several runs, are counted. `within`: a folder, whose inner paths are the names then.
 
     Raises:
         StorageError: the archive cannot be written.
@@ -109,7 +109,7 @@ def zip_files(paths: Iterable[Path | str], target: Path) -> Path:
     with replace_with(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         taken: set[str] = set()
         for path in map(Path, paths):
-            name, number = path.name, 1
+            name, number = path.name if within is None else path.relative_to(within).as_posix(), 1
             while name in taken:
                 number += 1
                 name = f"{path.stem}-{number}{path.suffix}"

@@ -402,7 +402,7 @@ def test_a_tab_is_one_file_and_one_line(models: Path, tmp_path: Path) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/config") as answer:
             config = json.load(answer)
         tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
-        assert tabs == [*(tab.TITLE for tab in TABS), "Toy", "History", "Models"]
+        assert tabs == [*(tab.TITLE for tab in TABS), "Toy", "Studio", "History", "Models"]
         from gradio_client import Client
 
         assert Client(f"http://127.0.0.1:{port}", verbose=False).predict("ab", api_name="/toy") == "abab"

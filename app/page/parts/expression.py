@@ -77,7 +77,7 @@ class ExpressionControls:
 
     def _build_sources(self) -> None:
         with gr.Column() as self._named:
-            names = sorted(BUILT_IN, key=_place)
+            names = sorted(BUILT_IN, key=place_of_name)
             self.preset = gr.Radio(names, value=None, label="Expression", show_label=False, elem_classes=["chips"])
         with gr.Column(visible=False) as self._photo:
             self.photo = PhotoPicker(
@@ -218,7 +218,7 @@ class ExpressionControls:
         if "values" in stored and not np.allclose(edit.now, _expression_in(stored).values, atol=1e-3):
             return {}
         strength = recipe.number("expression", "strength", 1.0, CONTROL_STRENGTH_RANGE)
-        preset = gr.update(choices=sorted(known, key=_place), value=name)
+        preset = gr.update(choices=sorted(known, key=place_of_name), value=name)
         alone = {self.amount: amount, self.preset: preset, self.second.photos: []}
         return {**self._shown(edit), **alone, self.strength: strength, **self._choose(NAMED)}
 
@@ -302,7 +302,7 @@ class ExpressionControls:
     @shows_errors
     def _offer(self, values: Values, request: gr.Request) -> Updates:
         """All names there are; the first of them is chosen where nothing was done yet, so that there is an effect."""
-        names = sorted(load_presets(self._root), key=_place)
+        names = sorted(load_presets(self._root), key=place_of_name)
         asked = links.asks(dict(request.query_params or {}), "expression")  # an address says which
         fresh = values[self.mode] == NAMED and not values[self.preset] and values[self.edit] == Edit() and not asked
         if not fresh:
@@ -373,7 +373,8 @@ class ExpressionControls:
         return {self.edit: edit, **sliders}
 
 
-def _place(name: str) -> int:
+def place_of_name(name: str) -> int:
+    """Where a named expression stands among the others; the usual ones come first."""
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
 

@@ -15,8 +15,8 @@ from app.page.parts.picture_tools import PictureTools
 from app.runs.shell import INSTANT, session_of
 
 HERE = (
-    "The full pictures stay until you close the page: download what you want to keep. Small copies and the settings stay "
-    "in this browser for longer."
+    "The full pictures stay until you close the page: download what you want to keep. "
+    "Small copies and the settings stay in this browser for longer."
 )
 KEPT = "Everything is kept in the folder {}, each picture with its settings."
 
