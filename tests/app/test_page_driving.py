@@ -82,7 +82,7 @@ def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clip
     expect(page.locator(".frames img")).to_have_count(6)
     shown(page.get_by_label("Fast mode")).uncheck()  # so that there is time to stop
     shown(page.get_by_role("button", name="Advanced settings")).click()
-    set_number(page, "Steps", "100")
+    set_number(page, "Steps", "60")
     shown(page.get_by_role("button", name="Make the film")).click()
     expect(shown(page.get_by_text(re.compile("Picture [2-9] of 10: step")))).to_be_visible()
     shown(page.get_by_role("button", name="Stop")).click()
@@ -92,7 +92,7 @@ def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clip
     assert 1 <= kept < 10
     seeds = page.locator(".filmed .summary").inner_text().split("seed ")[1].split()[0]
     shown(page.get_by_role("button", name="Go on with the film")).click()
-    expect(tiles).to_have_count(10)
+    expect(tiles).to_have_count(10, timeout=3 * PATIENCE)
     expect(page.get_by_role("button", name="Go on with the film")).to_be_hidden()
     assert page.locator(".filmed .summary").inner_text().split("seed ")[1].split()[0] == seeds
     expect(page.locator(".filmed .motion img")).to_be_visible()
