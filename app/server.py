@@ -105,7 +105,14 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     files, jobs, photos = SessionFiles(workspace.results), JobBook(), PhotoShelf()
     runs, outputs, visits = RunStore(), Outputs(settings.outputs), Visits()
     downloads = downloads_of(settings, backend, functools.partial(engine_of, settings))
-    kept: dict[str, Any] = {"files": files, "jobs": jobs, "photos": photos, "runs": runs, "outputs": outputs, "visits": visits}
+    kept: dict[str, Any] = {
+        "files": files,
+        "jobs": jobs,
+        "photos": photos,
+        "runs": runs,
+        "outputs": outputs,
+        "visits": visits,
+    }
     page = build_app(backend, downloads=downloads, datasets=settings.has_studio, **kept)
     never_silent(page)
     # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.

@@ -30,7 +30,7 @@ _TEXTS = r"""() => {
     if (!element?.checkVisibility() || element.closest("script, style, code, textarea, [translate=no]")) continue;
     if (node.nodeType === 3) found.add(node.data);
     else for (const name of ["aria-label", "title", "placeholder", "alt"]) found.add(node.getAttribute(name) ?? "");
-    if (node.matches?.("input[role=listbox]")) found.add(node.value);
+    if (node.matches?.("input[role=combobox]")) found.add(node.value);
   }
   return [...found].map((text) => text.trim().replace(/\s+/g, " ")).filter((text) => /\p{L}{2}/u.test(text));
 }"""

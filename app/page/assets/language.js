@@ -81,7 +81,7 @@
       if (now && !silent(element)) put(element, name, now, (said) => element.setAttribute(name, said));
     }
     // A choice that is shown in a text field.
-    if (element.matches("input[role=listbox]") && document.activeElement !== element) {
+    if (element.matches("input[role=combobox]") && document.activeElement !== element) {
       put(element, "value", element.value, (said) => { element.value = said; });
     }
   };
@@ -122,6 +122,10 @@
     everywhere();
   }
 
+  let planned = 0;
+  const fields = () => {
+    planned ||= requestAnimationFrame(() => { planned = 0; document.querySelectorAll("input[role=combobox]").forEach(named); });
+  };
   const watch = () => {
     new MutationObserver((changes) => {
       if (language !== "en") {
@@ -130,6 +134,7 @@
           else if (change.type === "characterData") text(change.target);
           else named(change.target);
         }
+        fields(); // what a list shows is set without a change of the document
       }
       // Gradio names the browser's language, whatever is shown.
       if (document.documentElement.lang !== language) document.documentElement.lang = language;
@@ -137,7 +142,6 @@
     }).observe(document.documentElement, {
       childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: [...attributes, "lang"],
     });
-    const fields = () => requestAnimationFrame(() => document.querySelectorAll("input[role=listbox]").forEach(named));
     for (const kind of ["change", "focusout", "click"]) document.addEventListener(kind, fields);
     document.addEventListener("change", (event) => {
       if (!(event.target instanceof HTMLSelectElement) || event.target.id !== "language") return;

@@ -32,6 +32,7 @@ SHOWN, CELL = 12, 88
 """Pictures of the preview, and their side in pixels."""
 NOBODY_REAL = "They do not exist: each is drawn between people who are given, and unlike all of them."
 HEADS = "What the first person will show:"
+INVITATION = "Choose people and pictures, and press Draw the set."
 FILES = "Photos or saved identities, one file for each person."
 
 
@@ -82,7 +83,7 @@ class SetForm:
 
     def build_preview(self) -> None:
         """What the pictures will show, placed by the tab where they will be."""
-        self.preview = gr.HTML("")
+        self.preview = gr.HTML(markup.idle("Your pictures appear here", INVITATION))
 
     @property
     def inputs(self) -> set[Component]:
@@ -128,6 +129,7 @@ class SetForm:
         """The preview follows the form. `opened`: the event of the tab."""
         self.who.input(self._visible, {self.who}, [self._several, self._new], **INSTANT)
         opened(self._offer, {self.expressions}, [self.expressions], **LIGHT)
+        self._shell.drawers.append(lambda trigger: trigger(self._draw, self.inputs, [self.preview], **LIGHT))
         shown = (self.who, self.files, self.count, self.pictures, self.poses, self.expressions, self.kind)
         for event in (opened, *(component.change for component in shown)):
             event(self._draw, self.inputs, [self.preview], trigger_mode="always_last", **LIGHT)
