@@ -98,17 +98,28 @@ def launch(settings: ServerSettings, backend: Backend, **overrides: Any) -> gr.B
     from app.runs.store import RunStore
     from app.runs.tickets import JobBook
     from app.runs.visitors import Visitors
+    from app.runs.visits import Visits
     from app.ui import build_app
     from arc2face.pictures.loading import MAX_FILE_BYTES
 
     files, jobs, photos = SessionFiles(workspace.results), JobBook(), PhotoShelf()
-    runs, outputs = RunStore(), Outputs(settings.outputs)
+    runs, outputs, visits = RunStore(), Outputs(settings.outputs), Visits()
     downloads = downloads_of(settings, backend, functools.partial(engine_of, settings))
-    page = build_app(backend, files=files, jobs=jobs, photos=photos, runs=runs, outputs=outputs, downloads=downloads)
+    kept: dict[str, Any] = {
+        "files": files,
+        "jobs": jobs,
+        "photos": photos,
+        "runs": runs,
+        "outputs": outputs,
+        "visits": visits,
+    }
+    page = build_app(backend, downloads=downloads, datasets=settings.has_studio, **kept)
     never_silent(page)
     # Waiting requests are counted per kind of work and per visitor (app.runs.visitors), not here over all of them.
     page.queue(max_size=None, default_concurrency_limit=4, api_open=False)
-    visitors = Visitors(page, workspace.uploads, (files.forget, photos.forget, runs.forget))
+    forgets = (files.forget, photos.forget, runs.forget, visits.forget)
+    visitors = Visitors(page, workspace.uploads, forgets, (files.hand_over, runs.hand_over))
+    visits.succeed = visitors.succeed
     options: dict[str, Any] = {
         "server_name": settings.host,
         "server_port": settings.port,

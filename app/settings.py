@@ -33,7 +33,8 @@ class ServerSettings:
     waiting requests of one kind run together; auto (on the fast path), on or off. `preload`: load everything at the
     start. `mcp`: also serve the endpoints to MCP clients. `hosts`: names under which the page is reached besides `host`
     itself, such as that of a reverse proxy; "*" for any (see `app.guard`). `outputs`: folder in which everything made
-    on the page is kept, None for nowhere; only where this machine alone reaches the page.
+    on the page is kept, None for nowhere; only where this machine alone reaches the page. `studio`: whether
+    visitors may draw data sets; auto (where this machine alone reaches the page), on or off.
 
     Raises SettingsError for values that cannot be used.
     """
@@ -54,6 +55,7 @@ class ServerSettings:
     mcp: bool = True
     hosts: tuple[str, ...] = ()
     outputs: Path | None = None
+    studio: Switch = "auto"
 
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
@@ -64,6 +66,7 @@ class ServerSettings:
         _one_of("VRAM policy", self.vram, VRAM)
         _one_of("fast path", self.fast_path, SWITCHES)
         _one_of("batching", self.batching, SWITCHES)
+        _one_of("studio", self.studio, SWITCHES)
         if self.budget_bytes is not None and self.budget_bytes <= 0:
             raise SettingsError("The memory budget must be larger than zero.")
         if self.share and self.auth is None:
@@ -73,6 +76,16 @@ class ServerSettings:
                 "An outputs folder would keep what other people make here, so it is for a page that only this machine "
                 "reaches. Leave out --outputs (ARC2FACE_OUTPUTS), or --host, --hosts, --root-path and --share."
             )
+
+    @property
+    def has_studio(self) -> bool:
+        """Whether visitors may draw data sets: where this machine alone reaches the page, or where that was switched
+
+        on; never on ZeroGPU, whose bookings are too short.
+        """
+        if os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true"):
+            return False
+        return self.studio == "on" or (self.studio == "auto" and self.alone)
 
     @property
     def alone(self) -> bool:

@@ -11,7 +11,7 @@ from app.page import links, markup, opening
 from app.page.parts import who
 from app.page.parts.follow import Follow, PageShell
 from app.page.parts.keyed import Updates, Values, joined
-from app.page.tabs import TABS, history
+from app.page.tabs import TABS, history, studio
 from app.page.tabs import models as models_panel
 from app.runs.backend import Backend
 from app.runs.downloads import Downloads
@@ -21,6 +21,7 @@ from app.runs.photos import PhotoShelf
 from app.runs.shell import INSTANT, QUIET, session_of
 from app.runs.store import RunStore
 from app.runs.tickets import JobBook
+from app.runs.visits import Visits
 
 TITLE = "Arc2Face Studio"
 CACHE_LIFETIME = (900, 6 * 3600)
@@ -39,12 +40,14 @@ def build_app(
     photos: PhotoShelf | None = None,
     runs: RunStore | None = None,
     outputs: Outputs | None = None,
+    visits: Visits | None = None,
     downloads: Downloads | None = None,
+    datasets: bool = False,
 ) -> gr.Blocks:
     """Build the page around an engine that may still be opening.
 
-    `downloads`: None where visitors may not fetch models. Nothing heavy is imported or loaded here. Theme, style sheet
-    and script belong to `launch` (see `app.server`).
+    `downloads`: None where visitors may not fetch models. `datasets`: whether they may draw data sets. Nothing heavy is
+    imported or loaded here. Theme, style sheet and script belong to `launch` (see `app.server`).
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         history_revision: gr.State = gr.State(0)
@@ -52,18 +55,23 @@ def build_app(
         shell = PageShell(
             backend=engine,
             history=history_revision,
-            files=files or SessionFiles(),
-            jobs=jobs or JobBook(),
-            photos=photos or PhotoShelf(),
-            runs=runs or RunStore(),
-            outputs=outputs or Outputs(),
+            files=SessionFiles() if files is None else files,
+            jobs=JobBook() if jobs is None else jobs,  # one that is empty counts as false
+            photos=PhotoShelf() if photos is None else photos,
+            runs=RunStore() if runs is None else runs,
+            outputs=Outputs() if outputs is None else outputs,
+            visits=Visits() if visits is None else visits,
         )
         who.build(shell)
-        with gr.Tabs(selected=TABS[0].TITLE.lower()) as tabs:
+        # "wrap" keeps all tabs in the row, which the style sheet lets scroll on a phone.
+        with gr.Tabs(selected=TABS[0].TITLE.lower(), overflow_behavior="wrap") as tabs:
             shell.follow = Follow(shell, shell.person, tabs)
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as shell.here:
                     tab.build(engine, shell)
+            if datasets:
+                with gr.Tab(studio.TITLE, id=studio.TITLE.lower()) as shell.here:
+                    studio.build(shell)
             for bench in shell.benches:
                 bench.panel.connect(shell, bench)
             for draw in shell.drawers:
@@ -77,6 +85,7 @@ def build_app(
             for endpoints in ENDPOINTS:
                 endpoints.build(shell)
         opening.connect(page, tabs, shell.benches)
+        opening.resume(page, shell)
         _follow_loading(page, shell, head)
     return page
 

@@ -73,6 +73,11 @@ OutputsFolder = Annotated[
 ]
 
 
+Studio = Annotated[
+    str, typer.Option(help="Draw data sets on the page: auto (not on shared pages), on, off.", envvar="ARC2FACE_STUDIO")
+]
+
+
 def settings(
     host: Host = USUAL.host,
     port: Port = USUAL.port,
@@ -90,6 +95,7 @@ def settings(
     mcp: Mcp = USUAL.mcp,
     hosts: Hosts = "",
     outputs: OutputsFolder = None,
+    studio: Studio = USUAL.studio,
 ) -> ServerSettings:
     """The settings, checked. Raises SettingsError."""
     return ServerSettings(
@@ -109,6 +115,7 @@ def settings(
         mcp=mcp,
         hosts=parse_hosts(hosts),
         outputs=outputs,
+        studio=studio,  # type: ignore[arg-type]
     )
 
 

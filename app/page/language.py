@@ -20,6 +20,8 @@ PLACE = re.compile(r"\{(\w+)\}")
 """A variable part of a text."""
 BETWEEN = ((re.compile(r"\s+·\s+"), " · "), (re.compile(r"(?<=[.!?…])\s+"), " "))
 """Where a text that is not known as a whole falls into pieces: facts, sentences."""
+NUMBERS = re.compile(r"[-−+]?\d+(\.\d+)?\s?(s|min|%|°|×|[kMG]?B)?(, [-−+]?\d+(\.\d+)?)*\.?")
+"""Numbers that stand for themselves, alone or with a unit or in a list. Versions and file names are words."""
 Pattern = tuple[re.Pattern[str], tuple[str, ...], str]
 
 
@@ -41,6 +43,8 @@ def say(text: str, language: str) -> str:
     found = re.fullmatch(r"([\s·]*)(.*?)([\s·]*)", text, re.DOTALL)
     assert found is not None  # every text has such parts
     before, core, after = found.groups()
+    if language != "en" and NUMBERS.fullmatch(core):
+        return f"{before}{re.sub(r'(?<=[0-9])[.](?=[0-9])', ',', core)}{after}"
     key = " ".join(core.split())
     said = _look(key, language) if key else key
     return text if said == key else f"{before}{said}{after}"

@@ -94,6 +94,8 @@ NAMES: tuple[Name, ...] = (
     Name("pose_start", "pose", "start", _number, _said_number),
     Name("pose_end", "pose", "end", _number, _said_number),
     Name("expression", "expression", "values", _expression, _said_expression),
+    Name("expression_name", "page", "expression_name", _text),
+    Name("amount", "page", "amount", _number, _said_number),
     Name("expression_strength", "expression", "strength", _number, _said_number),
     Name("look", "reference", "strength", _number, _said_number),
     Name("paste", "page", "paste", _text),
@@ -135,6 +137,6 @@ def content(asked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def asks(asked: Mapping[str, str]) -> bool:
-    """Whether an address names settings."""
-    return any(name.name in asked for name in NAMES)
+def asks(asked: Mapping[str, str], part: str = "") -> bool:
+    """Whether an address names settings; `part`: those whose names begin like this."""
+    return any(name.name in asked for name in NAMES if name.name.startswith(part))

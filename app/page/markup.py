@@ -128,6 +128,11 @@ def progress(event: Progress) -> str:
     )
 
 
+def facts(text: str) -> str:
+    """Facts with dots between them, each on a line of its own."""
+    return "".join(f"<span>{html.escape(one)}</span>" for one in text.split(" · "))
+
+
 def data_uri(rgb_u8: RgbU8) -> str:
     """A picture as a PNG data URI."""
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What an address that is opened changes on the page: the tab, and the settings of that tab."""
+"""What happens when the page is opened: the tab and settings of its address; after a reload, what it had made."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import gradio as gr
 
 from app.page.messages import warn, words
 from app.page.parts.keyed import Component, Updates
-from app.runs.shell import LIGHT
+from app.runs.shell import INSTANT, LIGHT, QUIET, session_of
 
 if TYPE_CHECKING:
+    from app.page.parts.follow import PageShell
     from app.page.parts.workbench import Workbench
 
-MORE_TABS = ("history", "models", "driving")
+MORE_TABS = ("history", "models", "driving", "studio")
 """Tabs without settings that an address may name."""
 
 
@@ -41,3 +42,16 @@ def connect(page: gr.Blocks, tabs: gr.Tabs, benches: Sequence[Workbench]) -> Any
     for bench in benches:
         bench.controls.follow_after(loaded)
     return loaded
+
+
+def resume(page: gr.Blocks, shell: PageShell) -> None:
+    """A page that was loaded anew takes over the pictures of the one before it in the same browser tab."""
+    secret = gr.Textbox(visible=False)
+
+    def resumed(before: str, request: gr.Request) -> tuple[str, int]:
+        session = session_of(request)
+        shell.visits.resume(before, session)
+        return shell.visits.secret(session), shell.runs.revision(session)
+
+    loaded = page.load(resumed, secret, [secret, shell.history], js="() => window.studio.visit.before()", **INSTANT)
+    loaded.success(None, [secret], None, js="(secret) => window.studio.visit.keep(secret)", **QUIET)

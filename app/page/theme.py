@@ -17,7 +17,8 @@ SCRIPT_HEAD = ASSETS / "language.js"
 SCRIPTS = tuple(ASSETS / name for name in ("page.js", "inputs.js", "access.js", "keys.js", "links.js"))
 """Each holds one function without arguments."""
 PICTURE_SCRIPTS = tuple(
-    ASSETS / name for name in ("remember.js", "lightbox.js", "pictures.js", "history.js", "film.js")
+    ASSETS / name
+    for name in ("visit.js", "remember.js", "lightbox.js", "pictures.js", "history.js", "film.js", "dataset.js")
 )
 FAVICON = ASSETS / "favicon.svg"
 EXAMPLES = ASSETS / "examples"

@@ -30,6 +30,8 @@ class SessionFiles:
         self.root = root or Path(tempfile.mkdtemp(prefix="arc2face-results-"))
         self._swept = time.monotonic()
         self._born: dict[Path, float] = {}
+        self._inherited: dict[str, list[str]] = {}
+        """By session: the sessions before it whose files it has now."""
         if root is None:
             atexit.register(shutil.rmtree, self.root, ignore_errors=True)
 
@@ -78,26 +80,41 @@ class SessionFiles:
                 shutil.rmtree(run, ignore_errors=True)
                 self._born.pop(run, None)
 
+    def hand_over(self, before: str, now: str) -> None:
+        """What one session has made belongs to another from now on; the files stay where they are."""
+        self._inherited[now] = [*self._inherited.get(now, ()), before, *self._inherited.pop(before, ())]
+
     def forget(self, session: str) -> None:
-        """Remove everything a session has made."""
-        folder = self._folder(session)
-        shutil.rmtree(folder, ignore_errors=True)
-        for run in [run for run in list(self._born) if run.parent == folder]:
+        """Remove everything a session has made or inherited, unless another has inherited it."""
+        if any(session in sessions for sessions in self._inherited.values()):
+            return
+        folders = {self._folder(one) for one in (session, *self._inherited.pop(session, ()))}
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        for run in [run for run in list(self._born) if run.parent in folders]:
             self._born.pop(run, None)
 
     def _folder(self, session: str) -> Path:
         return self.root / (re.sub(r"[^A-Za-z0-9_-]", "", session)[:64] or "anonymous")
 
 
-def zip_files(paths: Iterable[Path | str], target: Path) -> Path:
+def zip_files(paths: Iterable[Path | str], target: Path, within: Path | None = None) -> Path:
     """Pack files into `target` (stored, not deflated: pictures are compressed already), atomically.
+
+    Files of the same name, from several runs, are counted. `within`: a folder, whose inner paths are the names then.
 
     Raises:
         StorageError: the archive cannot be written.
     """
     with replace_with(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        taken: set[str] = set()
         for path in map(Path, paths):
-            archive.write(path, path.name)
+            name, number = path.name if within is None else path.relative_to(within).as_posix(), 1
+            while name in taken:
+                number += 1
+                name = f"{path.stem}-{number}{path.suffix}"
+            taken.add(name)
+            archive.write(path, name)
     return target
 
 

@@ -15,6 +15,8 @@ from app.runs.pictures import Picture
 from arc2face.errors import InputError, SettingsError, StorageError
 from arc2face.weights.writing import copy_to
 
+SHOWN = (".png", ".webp")
+"""What the page gets back from the folder: pictures and films."""
 GONE = "That picture is not in the outputs folder any more."
 
 
@@ -39,11 +41,6 @@ class Outputs:
         """Copies of pictures; returns them with the names they have here. Raises StorageError."""
         return [replace(picture, saved=self._copy(Path(picture.path))) for picture in pictures]
 
-    def keep_files(self, files: Sequence[Path]) -> None:
-        """Copies of other files of a run, such as an animation. Raises StorageError."""
-        for path in files:
-            self._copy(path)
-
     def find(self, name: str) -> Path:
         """The file of a name that `keep` gave; names come back from browsers and may be anything.
 
@@ -54,7 +51,7 @@ class Outputs:
             raise InputError(GONE)
         try:
             path = (self.root / name).resolve()
-            inside = path.is_relative_to(self.root) and path.suffix == ".png" and path.is_file()
+            inside = path.is_relative_to(self.root) and path.suffix in SHOWN and path.is_file()
         except (OSError, ValueError) as error:
             raise InputError(GONE) from error
         if not inside:

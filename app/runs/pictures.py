@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from arc2face.engine import Engine
     from arc2face.sources import Person
 
-PASTED = "pasted"
+PASTED, FILM, SHEET = "pasted", "film", "sheet"
+"""Kinds of pictures besides those that were drawn: a photo with one in it, several as a film, several on one sheet."""
 ENCODERS = max(1, min(4, os.cpu_count() or 1))
 """Pictures that are encoded at the same time, over all visitors; zlib works outside Python's lock."""
 
@@ -34,8 +35,9 @@ class Picture:
     """One saved picture. `path`: PNG with its recipe inside. `similarity`: cosine, None when unknown.
 
     `name`: what sets it apart within its run, such as an angle; empty for pictures that differ by seed only.
-    `kind`: empty, or PASTED for a photo with the picture pasted into it. `size`: (width, height) in pixels.
+    `kind`: empty, PASTED, FILM (WebP) or SHEET. `size`: (width, height) in pixels.
     `before`: the photo to compare it with, where that is not the run's. `saved`: its name in the outputs folder.
+    `seam`: where the two meet at first, as a share of the width, so that the change is seen.
     """
 
     path: str
@@ -47,11 +49,14 @@ class Picture:
     size: tuple[int, int] = (0, 0)
     before: str = ""
     saved: str = ""
+    seam: float = 0.5
     id: str = field(default_factory=_name, compare=False)
 
     @property
     def caption(self) -> str:
         """What stands under the picture in a gallery."""
+        if self.kind in (FILM, SHEET):
+            return self.name
         if self.similarity is not None:
             score = f"Similarity {self.similarity:.2f}"
         else:
@@ -69,6 +74,7 @@ class Run:
     """One finished generation. `when`: seconds since 1970, for the visitor's own clock to show.
 
     `person`: who, as the page calls them. `before`: the photo's face, to compare pictures with; may be empty.
+    `folded`: the pictures are moments of its film, which stands for them in the history.
     """
 
     tab: str
@@ -76,6 +82,7 @@ class Run:
     pictures: tuple[Picture, ...]
     person: str = ""
     before: str = ""
+    folded: bool = False
     id: str = field(default_factory=_name, compare=False)
 
     @classmethod
@@ -121,6 +128,21 @@ def rank(picture: Picture) -> float:
     return -2.0 if picture.similarity is None else picture.similarity
 
 
+def made_of(run: Run) -> list[Picture]:
+    """The pictures that a run drew: no pasted photos, no film, no sheet."""
+    return [picture for picture in run.pictures if not picture.kind]
+
+
+def bound(path: Path, pictures: Sequence[Picture]) -> Picture:
+    """The film, or the contact sheet, of several pictures, as results show it."""
+    from PIL import Image
+
+    kind, name = (FILM, "Film") if path.suffix == ".webp" else (SHEET, "Contact sheet")
+    with Image.open(path) as opened:
+        size = opened.size
+    return Picture(str(path), pictures[0].seed, None, None, f"{name} · {len(pictures)} pictures", kind, size)
+
+
 def best_of(pictures: Sequence[Picture]) -> Picture:
     """The picture most similar to the person, the first of several."""
     return max(pictures, key=rank)
@@ -144,7 +166,8 @@ def save_pasted(
 
     images = [(image, result) for result in results for image in result.images]
     whole = paste_all(engine, person, [image.rgb_u8 for image, _ in images], mask)
-    before = str(person.photo("Comparing with the photo").path)
+    photo = person.photo("Comparing with the photo")
+    before, seam = str(photo.path), photo.face(engine.faces, person.pick).centre[0] / photo.rgb_u8.shape[1]
     full = [replace(image, rgb_u8=pasted) for (image, _), pasted in zip(images, whole, strict=True)]
     targets = [Path(picture.path).with_name(f"full-{Path(picture.path).name}") for picture in pictures]
     list(_encoders().map(save_png, full, [result for _, result in images], targets))
@@ -156,6 +179,7 @@ def save_pasted(
             kind=PASTED,
             size=(image.rgb_u8.shape[1], image.rgb_u8.shape[0]),
             before=before,
+            seam=min(max(seam, 0.02), 0.98),
             saved="",
             id=_name(),
         )

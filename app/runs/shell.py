@@ -14,6 +14,7 @@ from app.runs.pace import Pace
 from app.runs.photos import PhotoShelf
 from app.runs.store import RunStore
 from app.runs.tickets import JobBook
+from app.runs.visits import Visits
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Options of every event of the page itself: no spinner over the widgets, not part of the public API."""
@@ -32,7 +33,8 @@ LIGHT: dict[str, Any] = {**QUIET, "concurrency_id": FACES, "concurrency_limit": 
 @dataclass(slots=True, kw_only=True)
 class Shell:
     """`runs`: what each visitor has made. `history`: session state, the revision of that; its change event tells of
-    something new. `outputs`: the folder that `--outputs` names. `here`: the tab being built.
+    something new. `outputs`: the folder that `--outputs` names. `visits`: lets a page that is loaded anew go on.
+    `here`: the tab being built.
     """
 
     backend: Backend
@@ -42,6 +44,7 @@ class Shell:
     pace: Pace = field(default_factory=Pace)
     runs: RunStore = field(default_factory=RunStore)
     outputs: Outputs = field(default_factory=Outputs)
+    visits: Visits = field(default_factory=Visits)
     history: gr.State
     here: gr.Tab = field(init=False)
 

@@ -104,6 +104,25 @@ class RunStore:
         with self._lock:
             return self._books.setdefault(session, _Book()).bin
 
+    def hand_over(self, before: str, now: str) -> None:
+        """What one session has made is another's from now on, which goes on counting where that one was."""
+        with self._lock:
+            old, new = self._books.pop(before, None), self._books.get(now)
+            if old is None:
+                return
+            if new is not None:  # the new page was quick
+                old.runs |= new.runs
+                for mark in ("removed", "cleared", "favourites", "bin"):
+                    getattr(old, mark).update(getattr(new, mark))
+            self._books[now] = old
+            self._changed(old)
+
+    def revision(self, session: str) -> int:
+        """The number of the visitor's list as it stands."""
+        with self._lock:
+            book = self._books.get(session)
+            return 0 if book is None else book.revision
+
     def forget(self, session: str) -> None:
         """Drop everything of one visitor."""
         with self._lock:

@@ -53,6 +53,11 @@ class Ticket:
         for other in self.before:
             other._closed.wait(seconds)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was cancelled."""
+        return self._cancelled.is_set()
+
     def check(self) -> None:
         """Raise CancelledError when the ticket was cancelled."""
         if self._cancelled.is_set():

@@ -68,11 +68,19 @@ class Visitors:
     """Books of one running page. Thread-safe.
 
     `uploads`: the folder that Gradio puts uploaded files into. `forgets`: whatever else keeps things by session.
+    `hand_overs`: what gives things of one session to another.
     """
 
-    def __init__(self, page: gr.Blocks, uploads: Path, forgets: Iterable[Callable[[str], None]]) -> None:
+    def __init__(
+        self,
+        page: gr.Blocks,
+        uploads: Path,
+        forgets: Iterable[Callable[[str], None]],
+        hand_overs: Iterable[Callable[[str, str], None]] = (),
+    ) -> None:
         self._page = page
         self._forgets = tuple(forgets)
+        self._hand_overs = tuple(hand_overs)
         self._uploads = uploads.resolve()
         self._lock = threading.Lock()
         self._open: defaultdict[str, int] = defaultdict(int)
@@ -148,6 +156,17 @@ class Visitors:
         while True:
             await asyncio.sleep(TIDY_EVERY)
             await asyncio.to_thread(self.tidy)
+
+    def succeed(self, before: str, now: str) -> bool:
+        """Give what a session without a page has to the one opened in its place; False while it has one."""
+        with self._lock:
+            if self._in_use(before):
+                return False
+            self._claims[now] |= self._claims.pop(before, set())
+            self._seen.pop(before, None)
+        for hand_over in self._hand_overs:
+            hand_over(before, now)
+        return True
 
     def forget(self, session: str) -> None:
         """Remove what a session has uploaded, made and typed, unless it is connected or has something under way."""

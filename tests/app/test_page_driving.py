@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app import server
@@ -72,12 +73,16 @@ def add_person(page: Page, photo: Path) -> None:
 def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clips: dict[str, Path]) -> None:
     """Point 7: progress, stop keeps what is finished, the rest is made without redoing, the film is shown."""
     page = visit()
-    video_tab(page, photos["one"], clips["face"])
+    video_tab(page, photos["one"], None)
+    shown(page.get_by_role("button", name="Take the example clip")).click()
+    expect(shown(page.get_by_text("36 frames. At 8 a second that makes 24 pictures."))).to_be_visible()
+    page.locator(".motion").get_by_role("button", name="Clear").click()
+    page.locator(".motion input[type=file]").set_input_files(str(clips["face"]))
     expect(shown(page.get_by_text("12 frames. At 8 a second that makes 10 pictures."))).to_be_visible()
     expect(page.locator(".frames img")).to_have_count(6)
     shown(page.get_by_label("Fast mode")).uncheck()  # so that there is time to stop
     shown(page.get_by_role("button", name="Advanced settings")).click()
-    set_number(page, "Steps", "40")
+    set_number(page, "Steps", "60")
     shown(page.get_by_role("button", name="Make the film")).click()
     expect(shown(page.get_by_text(re.compile("Picture [2-9] of 10: step")))).to_be_visible()
     shown(page.get_by_role("button", name="Stop")).click()
@@ -87,10 +92,17 @@ def test_a_film_is_stopped_and_goes_on(visit: Any, photos: dict[str, Path], clip
     assert 1 <= kept < 10
     seeds = page.locator(".filmed .summary").inner_text().split("seed ")[1].split()[0]
     shown(page.get_by_role("button", name="Go on with the film")).click()
-    expect(tiles).to_have_count(10)
+    expect(tiles).to_have_count(10, timeout=3 * PATIENCE)
     expect(page.get_by_role("button", name="Go on with the film")).to_be_hidden()
     assert page.locator(".filmed .summary").inner_text().split("seed ")[1].split()[0] == seeds
     expect(page.locator(".filmed .motion img")).to_be_visible()
+    page.get_by_role("tab", name="History").click()
+    past = page.locator(".history .picture")
+    expect(past).to_have_count(1)  # a film is one entry, its beginning is part of it
+    expect(past).to_contain_text("Film")
+    past.get_by_label("More for this picture").click()
+    page.get_by_role("menuitem", name="Show its pictures").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1 of 10")
 
 
 def test_what_cannot_drive_is_said_before_anybody_waits(
@@ -133,12 +145,15 @@ def test_the_camera_asks_and_records(visit: Any, photos: dict[str, Path]) -> Non
     assert page.locator(".film-view").evaluate("(video) => video.srcObject === null")
 
 
-def test_a_group_is_changed_face_by_face(visit: Any, photos: dict[str, Path]) -> None:
-    """Point 8: a row per face; whoever is left alone stays; one picture of all, beside the photo."""
+def test_a_group_is_changed_face_by_face(visit: Any, photos: dict[str, Path], tmp_path: Path) -> None:
+    """Point 8: a row per face, from left to right; whoever is left alone stays; one picture of all."""
+    mirrored = tmp_path / "mirrored.png"
+    ImageOps.mirror(Image.open(photos["two"])).save(mirrored)  # the clearest face is the right one now
     page = visit()
-    page.locator(".who input[type=file]").first.set_input_files(str(photos["two"]))
-    expect(page.locator(".who").get_by_text("Which face?")).to_be_visible()
     page.get_by_role("tab", name="Group").click()
+    expect(shown(page.get_by_role("tabpanel")).locator(".strip .thumbnail-item")).to_be_visible()
+    page.locator(".who input[type=file]").first.set_input_files(str(mirrored))
+    expect(page.locator(".who").get_by_role("radio", name="2")).to_be_checked()
     expect(page.locator(".face-row:visible")).to_have_count(2)
     shown(page.get_by_role("button", name="Change the faces")).click()
     expect(shown(page.get_by_text("Choose an expression for at least one person"))).to_be_visible()
@@ -151,8 +166,11 @@ def test_a_group_is_changed_face_by_face(visit: Any, photos: dict[str, Path]) ->
     shown(page.get_by_role("button", name="Change the faces")).click()
     results = shown(page.get_by_role("tabpanel")).locator(".picture-grid > li")
     expect(results).to_have_count(2)
-    expect(results.first).to_contain_text("Face 2: Yawn")
-    expect(results.last).to_contain_text("All together")
+    expect(results.first).to_contain_text("All together")
+    expect(results.last).to_contain_text("Face 2: Yawn")
+    results.first.get_by_label("More for this picture").click()
+    page.get_by_role("menuitem", name="Compare with the photo").click()
+    expect(page.get_by_role("dialog").get_by_role("slider")).to_have_value("74")  # in the middle of that face
 
 
 @pytest.fixture

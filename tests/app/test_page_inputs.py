@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import numpy as np
@@ -33,7 +34,9 @@ from app.page.parts.settings import GenerationControls
 from app.page.tabs import TABS
 from app.runs.backend import Backend
 from app.runs.files import SessionFiles
-from app.runs.pictures import Picture, best_of
+from app.runs.pictures import Picture, Run, best_of
+from app.runs.store import RunStore
+from app.runs.visits import Visits
 from arc2face.errors import Arc2FaceError, InputError, SettingsError, StorageError
 from arc2face.sources import Person
 from arc2face.types import Expression, GeneratedImage, GenerationRequest, GenerationResult, IdentityEmbedding
@@ -208,6 +211,51 @@ def test_look_mask_pose_and_strengths_come_back(form: Form, tmp_path: Path) -> N
     assert updates[editor.edit].base == updates[editor.edit].now
 
 
+def test_a_named_expression_stays_one_in_links_and_recipes(form: Form, tmp_path: Path) -> None:
+    """A link opened as sliders; a name with other numbers than its own is not believed."""
+    from app.page import links
+
+    editor = form.editor
+    start = {component: component.value for component in {*editor._sources, editor.strength}}
+    chosen = {**start, editor.preset: "Yawn", editor.amount: 0.5}
+    chosen[editor.edit] = editor._sourced(chosen, "anna")
+    said = editor.described(chosen)
+    query = links.query("expression", said)
+    assert "expression_name=Yawn" in query and "expression=" not in query
+    opened = form.drop.linked(dict(parse_qsl(query)))
+    assert (opened[editor.mode], opened[editor.preset]["value"], opened[editor.amount]) == ("A name", "Yawn", 0.5)
+    assert opened[editor.edit].now == chosen[editor.edit].now
+    other = {"settings": GOOD, "expression": {"values": [0.2] * 55}, "page": {"expression_name": "Yawn"}}
+    assert form.drop.updates(picture_with(tmp_path / "other.png", other))[editor.mode] == "Sliders"
+    with pytest.raises(SettingsError, match="no preset"):
+        form.drop.linked({"expression_name": "Nobody's"})
+
+
+def test_a_page_that_is_loaded_anew_takes_over_once_the_old_one_has_gone(tmp_path: Path) -> None:
+    """Files and runs follow the browser tab; a tab that is still open keeps its own; a wrong secret brings nothing."""
+    files, runs, visits = SessionFiles(tmp_path), RunStore(), Visits()
+    made = files.new_run("old") / "a.png"
+    made.write_bytes(b"x")
+    runs.put("old", Run.now("Pose", [Picture(str(made), 1, None, None)]))
+    secret, gone = visits.secret("old"), False
+
+    def succeed(before: str, now: str) -> bool:
+        if gone:
+            files.hand_over(before, now)
+            runs.hand_over(before, now)
+        return gone
+
+    visits.succeed = succeed
+    assert not visits.resume(secret, "new", patience=0) and not visits.resume("guess", "new") and len(runs) == 1
+    gone = True
+    assert visits.resume(secret, "new")
+    files.forget("old")
+    assert made.is_file() and [run.tab for run in runs.runs("new")] == ["Pose"]
+    assert not visits.resume(secret, "third")
+    files.forget("new")
+    assert not made.exists()
+
+
 def test_a_score_of_zero_is_a_score() -> None:
     """C9: 0.0 beats both -0.1 and no score at all."""
     pictures = [Picture("a", 1, None, False), Picture("b", 2, 0.0, True), Picture("c", 3, -0.1, True)]
@@ -354,7 +402,7 @@ def test_a_tab_is_one_file_and_one_line(models: Path, tmp_path: Path) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/config") as answer:
             config = json.load(answer)
         tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
-        assert tabs == [*(tab.TITLE for tab in TABS), "Toy", "History", "Models"]
+        assert tabs == [*(tab.TITLE for tab in TABS), "Toy", "Studio", "History", "Models"]
         from gradio_client import Client
 
         assert Client(f"http://127.0.0.1:{port}", verbose=False).predict("ab", api_name="/toy") == "abab"

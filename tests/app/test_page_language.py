@@ -30,7 +30,7 @@ _TEXTS = r"""() => {
     if (!element?.checkVisibility() || element.closest("script, style, code, textarea, [translate=no]")) continue;
     if (node.nodeType === 3) found.add(node.data);
     else for (const name of ["aria-label", "title", "placeholder", "alt"]) found.add(node.getAttribute(name) ?? "");
-    if (node.matches?.("input[role=listbox]")) found.add(node.value);
+    if (node.matches?.("input[role=combobox]")) found.add(node.value);
   }
   return [...found].map((text) => text.trim().replace(/\s+/g, " ")).filter((text) => /\p{L}{2}/u.test(text));
 }"""
@@ -52,7 +52,7 @@ def test_every_text_is_in_every_language(language: str) -> None:
 def test_texts_are_said_in_whole_in_parts_and_in_pieces() -> None:
     assert say("Make pictures", "de") == "Bilder machen"
     assert say("Picture 2 of 7: step 33 of 175", "de") == "Bild 2 von 7: Schritt 33 von 175"
-    assert say("Similarity 0.66 · seed 3", "es") == "Parecido 0.66 · semilla 3"
+    assert say("Similarity 0.66 · seed 3", "es") == "Parecido 0,66 · semilla 3"
     assert say(" · best similarity ", "de") == " · größte Ähnlichkeit "
     assert say("Stopped. Your inputs are untouched.", "es") == "Detenido. Tus datos no han cambiado."
     assert say("The seed must be a whole number between 0 and 9, not 'x'.", "de").startswith(
@@ -124,6 +124,7 @@ def test_no_english_is_left(visit: Any, photos: dict[str, Path], language: str) 
         unfold(page)
         found += [f"{tab}: {text}" for text in strangers(page, language)]
     expect(page.locator("html")).to_have_attribute("lang", language)
+    assert page.get_by_text("0,5", exact=True).count()  # the least number of pictures per second
     open_tab(page, "identity", say("Identity", language))
     add_photo(page, photos["nobody"])
     ready.click()

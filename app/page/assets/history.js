@@ -34,7 +34,7 @@
       const all = new Map(studio.memory.list().map((one) => [one.id, one]));
       for (const one of live) all.set(one.id, { ...all.get(one.id), ...one });
       const sorted = [...all.values()].filter((one) => !hidden.has(one.id)).sort((a, b) => b.when - a.when || a.number - b.number);
-      entries = studio.prepared(sorted, new Set(live.map((one) => one.id)), value.outputs);
+      entries = studio.prepared(sorted, new Set(live.map((one) => one.id)), value);
     };
     const shown = () => entries.filter((one) => (!wanted.person || one.person === wanted.person)
       && (!wanted.tab || one.tab === wanted.tab) && (!wanted.favourites || one.favourite));
@@ -51,8 +51,9 @@
         for (const one of pictures) hidden.delete(one.id);
         bar = null;
         renew();
+        studio.lightbox.update(shown());
       },
-      act: (action, one) => { studio.act(board, action, one); studio.lightbox.update(shown()); },
+      act: (action, one) => { studio.act(board, action, one); if (action.what !== "frames") studio.lightbox.update(shown()); },
     };
     const open = (list) => (index, compare) => studio.lightbox.open(list, index, board, compare);
 
@@ -70,8 +71,9 @@
       const zip = () => emit.fetch({ what: "zip", ids: list.filter((one) => one.live).map((one) => one.id),
         saved: list.filter((one) => !one.live && one.saved).map((one) => one.saved) });
       const there = list.some((one) => one.live || one.saved);
+      const why = there ? null : "Of these pictures only small copies are left.";
       const ask = () => { asking = true; draw(); root().querySelector('[data-key="keep"]')?.focus(); };
-      return make("div", { class: "history-tools" }, button("Pack these as a zip", "zip", zip, { disabled: !there }),
+      return make("div", { class: "history-tools" }, button("Pack these as a zip", "zip", zip, { disabled: !there, title: why }),
         button("Clear the history", "clear", ask));
     };
 
@@ -117,8 +119,19 @@
       for (const id of [...hidden]) if (!live.has(id) && !studio.memory.list().some((one) => one.id === id)) hidden.delete(id);
       renew();
     };
+    // The question is open until it is answered, or something else is done.
+    const answered = () => { asking = false; draw(); };
+    document.addEventListener("click", ({ target }) => {
+      if (asking && target.isConnected && !target.closest(".asking")) answered();
+    });
+    element.addEventListener("keydown", (event) => {
+      if (!asking || event.key !== "Escape") return;
+      event.preventDefault();
+      answered();
+      root().querySelector('[data-key="clear"]')?.focus();
+    });
     watch("value", take);
-    studio.memory.changed(renew);
+    studio.memory.changed(() => { asking = false; renew(); });
     take();
   };
 })();

@@ -105,7 +105,7 @@
     for (const thumbnail of document.querySelectorAll(".strip .thumbnail-item")) {
       named(thumbnail, thumbnail.querySelector("img")?.alt);
     }
-    for (const zone of document.querySelectorAll(".photos, .drop")) {
+    for (const zone of document.querySelectorAll(".photos, .drop, .not-like")) {
       const label = zone.querySelector("[data-testid=block-label]")?.textContent.trim() || zone.dataset.name;
       named(zone.querySelector("button:has(> input[type=file]), button:has([data-testid=upload-text])"), label && `${label}: choose, or drop here`);
     }

@@ -68,7 +68,8 @@
     const fromRun = last.around.some((one) => one.classList.contains("run-row"));
     if (fromRun) return stop() ?? results() ?? make();
     for (const one of last.around) {
-      const inside = seen(one) ? all(FOCUSABLE, one)[0] : null;
+      // Not a field with a list, which would open it.
+      const inside = seen(one) ? all(FOCUSABLE, one).find((each) => !each.matches("input[role=combobox]")) : null;
       if (inside) return inside;
     }
     return make();

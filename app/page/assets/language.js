@@ -48,8 +48,14 @@
     }
     return text;
   };
+  // Numbers that stand for themselves, alone or with a unit or in a list: 0.66 is 0,66 in German and Spanish. Versions,
+  // licences and file names are words.
+  const NUMBERS = /^[-−+]?\d+(\.\d+)?\s?(s|min|%|°|×|[kMG]?B)?(, [-−+]?\d+(\.\d+)?)*\.?$/;
+  const comma = (text) => (NUMBERS.test(text) ? text.replace(/(\d)\.(\d)/g, "$1,$2") : null);
   function say(text) {
     const [, before, core, after] = text.match(/^([\s·]*)([\s\S]*?)([\s·]*)$/);
+    const number = comma(core);
+    if (number !== null) return before + number + after;
     if (!core || !/\p{L}{2}/u.test(core) || core.length > 2000) return text;
     const key = core.replace(/\s+/g, " ");
     if (!answers.has(key)) {
@@ -75,7 +81,7 @@
       if (now && !silent(element)) put(element, name, now, (said) => element.setAttribute(name, said));
     }
     // A choice that is shown in a text field.
-    if (element.matches("input[role=listbox]") && document.activeElement !== element) {
+    if (element.matches("input[role=combobox]") && document.activeElement !== element) {
       put(element, "value", element.value, (said) => { element.value = said; });
     }
   };
@@ -116,6 +122,10 @@
     everywhere();
   }
 
+  let planned = 0;
+  const fields = () => {
+    planned ||= requestAnimationFrame(() => { planned = 0; document.querySelectorAll("input[role=combobox]").forEach(named); });
+  };
   const watch = () => {
     new MutationObserver((changes) => {
       if (language !== "en") {
@@ -124,6 +134,7 @@
           else if (change.type === "characterData") text(change.target);
           else named(change.target);
         }
+        fields(); // what a list shows is set without a change of the document
       }
       // Gradio names the browser's language, whatever is shown.
       if (document.documentElement.lang !== language) document.documentElement.lang = language;
@@ -131,7 +142,6 @@
     }).observe(document.documentElement, {
       childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: [...attributes, "lang"],
     });
-    const fields = () => requestAnimationFrame(() => document.querySelectorAll("input[role=listbox]").forEach(named));
     for (const kind of ["change", "focusout", "click"]) document.addEventListener(kind, fields);
     document.addEventListener("change", (event) => {
       if (!(event.target instanceof HTMLSelectElement) || event.target.id !== "language") return;

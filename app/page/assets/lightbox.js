@@ -40,10 +40,10 @@
     return `${root}${config.api_prefix ?? "/gradio_api"}/file=${path.split("/").map(encodeURIComponent).join("/")}`;
   };
 
-  let dialog = null, list = [], at = 0, host = null, comparing = false;
+  let dialog = null, list = [], at = 0, host = null, comparing = false, said = null;
 
   const build = () => {
-    dialog = make("dialog", { class: "lightbox", "aria-label": "Picture", onclose: () => { host = null; } });
+    dialog = make("dialog", { class: "lightbox", "aria-label": "Picture", onclose: () => { host = said = null; } });
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     dialog.addEventListener("keydown", (event) => {
       if (event.key === "Escape") event.stopPropagation(); // it closes the picture, and nothing else
@@ -66,9 +66,11 @@
 
   const compared = (one, image) => {
     const before = make("img", { alt: "Your photo", src: studio.fileUrl(one.before), class: "under" });
-    const frame = make("div", { class: "compare", style: "--share: 50%" }, before, image,
+    const share = Math.round(100 * (one.seam ?? 0.5));
+    const ratio = one.size?.[1] ? one.size[0] / one.size[1] : 1;
+    const frame = make("div", { class: "compare", style: `--share: ${share}%; --ratio: ${ratio.toFixed(4)}` }, before, image,
       make("span", { class: "side" }, "Photo"), make("span", { class: "side right" }, "Picture"));
-    const slider = make("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "How much of the photo is shown",
+    const slider = make("input", { type: "range", min: 0, max: 100, value: share, "aria-label": "How much of the photo is shown",
       oninput: () => frame.style.setProperty("--share", `${slider.value}%`) });
     return make("div", { class: "comparison" }, frame, slider);
   };
@@ -81,8 +83,8 @@
     image.onload = () => {
       // Never far beyond its own pixels: a small picture blown up is only blurred.
       image.style.setProperty("--own", `${3 * image.naturalWidth}px`);
-      image.parentElement?.style.setProperty("--shape", `${image.naturalWidth} / ${image.naturalHeight}`);
     };
+    image.onerror = () => { if (one.thumb && image.src !== one.thumb) image.src = one.thumb; };
     const able = Boolean(one.before) && one.live;
     const stage = make("div", { class: "stage-large" }, comparing && able ? compared(one, image) : image);
     const [width, height] = one.size || [];
@@ -99,7 +101,10 @@
       bar.prepend(make("button", { type: "button", class: "act", "data-key": "compare", "aria-pressed": String(comparing),
         onclick: () => { comparing = !comparing; draw(); } }, "Compare"));
     }
-    if (one.live || one.saved) bar.append(make("small", {}, "2× and 4×: enlarged, no detail added"));
+    const enlarges = (one.live || one.saved) && !["film", "sheet"].includes(one.kind);
+    const foot = enlarges ? "2× and 4×: enlarged, no detail added" : studio.lacking(one);
+    if (foot) bar.append(make("small", {}, foot));
+    if (said) bar.prepend(studio.undoBar(...said));
     dialog.replaceChildren(head, make("div", { class: "middle" }, arrow("left", -1, "Previous picture"), stage,
       arrow("right", 1, "Next picture")), bar);
     (dialog.querySelector(`[data-key="${focused}"]`) || close).focus();
@@ -109,13 +114,14 @@
     /** `owner.act(action, entry)`: what a press does. The focus returns to where it was when it closes. */
     open(entries, index, owner, compare = false) {
       if (!dialog) build();
-      [list, at, host, comparing] = [entries, index, owner, compare];
+      [list, at, host, comparing, said] = [entries, index, owner, compare, null];
       if (!dialog.open) dialog.showModal();
       draw();
     },
     /** Show the entries anew, after one was changed or removed. */
     update(entries) {
       if (!dialog?.open) return;
+      if (list[at]?.within) { draw(); return; } // the moments of a film are no list of the board's own
       const id = list[at]?.id;
       const place = entries.findIndex((one) => one.id === id);
       list = entries;
@@ -123,6 +129,10 @@
       draw();
     },
     close: () => dialog?.close(),
+    /** A sentence with a way back, such as after a deletion; null takes it away. */
+    say(words, undo) {
+      said = words && dialog?.open ? [words, undo] : null;
+    },
     openFor: (owner) => Boolean(dialog?.open) && host === owner,
   };
 })();

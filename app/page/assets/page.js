@@ -36,4 +36,23 @@
   };
 
   new MutationObserver(() => { goToErrors(); goToRuns(); }).observe(document.body, { childList: true, subtree: true });
+
+  // The row of tabs scrolls where it does not fit: the open one is in view, and a fading edge says that there is more.
+  const row = () => document.querySelector(".tab-container.wrap");
+  const edge = () => {
+    const tabs = row();
+    if (tabs) tabs.dataset.more = String(tabs.scrollLeft + tabs.clientWidth < tabs.scrollWidth - 4);
+  };
+  const inView = () => {
+    const tabs = row(), open = tabs?.querySelector("[aria-selected=true]");
+    if (open) tabs.scrollLeft = open.offsetLeft - (tabs.clientWidth - open.offsetWidth) / 2;
+    edge();
+  };
+  document.addEventListener("scroll", (event) => { if (event.target === row()) edge(); }, true);
+  document.addEventListener("click", (event) => {
+    if (event.target instanceof Element && event.target.closest("[role=tab]")) requestAnimationFrame(inView);
+  });
+  addEventListener("resize", inView);
+  setTimeout(inView, 300);
+  inView();
 }

@@ -4,12 +4,26 @@
   const { make, icon } = studio;
   const NO_MP4 = "MP4 needs one more package on the server: pip install av";
 
+  const GONE = "Only this small copy is left: the full picture went when its page was closed.";
+  const AGAIN = "“Use its settings” makes it again.";
+
+  /** Why less can be done with a picture than with a fresh one; empty where nothing is missing. */
+  studio.lacking = (one) => {
+    if (one.live || one.saved) return "";
+    return Object.keys(one.recipe || {}).length && !["film", "sheet"].includes(one.kind) ? `${GONE} ${AGAIN}` : GONE;
+  };
+
   /** What can be done with a picture. A small copy alone brings back settings, nothing more. */
   studio.actionsOf = (one) => {
     const there = one.live || Boolean(one.saved);
     const list = [{ what: "favourite", text: one.favourite ? "Favourite ✓" : "Favourite", pressed: String(Boolean(one.favourite)) }];
-    if (there) {
-      list.push({ what: "download", text: "Download" });
+    if (there) list.push({ what: "download", text: "Download" });
+    if (one.kind === "film") {
+      for (const kind of one.live ? (one.mp4 ? ["gif", "mp4"] : ["gif"]) : []) {
+        list.push({ what: "film", kind, event: "fetch", text: `Download as ${kind.toUpperCase()}` });
+      }
+      if (one.frames?.length) list.push({ what: "frames", text: "Show its pictures" });
+    } else if (there && one.kind !== "sheet") {
       for (const factor of [2, 4]) {
         list.push({ what: "enlarge", factor, event: "fetch", text: `Download ${factor}× larger, no detail added`, short: `Download ${factor}×` });
       }
@@ -19,7 +33,7 @@
     if (there || Object.keys(one.recipe || {}).length) {
       list.push({ what: "settings", event: "reuse", text: "Use its settings", short: "Use settings" }, { what: "seed", event: "reuse", text: "Use its seed", short: "Use seed" });
     }
-    list.push({ what: "remove", text: "Delete" });
+    if (!one.within) list.push({ what: "remove", text: "Delete" });
     return list;
   };
 
@@ -32,16 +46,17 @@
   const nameOf = (path) => path.split(/[\\/]/).pop();
 
   /** Entries as the page shows them: with the address of what there is to see. */
-  studio.prepared = (entries, live, outputs) => entries.map((one) => {
+  studio.prepared = (entries, live, { outputs, mp4 }) => entries.map((one) => {
     const url = live.has(one.id) && one.file ? studio.fileUrl(one.file)
       : one.saved && outputs ? studio.fileUrl(`${outputs}/${one.saved}`) : one.thumb || "";
-    return { ...one, url, live: live.has(one.id), saved: outputs ? one.saved : "" };
+    const frames = (one.frames || []).map((frame) => ({ ...frame, url: studio.fileUrl(frame.file), live: true, within: one.id }));
+    return { ...one, url, frames, mp4, live: live.has(one.id), saved: outputs ? one.saved : "" };
   });
 
   /** The presses that both boards understand. `board`: emit, redraw, entries, removed. */
   studio.act = (board, action, one) => {
     const message = { what: action.what, id: one.id, run: one.run, tab: one.tab, saved: one.saved || "",
-      recipe: JSON.stringify(one.recipe || {}), factor: action.factor };
+      recipe: JSON.stringify(one.recipe || {}), factor: action.factor, kind: action.kind };
     if (action.what === "favourite") {
       one.favourite = !one.favourite;
       studio.memory.favour([one.id], one.favourite);
@@ -49,6 +64,8 @@
       board.redraw();
     } else if (action.what === "download") {
       studio.download(one.url, nameOf(one.saved || one.file));
+    } else if (action.what === "frames") {
+      studio.lightbox.open(one.frames, 0, board);
     } else if (action.what === "remove") {
       board.removed([one], "Picture deleted.", "remove");
     } else {
@@ -59,28 +76,33 @@
 
   /** Take pictures off the page, with a way back. Returns the bar that offers it. */
   studio.removal = (board, pictures, words, what) => {
-    const ids = pictures.map((one) => one.id);
-    const saved = what === "remove" ? pictures.map((one) => one.saved).filter(Boolean) : [];
+    const all = pictures.flatMap((one) => [one, ...(one.frames || [])]);
+    const ids = all.map((one) => one.id);
+    const saved = what === "remove" ? all.map((one) => one.saved).filter(Boolean) : [];
     const remembered = studio.memory.take(ids);
     board.emit.keep({ what, ids, saved });
     const undo = () => {
+      studio.lightbox.say(null);
       studio.memory.give(remembered);
       board.emit.keep({ what: "restore", ids, saved });
       board.restored(pictures);
     };
-    return make("div", { class: "undo", role: "status" }, make("span", {}, words),
-      make("button", { type: "button", class: "act", "data-key": "undo", onclick: undo }, "Undo"));
+    studio.lightbox.say(words, undo);
+    return studio.undoBar(words, undo);
   };
+  studio.undoBar = (words, undo) => make("div", { class: "undo", role: "status" }, make("span", {}, words),
+      make("button", { type: "button", class: "act", "data-key": "undo", onclick: undo }, "Undo"));
 
   let menu = null;
-  const openMenu = (button, actions, act) => {
+  const openMenu = (button, actions, why, act) => {
     menu?.remove();
     menu = make("div", { class: "picture-menu", role: "menu", popover: "auto" });
     const choose = (action) => () => { menu.hidePopover(); act(action); };
     menu.append(...actions.map((action) => make("button", { type: "button", role: "menuitem", onclick: choose(action) }, action.text)));
+    if (why) menu.append(make("p", { class: "hint" }, why));
     menu.addEventListener("keydown", (event) => {
       if (event.key === "Escape") event.stopPropagation();
-      const items = [...menu.children], place = items.indexOf(document.activeElement);
+      const items = [...menu.querySelectorAll("button")], place = items.indexOf(document.activeElement);
       const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: items.length - 1 }[event.key];
       if (next === undefined) return;
       items[(next + items.length) % items.length].focus();
@@ -99,7 +121,9 @@
     const image = make("img", { src: one.url, alt: one.caption, loading: "lazy", width: one.size?.[0], height: one.size?.[1] });
     image.onerror = () => { // the server has forgotten it, the browser has not
       const thumb = one.thumb || studio.memory.list().find((kept) => kept.id === one.id)?.thumb;
-      if (thumb && image.src !== thumb) { image.src = one.url = thumb; one.live = false; }
+      one.live = false;
+      one.saved = "";
+      if (thumb && image.src !== thumb) image.src = one.url = thumb;
     };
     const heart = make("button", { type: "button", class: "tool heart", "data-key": `heart-${one.id}`, "aria-label": "Favourite",
       title: "Favourite", "aria-pressed": String(Boolean(one.favourite)), onclick: () => act(studio.actionsOf(one)[0], one) }, icon("heart"));
@@ -112,7 +136,7 @@
       const rest = studio.actionsOf(one).filter((action) => !["favourite", "download"].includes(action.what));
       const view = [{ what: "open", text: "Open large" }];
       if (one.before && one.live) view.push({ what: "compare", text: "Compare with the photo" });
-      openMenu(more, [...view, ...rest], (action) => {
+      openMenu(more, [...view, ...rest], studio.lacking(one), (action) => {
         if (action.what === "open" || action.what === "compare") open(index, action.what === "compare");
         else act(action, one);
       });
@@ -170,27 +194,36 @@
       restored(pictures) {
         bar = null;
         const order = (props.value?.entries || []).map((one) => one.id);
-        entries = [...entries, ...pictures].sort((one, other) => order.indexOf(one.id) - order.indexOf(other.id));
+        entries = [...entries, ...pictures].sort((one, other) => (other.kind === "pasted") - (one.kind === "pasted")
+          || order.indexOf(one.id) - order.indexOf(other.id));
         draw();
+        studio.lightbox.update(entries);
       },
       act: (action, one) => { studio.act(board, action, one); studio.lightbox.update(entries); },
     };
     const open = (index, compare) => studio.lightbox.open(entries, index, board, compare);
     const draw = () => {
       const value = props.value || {};
-      const sides = entries.map((one) => Math.max(...(one.size || [0]))).filter(Boolean);
-      const grid = make("ul", { class: "picture-grid", style: `--most: ${2 * (Math.min(...sides) || 512)}px`, onkeydown: studio.walk },
-        ...entries.map((one, index) => studio.tile(one, index, one.caption.split(" · "), open, board.act)));
-      studio.replace(root(), motion(value, emit), grid, bar);
+      const grid = (list) => {
+        const sides = list.map((one) => Math.max(...(one.size || [0]))).filter(Boolean);
+        return make("ul", { class: "picture-grid", style: `--most: ${2 * (Math.min(...sides) || 512)}px`, onkeydown: studio.walk },
+          ...list.map((one) => studio.tile(one, entries.indexOf(one), one.caption.split(" · "), open, board.act)));
+      };
+      const whole = entries.filter((one) => one.kind === "pasted"), drawn = entries.filter((one) => one.kind !== "pasted");
+      const part = (name, list) => (list.length ? make("section", { "aria-label": name }, make("h3", {}, name), grid(list)) : null);
+      const shown = whole.length ? [part("In your photo", whole), part("The faces alone", drawn)] : [grid(drawn)];
+      studio.replace(root(), motion(value, emit), ...shown, bar);
     };
     const take = () => {
       const value = props.value || {};
       const listed = value.entries || [];
       if (value.run !== run) { run = value.run; bar = null; }
-      entries = studio.prepared(listed, new Set(listed.map((one) => one.id)), value.outputs);
+      entries = studio.prepared(listed, new Set(listed.map((one) => one.id)), value);
+      // In the order in which they stand: photos first.
+      entries.sort((one, other) => (other.kind === "pasted") - (one.kind === "pasted"));
       draw();
       if (studio.lightbox.openFor(board)) studio.lightbox.update(entries);
-      studio.memory.put(listed);
+      studio.memory.put(value.remember || listed);
     };
     watch("value", take);
     take();

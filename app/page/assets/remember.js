@@ -77,7 +77,7 @@
       const fresh = [];
       for (const one of entries) {
         const thumb = known.get(one.id)?.thumb || (await thumbnail(studio.fileUrl(one.file)).catch(() => ""));
-        fresh.push({ ...one, file: "", before: "", thumb });
+        fresh.push({ ...one, file: "", before: "", frames: [], thumb });
       }
       if (!wanted()) return;
       const all = new Map(read().map((one) => [one.id, one]));

@@ -5,14 +5,14 @@ The drawing is in `assets/pictures.js` and its neighbours; here is what it is to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app.page.theme import PICTURE_SCRIPTS
-from app.runs.pictures import Picture, Run
+from app.runs.pictures import FILM, SHEET, Picture, Run
 from app.runs.shell import Shell
 from arc2face.errors import Arc2FaceError
 
@@ -52,31 +52,57 @@ def entry(run: Run, picture: Picture) -> dict[str, Any]:
         "score": picture.similarity,
         "seed": picture.seed,
         "kind": picture.kind,
+        "seam": picture.seam,
         "size": list(picture.size),
         "saved": picture.saved,
     }
 
 
 def entries_of(shell: Shell, session: str, run_id: str) -> list[dict[str, Any]]:
-    """Entries of one run, for its tab, with the settings that the browser is to remember."""
-    runs = shell.runs
+    """Entries of one run, for its tab; films and sheets stand over them."""
     return [
-        entry(run, picture)
-        | {"favourite": runs.is_favourite(session, picture.id), "cleared": runs.is_cleared(session, picture.id)}
-        | {"recipe": settings_of(picture.path)}
-        for run, picture in runs.shown(session)
-        if run_id == run.id
+        _known(shell, session, run, picture) | {"recipe": settings_of(picture.path)}
+        for run, picture in shell.runs.shown(session)
+        if run_id == run.id and picture.kind not in (FILM, SHEET)
+    ]
+
+
+def remembered_of(shell: Shell, session: str, run_id: str) -> list[dict[str, Any]]:
+    """Entries of one run as the history shows them, with the settings that the browser is to remember.
+
+    Of a film the browser remembers the film, not its moments.
+    """
+    return [
+        _known(shell, session, run, picture) | {"recipe": settings_of(frames[0].path if frames else picture.path)}
+        for run, picture, frames in _past(shell, session)
+        if run.id == run_id and (picture.kind == FILM or not run.folded)
     ]
 
 
 def history_of(shell: Shell, session: str) -> list[dict[str, Any]]:
-    """Entries of all that a visitor's history shows, the newest run first."""
-    runs = shell.runs
+    """Entries of all that a visitor's history shows, the newest run first. A film holds its moments."""
     return [
-        entry(run, picture) | {"favourite": runs.is_favourite(session, picture.id)}
-        for run, picture in runs.shown(session)
-        if not runs.is_cleared(session, picture.id)
+        _known(shell, session, run, picture) | {"frames": [entry(run, one) for one in frames] if run.folded else []}
+        for run, picture, frames in _past(shell, session)
+        if not shell.runs.is_cleared(session, picture.id)
     ]
+
+
+def _past(shell: Shell, session: str) -> Iterator[tuple[Run, Picture, list[Picture]]]:
+    """What stands in the history, with the pictures that a film consists of."""
+    shown = shell.runs.shown(session)
+    filmed = {run.id for run, picture in shown if run.folded and picture.kind == FILM}
+    for run, picture in shown:
+        if picture.kind == FILM:
+            yield run, picture, [one for its, one in shown if its.id == run.id and not one.kind]
+        elif run.id not in filmed:
+            yield run, picture, []
+
+
+def _known(shell: Shell, session: str, run: Run, picture: Picture) -> dict[str, Any]:
+    runs = shell.runs
+    marks = {"favourite": runs.is_favourite(session, picture.id), "cleared": runs.is_cleared(session, picture.id)}
+    return entry(run, picture) | marks
 
 
 def outputs_folder(shell: Shell) -> str:

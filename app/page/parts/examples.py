@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import shows_errors
-from app.page.parts.keyed import Updates
+from app.page.parts.keyed import Updates, Values
 from app.page.parts.person import SOMEBODY_NEW, PersonPicker
 from app.page.parts.photos import PhotoPicker
 from app.page.theme import EXAMPLES
@@ -33,15 +33,41 @@ def picture_strip(folder: str, picker: PhotoPicker) -> None:
     def choose(event: gr.SelectData) -> Updates:
         return {picker.photos: [paths[event.index if isinstance(event.index, int) else 0]]}
 
-    picker.inspect_after(_strip(paths, "Example").select(choose, None, [picker.photos], **INSTANT))
+    strip = _strip(paths, "Example")
+    picker.inspect_after(strip.select(choose, None, [picker.photos], **INSTANT))
+    _released(strip, picker)
+
+
+def group_strip(person: PersonPicker) -> gr.Gallery:
+    """Example photos of several people; a tap makes one the photo of the page, and starts nothing."""
+    paths = _pictures("groups")
+    strip = _strip(paths, "Example photo of several people", wide=True)
+
+    def choose(event: gr.SelectData) -> Updates:
+        return person.filled_with(paths[event.index if isinstance(event.index, int) else 0])
+
+    person.inspect_after(strip.select(choose, None, [*person.fillable], **INSTANT))
+    _released(strip, person)
+    return strip
+
+
+def _released(strip: gr.Gallery, picker: PhotoPicker) -> None:
+    """No example stands out once the photo is another one."""
+
+    def look(values: Values) -> Updates:
+        chosen = {Path(path).name for path in picker.paths(values)}
+        ours = {Path(path).name for path in (item[0] for item in values[strip] or ())}
+        return {strip: gr.skip() if chosen & ours else gr.update(selected_index=None)}
+
+    picker.photos.change(look, {picker.photos, strip}, [strip], **INSTANT)
 
 
 def _pictures(folder: str) -> list[str]:
     return sorted(str(path) for path in (EXAMPLES / folder).glob("*.webp"))
 
 
-def _strip(paths: list[str], name: str) -> gr.Gallery:
-    """The captions are what the pictures are called; they are not shown."""
+def _strip(paths: list[str], name: str, *, wide: bool = False) -> gr.Gallery:
+    """The captions are what the pictures are called; they are not shown. `wide`: for pictures that are not square."""
     return gr.Gallery(
         [(path, f"{name}: {_said(path) or number + 1}") for number, path in enumerate(paths)],
         label="Examples",
@@ -54,7 +80,7 @@ def _strip(paths: list[str], name: str) -> gr.Gallery:
         interactive=False,
         buttons=[],
         visible=bool(paths),
-        elem_classes=["strip"],
+        elem_classes=["strip", "wide"] if wide else ["strip"],
     )
 
 
@@ -90,6 +116,7 @@ class ExampleStrip:
             self.strip.select(chosen, None, [*person.fillable], **INSTANT),
             self.surprise.click(rendered, None, [*person.fillable], **LIGHT),
         )
+        _released(self.strip, person)
         for tap in taps:
             person.inspect_after(tap)
             tap.success(None, None, None, js=RUN_OPEN_TAB, **QUIET)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
-from app.page import markup
+from app.page import links, markup
 from app.page.messages import shows_errors, words
 from app.page.parts.examples import picture_strip
 from app.page.parts.expression_edit import Edit, clay, expression_of
@@ -76,7 +77,7 @@ class ExpressionControls:
 
     def _build_sources(self) -> None:
         with gr.Column() as self._named:
-            names = sorted(BUILT_IN, key=_place)
+            names = sorted(BUILT_IN, key=place_of_name)
             self.preset = gr.Radio(names, value=None, label="Expression", show_label=False, elem_classes=["chips"])
         with gr.Column(visible=False) as self._photo:
             self.photo = PhotoPicker(
@@ -194,17 +195,46 @@ class ExpressionControls:
     def restored(self, recipe: Recipe) -> Updates:
         """The expression and its strength from a recipe. Raises InputError when its numbers are damaged."""
         stored = recipe.part("expression")
-        if not stored:
-            return {}
+        named = self._restored_name(recipe)
+        if named or "values" not in stored:
+            return named
         shown = self._shown(Edit().to(check_expression(_expression_in(stored)), "recipe"))
         strength = recipe.number("expression", "strength", 1.0, CONTROL_STRENGTH_RANGE)
         alone = {self.amount: 1, self.preset: None, self.second.photos: []}
         return {**shown, **alone, self.strength: strength, **self._choose(SLIDERS)}
 
+    def _restored_name(self, recipe: Recipe) -> Updates:
+        """The name that a recipe gives its expression; nothing where its numbers are others. Raises SettingsError."""
+        name, stored = recipe.part("page").get("expression_name"), recipe.part("expression")
+        if name is None:
+            return {}
+        known = load_presets(self._root)
+        found = [one for one in known if isinstance(name, str) and one.lower() == name.lower()]
+        if not found and "values" in stored:
+            return {}  # of other models, whose numbers are there
+        amount, base = recipe.number("page", "amount", 1.0, AMOUNT_RANGE), find_preset(name, self._root)
+        name = found[0]
+        edit = Edit().from_source(base, amount, 0, f"name {name}")
+        if "values" in stored and not np.allclose(edit.now, _expression_in(stored).values, atol=1e-3):
+            return {}
+        strength = recipe.number("expression", "strength", 1.0, CONTROL_STRENGTH_RANGE)
+        preset = gr.update(choices=sorted(known, key=place_of_name), value=name)
+        alone = {self.amount: amount, self.preset: preset, self.second.photos: []}
+        return {**self._shown(edit), **alone, self.strength: strength, **self._choose(NAMED)}
+
+    def notes(self, values: Values) -> dict[str, Any]:
+        """What a recipe of the page says of the expression besides its numbers: its name, while it is that one."""
+        edit: Edit = values[self.edit]
+        if values[self.mode] != NAMED or edit.source != f"name {values[self.preset]}" or edit.other is not None:
+            return {}
+        return {"expression_name": values[self.preset], "amount": values[self.amount]}
+
     def described(self, values: Values) -> dict[str, dict[str, Any]]:
-        """The expression as part of a recipe: its numbers, whatever they come from, and its strength."""
-        numbers = expression_of(values[self.edit].now).values.tolist()
-        return {"expression": {"values": numbers, "strength": values[self.strength]}}
+        """The expression as parts of a recipe: its name, or its numbers, whatever they come from; and its strength."""
+        notes, strength = self.notes(values), values[self.strength]
+        if notes:
+            return {"expression": {"strength": strength}, "page": notes}
+        return {"expression": {"values": expression_of(values[self.edit].now).values.tolist(), "strength": strength}}
 
     def _connect(self) -> None:
         self.mode.input(self._visible, {self.mode}, [*self._columns.values()], **INSTANT)
@@ -272,8 +302,9 @@ class ExpressionControls:
     @shows_errors
     def _offer(self, values: Values, request: gr.Request) -> Updates:
         """All names there are; the first of them is chosen where nothing was done yet, so that there is an effect."""
-        names = sorted(load_presets(self._root), key=_place)
-        fresh = values[self.mode] == NAMED and not values[self.preset] and values[self.edit] == Edit()
+        names = sorted(load_presets(self._root), key=place_of_name)
+        asked = links.asks(dict(request.query_params or {}), "expression")  # an address says which
+        fresh = values[self.mode] == NAMED and not values[self.preset] and values[self.edit] == Edit() and not asked
         if not fresh:
             return {self.preset: gr.update(choices=names)}
         chosen = {**values, self.preset: names[0]}
@@ -342,7 +373,8 @@ class ExpressionControls:
         return {self.edit: edit, **sliders}
 
 
-def _place(name: str) -> int:
+def place_of_name(name: str) -> int:
+    """Where a named expression stands among the others; the usual ones come first."""
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
 

@@ -1,4 +1,4 @@
-"""The people of one photo as rows: a face, and the expression that is wanted of it."""
+"""The people of one photo as rows, from left to right: a face, and the expression that is wanted of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 
 from app.page import markup
+from app.page.parts.face_order import left_to_right
 from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.runs.given import taken_as_it_lies
 from app.runs.shell import INSTANT, Shell
@@ -68,7 +69,7 @@ class FaceRows:
 
     def shown(self, engine: Engine, photo: Photo) -> Updates:
         """One row per face of the photo. What was chosen for another photo is forgotten. Raises InputError."""
-        faces = photo.faces(engine.faces)[:MAX_GROUP]
+        faces = _of(engine, photo)
         if not faces:
             raise InputError("No face was found in the photo above. Choose one in which faces are large and clear.")
         choices = [LEAVE, AS_PHOTO, *load_presets(engine.models.root)]
@@ -85,18 +86,17 @@ class FaceRows:
         """No rows."""
         return {row: gr.update(visible=False) for row in self._rows}
 
-    def wishes(self, engine: Engine, values: Values, session: str) -> list[Wish]:
-        """What is wanted, for the faces that change. Raises InputError."""
-        del engine
-        return [
-            Wish(number, self._source(values, number, session))
-            for number, wanted in enumerate(self._wanted)
-            if values[wanted] != LEAVE
-        ]
-
-    def name(self, values: Values, face: int) -> str:
-        """What is wanted of a face, for captions."""
-        return values[self._wanted[face]]
+    def wishes(self, engine: Engine, photo: Photo, values: Values, session: str) -> dict[str, Wish]:
+        """What is wanted, for the faces that change, by what it is called in captions. Raises InputError."""
+        faces = _of(engine, photo)
+        chosen = [number for number, wanted in enumerate(self._wanted) if values[wanted] != LEAVE]
+        return {
+            f"Face {number + 1}: {values[self._wanted[number]]}": Wish(
+                faces[number].index, self._source(values, number, session)
+            )
+            for number in chosen
+            if number < len(faces)
+        }
 
     def _source(self, values: Values, number: int, session: str) -> ExpressionSource:
         wanted = values[self._wanted[number]]
@@ -114,6 +114,12 @@ class FaceRows:
         for number in chosen:
             if values[self._wanted[number]] == AS_PHOTO and not values[self._photos[number]]:
                 raise InputError(NO_PHOTO.format(number + 1))
+
+
+def _of(engine: Engine, photo: Photo) -> list[Face]:
+    """The faces of a photo that can change, from left to right."""
+    faces = photo.faces(engine.faces)[:MAX_GROUP]
+    return [faces[place] for place in left_to_right(faces)]
 
 
 def _cell(rgb_u8: RgbU8, face: Face, number: int) -> str:

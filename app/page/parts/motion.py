@@ -12,18 +12,22 @@ import numpy as np
 from app.page import markup
 from app.page.messages import shows_errors, words
 from app.page.parts.keyed import Component, Rules, Updates, Values
+from app.page.theme import EXAMPLES
 from app.runs import driving
 from app.runs.given import taken_as_it_lies
-from app.runs.shell import LIGHT, Shell
+from app.runs.shell import LIGHT, Shell, session_of
 from arc2face.driving import check_piece, replay
 from arc2face.errors import Arc2FaceError, InputError
 from arc2face.settings import DRIVE_MOST, DRIVE_RATE, DRIVE_RATE_RANGE
 from arc2face.types import Progress, RgbU8
+from arc2face.weights.writing import copy_to
 
 if TYPE_CHECKING:
     from arc2face.driving import Performance
     from arc2face.engine import Engine
 
+CLIP = EXAMPLES / "clips" / "turn-and-smile.mp4"
+"""Somebody who does not exist; `scripts/make_examples.py` draws it."""
 NOTHING = "Add a video of a face, film yourself, or add a blendshape recording."
 HINT = (
     "Only the expression counts: mouth, jaw, eyelids, brows. Where the eyes look does not follow; it is not among an "
@@ -60,7 +64,9 @@ class MotionControls:
             elem_classes=["drop", "motion"],
         )
         taken_as_it_lies(self.video)
-        gr.HTML(CAMERA, js_on_load="window.studio.film(element);", elem_classes=["film"])
+        with gr.Row(elem_classes=["film-tools"]):
+            gr.HTML(CAMERA, js_on_load="window.studio.film(element);", elem_classes=["film"])
+            example = gr.Button("Take the example clip", size="sm", scale=0, min_width=180, visible=CLIP.is_file())
         self.report = gr.HTML(markup.hint(HINT))
         self.rate = gr.Slider(
             *DRIVE_RATE_RANGE,
@@ -71,14 +77,15 @@ class MotionControls:
             buttons=[],
         )
         with gr.Accordion("A piece of it, or a blendshape recording", open=False):
-            with gr.Row():
+            with gr.Row(elem_classes=["piece"]):
                 self.start = gr.Number(0, label="From second", minimum=0, min_width=110)
-                self.end = gr.Number(None, label="To second (empty: the end)", min_width=110)
+                self.end = gr.Number(0, label="To second (0: the end)", minimum=0, min_width=110)
             gr.HTML(markup.hint(TABLE))
             self.table = gr.File(
                 label="Blendshape recording", show_label=False, file_types=[".csv"], height=72, elem_classes=["drop"]
             )
             taken_as_it_lies(self.table)
+        example.click(self._example, None, [self.video], **LIGHT)
         looked: set[Component] = {self.video, self.table, self.rate, self.start, self.end}
         for component in (self.video, self.table, self.rate):
             component.change(self._look, looked, [self.report], trigger_mode="always_last", **LIGHT)
@@ -97,22 +104,31 @@ class MotionControls:
 
     def performance(self, engine: Engine, values: Values) -> Generator[Progress, None, Performance]:
         """The expressions over time; yields progress. Raises Arc2FaceError."""
-        piece = check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        piece = self._wanted(values)
         if values[self.video]:
             return (yield from driving.watched(engine, Path(values[self.video]), *piece, DRIVE_MOST))
         yield Progress("encoding", message="Reading the recording")
         return replay(engine, values[self.table], *piece)
 
+    @shows_errors
+    def _example(self, request: gr.Request) -> Updates:
+        """A copy, as the visitor's own file: it goes with them."""
+        return {self.video: str(copy_to(CLIP, self._shell.files.new_run(session_of(request)) / CLIP.name))}
+
     def name(self, values: Values) -> str:
         """What moves, for people."""
         return Path(values[self.video] or values[self.table] or "").name
+
+    def _wanted(self, values: Values) -> tuple[float, float, float | None]:
+        """The piece that the fields describe; an empty field, which Gradio draws as 0, means all of it."""
+        return check_piece(values[self.rate], values[self.start] or 0.0, values[self.end] or None)
 
     def _something(self, values: Values) -> None:
         if not values[self.video] and not values[self.table]:
             raise InputError(NOTHING)
 
     def _piece(self, values: Values) -> None:
-        check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        self._wanted(values)
 
     @shows_errors
     def _look(self, values: Values) -> Updates:
@@ -127,7 +143,7 @@ class MotionControls:
     def _count(self, values: Values) -> str:
         from arc2face.pictures.video import sample, timestamps
 
-        rate, start, end = check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        rate, start, end = self._wanted(values)
         if values[self.video]:
             times = timestamps(Path(values[self.video]))
             pictures, frames = len(sample(times, rate, start, end)), f", {len(times)} frames"
@@ -145,7 +161,7 @@ class MotionControls:
         if not values[self.video]:
             return ""
         path = Path(values[self.video])
-        piece = check_piece(values[self.rate], values[self.start] or 0.0, values[self.end])
+        piece = self._wanted(values)
         wanted = [one.frame for one in sample(timestamps(path), *piece)]
         few = sorted({wanted[k * (len(wanted) - 1) // (SHOWN - 1)] for k in range(SHOWN)})
         pictures = [_small(picture) for picture in pictures_at(path, few)]

@@ -14,7 +14,7 @@ from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.page.parts.photos import Line, PhotoPicker
 from app.page.theme import EXAMPLES
 from app.runs.given import taken_as_it_lies
-from app.runs.shell import INSTANT, LIGHT, Shell, session_of
+from app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
 from arc2face import sources
 from arc2face.errors import EmbeddingError
 from arc2face.settings import COMBINE_METHODS, MAX_PHOTOS
@@ -63,7 +63,9 @@ class PersonPicker(PhotoPicker):
         self._saved = saved
         self.identity_file.change(self._named, self.filled, [self.who], **INSTANT)
         self.photos.change(self._named, self.filled, [self.who], **INSTANT)
-        self.photos.change(self._replaced, {*self.filled, self.count}, [self.identity_file, self.count], **LIGHT)
+        # Not behind the look for faces: who counts must be right before anybody can press a button.
+        replaced: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+        self.photos.change(self._replaced, {*self.filled, self.count}, [self.identity_file, self.count], **replaced)
 
     @property
     def filled(self) -> set[Component]:
@@ -158,6 +160,6 @@ def source_name(path: str) -> str:
     found = Path(path)
     if found.name == SOMEBODY_NEW:
         return "somebody freshly drawn"
-    if (EXAMPLES / "faces" / found.name).is_file():
+    if any((EXAMPLES / folder / found.name).is_file() for folder in ("faces", "groups")):
         return "an example person"
     return found.name

@@ -11,6 +11,7 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import shows_errors, words
+from app.page.parts.face_order import left_to_right, numbered
 from app.page.parts.keyed import Component, Rules, Updates, Values
 from app.runs.shell import LIGHT, Shell, session_of
 from arc2face.errors import Arc2FaceError, InputError, SettingsError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Line = tuple[str, bool]
 """A sentence and whether it is a warning."""
-SEVERAL = "Several people here. The clearest face is chosen; tap another one to change that."
+SEVERAL = "Several people here. The clearest is chosen; tap another."
 LOOKING = "Looking for a face…"
 UNSHOWN = (".heic", ".heif", ".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx")
 """Formats that most browsers cannot show."""
@@ -74,9 +75,9 @@ class PhotoPicker:
         self.shown: gr.State = gr.State("")
         with gr.Column(visible=False, elem_classes=["chooser"]) as self.chooser:
             self.boxes = gr.Image(
-                label="Several people are in this photo", show_label=False, interactive=False, buttons=[], height=170
+                label="Several people are in this photo", show_label=False, interactive=False, buttons=[], height=96
             )
-            self.face = gr.Radio([], label="Which face?")
+            self.face = gr.Radio([], label="Which face?", info=SEVERAL)
         self._connect()
 
     @property
@@ -200,10 +201,9 @@ class PhotoPicker:
                 crowded = crowded or photo
         if len(photos) > 1 and not lines:
             lines.extend(self.compare(engine, photos, [kept.get(str(photo.path)) for photo in photos]))
-        if crowded is not None and not lines:
-            lines.append((SEVERAL, False))
         good = "1 face found." if len(photos) == 1 else f"{len(photos)} photos, a face in each."
-        updates = {self.report: markup.notes(lines) or markup.hint(good), self.picks: kept}
+        said = markup.notes(lines) or ("" if crowded is not None else markup.hint(good))
+        updates = {self.report: said, self.picks: kept}
         opened = self._closed() if crowded is None else self._opened(engine, crowded, kept)
         return {**updates, self.shown: "" if crowded is None else str(crowded.path), **opened}
 
@@ -231,7 +231,9 @@ class PhotoPicker:
 
     @shows_errors
     def _pick(self, values: Values, request: gr.Request) -> Updates:
-        changed = {**values[self.picks], values[self.shown]: int(values[self.face]) - 1}
+        photo = self._shell.photos.get(session_of(request), values[self.shown])
+        order = left_to_right(photo.faces(self._shell.backend.engine().faces))
+        changed = {**values[self.picks], values[self.shown]: order[int(values[self.face]) - 1]}
         return {self.picks: changed, self.boxes: self._boxed(values, request, changed)}
 
     @shows_errors
@@ -246,19 +248,20 @@ class PhotoPicker:
         return {
             self.picks: changed,
             self.boxes: self._boxed(values, request, changed),
-            self.face: str(changed[shown] + 1),
+            self.face: str(left_to_right(faces).index(changed[shown]) + 1),
         }
 
     def _closed(self) -> Updates:
         return {self.chooser: gr.update(visible=False), self.boxes: None, self.face: gr.update(choices=[], value=None)}
 
     def _opened(self, engine: Engine, photo: Photo, picks: Mapping[str, int]) -> Updates:
-        names = [str(k + 1) for k in range(len(photo.faces(engine.faces)))]
+        order = left_to_right(photo.faces(engine.faces))
+        names = [str(number) for number in range(1, len(order) + 1)]
         chosen = picks[str(photo.path)]
         return {
             self.chooser: gr.update(visible=True),
             self.boxes: _boxes(engine, photo, chosen),
-            self.face: gr.update(choices=names, value=names[chosen]),
+            self.face: gr.update(choices=names, value=names[order.index(chosen)]),
         }
 
     def _boxed(self, values: Values, request: gr.Request, picks: Mapping[str, int]) -> Any:
@@ -270,4 +273,5 @@ class PhotoPicker:
 def _boxes(engine: Engine, photo: Photo, pick: int) -> Any:
     from arc2face.faces.boxes import draw_boxes
 
-    return draw_boxes(photo.rgb_u8, photo.faces(engine.faces), pick)
+    faces = photo.faces(engine.faces)
+    return draw_boxes(photo.rgb_u8, numbered(faces), left_to_right(faces).index(pick))

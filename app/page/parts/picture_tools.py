@@ -16,7 +16,7 @@ from app.page.parts.keyed import Component, Updates
 from app.page.parts.recipe import Recipe
 from app.runs.driving import film_as
 from app.runs.files import zip_files
-from app.runs.pictures import PASTED, Picture
+from app.runs.pictures import Picture, made_of
 from app.runs.shell import INSTANT, LIGHT, QUIET, session_of
 from arc2face import checks
 from arc2face.errors import Arc2FaceError, InputError, SettingsError
@@ -130,14 +130,14 @@ class PictureTools:
 
         kind = checks.choice("The kind of animation", data.get("kind"), ANIMATION_KINDS)
         run = self._shell.runs.run(session, str(data.get("run")))
-        if run is None:
+        if run is None or not made_of(run):
             raise InputError(GONE)
-        filmed = film_as([picture.path for picture in run.pictures], kind)
+        paths = [picture.path for picture in made_of(run)]
+        filmed = film_as(paths, kind)
         if filmed is not None:
             return filmed
-        frames = [load_rgb_u8(picture.path) for picture in run.pictures if picture.kind != PASTED]
-        target = Path(run.pictures[0].path).with_name(f"animation.{kind}")
-        return target if target.is_file() else save_animation(frames, target)
+        target = Path(paths[0]).with_name(f"animation.{kind}")
+        return target if target.is_file() else save_animation([load_rgb_u8(path) for path in paths], target)
 
     def _zip(self, session: str, data: Mapping[str, Any]) -> Path:
         """The pictures that were named, as far as they are still there."""

@@ -11,7 +11,7 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import shows_errors
-from app.page.parts.board import board, entries_of, outputs_folder
+from app.page.parts.board import board, entries_of, outputs_folder, remembered_of
 from app.page.parts.keyed import Component, Updates, Values
 from app.page.parts.picture_tools import FETCH_FILE, PictureTools
 from app.runs import runner
@@ -153,6 +153,7 @@ class ResultsPanel:
         return {
             "run": made.run,
             "entries": shown,
+            "remember": remembered_of(self.shell, session, made.run) if made.run else [],
             "motion": moving[0] if moving else "",
             "sheet": sheets[0] if moving and sheets else "",
             "mp4": bool(moving) and can_write("mp4"),
@@ -169,7 +170,7 @@ class ResultsPanel:
         pictures = [picture.path for run, picture in shown if run.id == made.run]
         if not pictures:
             raise InputError(NOTHING)
-        return {self.packed: str(pack([*pictures, *made.files]))}
+        return {self.packed: str(pack(list(dict.fromkeys([*pictures, *made.files]))))}
 
 
 class RunButtons:

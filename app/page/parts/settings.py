@@ -33,7 +33,7 @@ ROLLED_SEEDS = 1_000_000
 """Seeds that the page draws itself stay short enough to read out."""
 MIN_FAST_STEPS = 2
 FAST_INFO = "A few steps instead of 25: quicker, a little less faithful."
-FAST_ON_CPU = "On, as there is no graphics card: a few steps instead of 25, much quicker, a little less faithful."
+FAST_ON_CPU = "On, as there is no graphics card: much quicker, a little less faithful."
 SMALL, IN_THE_MIDDLE = "small", "middle"
 SHORTCUTS = [("Small decoder", SMALL), ("Guidance only in the middle of the run", IN_THE_MIDDLE)]
 """Declared approximations, and the values that stand for them."""

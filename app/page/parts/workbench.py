@@ -21,7 +21,7 @@ from app.page.parts.results import Made, ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
 from app.runs import runner
 from app.runs.pace import steadied
-from app.runs.pictures import Picture, Run, noted, save_pictures
+from app.runs.pictures import Picture, Run, bound, noted, save_pictures
 from app.runs.shell import HEAVY, session_of
 from arc2face.errors import CancelledError, InputError, StorageError
 from arc2face.series import Frame
@@ -158,7 +158,8 @@ class Workbench:
         events = runner.follow(self.shell, session, prepare, self.title)
         for event in steadied(events, self.shell.pace, pictures):
             if isinstance(event, Progress):
-                yield self.panel.progress(event)
+                if event.stage != "done":  # the pictures say that; they still have to be saved
+                    yield self.panel.progress(event)
                 continue
             yield from self._shown(asked[0], works[0], event)
 
@@ -181,8 +182,8 @@ class Workbench:
             try:
                 updates, more = extra(results, pictures)
                 files = [one for one in more if isinstance(one, Path)]
-                run = run.with_more(self._kept([one for one in more if isinstance(one, Picture)]))
-                self.shell.outputs.keep_files(files)
+                others = [bound(one, pictures) if isinstance(one, Path) else one for one in more]
+                run = run.with_more(self._kept(others))
             except Exception as error:  # the pictures are there, whatever else is not
                 warn(words(error))
                 continue

@@ -19,7 +19,7 @@ from app.page.parts.results import Made, ResultsPanel, RunButtons
 from app.page.parts.settings import GenerationControls
 from app.page.parts.workbench import Asked, Planner, Work, Workbench
 from app.runs import driving, runner
-from app.runs.pictures import Run
+from app.runs.pictures import Run, bound
 from arc2face.driving import Shot, driven, paste_shot
 from arc2face.errors import Arc2FaceError, CancelledError
 from arc2face.settings import CONTROL_STRENGTH_RANGE
@@ -100,11 +100,12 @@ class _Film:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
-    """A film that was stopped, as it was asked for."""
+    """A film that was stopped, as it was asked for. `run`: what was made of it so far."""
 
     take: driving.Take
     person: Person
     mask: str | None
+    run: Run | None = None
 
 
 def _new(asked: Asked) -> Work:
@@ -142,7 +143,8 @@ class FilmBench(Workbench):
         try:
             for event in driving.follow(self.shell, session, take, self.title):
                 if isinstance(event, Progress):
-                    yield self.panel.progress(event)
+                    if event.stage != "done":
+                        yield self.panel.progress(event)
                 elif isinstance(event, Shot):
                     shots.append(event)
                 else:
@@ -154,7 +156,8 @@ class FilmBench(Workbench):
                 raise
             ended = error
         mask = held.mask if held is not None else self.film.look.source(values).paste
-        yield from self._made(asked[0], _Held(takes[0], asked[0].person, mask), shots, ended)
+        made = _Held(takes[0], asked[0].person, mask, held.run if held is not None else None)
+        yield from self._made(asked[0], made, shots, ended)
 
     def _take(self, asked: Asked) -> driving.Takes:
         """Reads the video; says what it could not see."""
@@ -176,6 +179,9 @@ class FilmBench(Workbench):
                 for one, path in zip(pictures, paths, strict=True)
             ]
         run = Run.now(self.title, self._kept(pictures), self.person.name(asked.values), self._before(asked, pictures))
+        run = replace(run, folded=True)
+        if held.run is not None:  # the beginning of the same film
+            self.shell.runs.remove(asked.session, [picture.id for picture in held.run.pictures])
         revision = self.shell.runs.put(asked.session, run)
         done = self.panel.finished(self._source(asked), run, _results(shots), asked.session)
         more = ended is not None
@@ -190,11 +196,13 @@ class FilmBench(Workbench):
         }
         try:
             film = driving.save_film_of(held.take, [picture.path for picture in pictures])
-            self.shell.outputs.keep_files([film])
         except Arc2FaceError as error:  # the pictures are there, whatever else is not
             warn(words(error))
             return
-        yield self.panel.showing(Made(run.id).with_files([film]), asked.session)
+        run = run.with_more(self._kept([bound(film, pictures)]))
+        revision = self.shell.runs.put(asked.session, run)
+        showing = self.panel.showing(Made(run.id).with_files([film]), asked.session)
+        yield {**showing, self.shell.history: revision, self.film.held: replace(held, run=run) if more else None}
 
     def _stopped(self, held: _Held, shots: Sequence[Shot], ended: Exception) -> Updates:
         """How much there is, and how to get the rest."""

@@ -104,7 +104,7 @@ class _Tab:
         request = self._base(asked).with_(expression=condition)
         mask = self.look.source(asked.values).paste
         extras = [self._pasted(asked, mask)] if mask is not None else []
-        notes = {**self.look.notes(asked.values), **self.pose.notes(asked.values)}
+        notes = {**self.look.notes(asked.values), **self.pose.notes(asked.values), **self.editor.notes(asked.values)}
         return Work(requests=[request], extras=extras, notes=notes)
 
     def strip(self, asked: Asked) -> Work:

@@ -11,6 +11,7 @@ import gradio as gr
 
 from app.page import markup
 from app.page.messages import shows_errors, words
+from app.page.parts.examples import group_strip
 from app.page.parts.faces import FaceRows
 from app.page.parts.keyed import Updates, Values
 from app.page.parts.look import before_and_after
@@ -29,6 +30,7 @@ from arc2face.sources import Wish, group_requests, paste_group
 if TYPE_CHECKING:
     from app.page.parts.follow import PageShell
     from app.runs.backend import Backend
+    from arc2face.engine import Engine
     from arc2face.faces.photo import Photo
 
 TITLE = "Group"
@@ -37,6 +39,7 @@ NO_PHOTO = "Add a photo of several people above; a saved identity holds no pictu
 HINT = (
     "Add a photo of several people above, then choose an expression for some of them. Gaze stays as the model draws it."
 )
+ALONE = "There is one person in this photo. Here is one of three people who do not exist:"
 FIELDS = ("seed", "steps", "guidance_scale", "fast", "scheduler")
 
 
@@ -49,6 +52,7 @@ def build(engine: Backend, shell: PageShell) -> None:
         with gr.Column(scale=5, min_width=320, elem_classes=["card"]):
             gr.HTML(markup.step(2, "Choose who changes"))
             note = gr.HTML(markup.hint(HINT))
+            examples = group_strip(shell.person)
             rows = FaceRows(shell)
             masks: Any = [(words_, name) for name, words_ in PASTE_MASKS.items()]
             mask = gr.Radio(masks, value="face", label="Paste back")
@@ -74,18 +78,20 @@ def build(engine: Backend, shell: PageShell) -> None:
                 above=tab.build_comparison,
             )
     looked = {*shell.person.inputs}
-    drawn = {note, *rows.outputs}
+    drawn = {note, examples, *rows.outputs}
 
     @shows_errors
     def look_at(values: Values, request: gr.Request) -> Updates:
         photo = _photo(shell, values, session_of(request))
         if photo is None or not shell.backend.ready:
-            return {note: markup.hint(HINT), **rows.hidden()}
+            return {note: markup.hint(HINT), examples: gr.update(visible=True), **rows.hidden()}
         try:
-            found = rows.shown(shell.backend.engine(), photo)
+            engine = shell.backend.engine()
+            found, several = rows.shown(engine, photo), len(photo.faces(engine.faces)) > 1
         except Arc2FaceError as error:
-            return {note: markup.notes([(words(error), True)]), **rows.hidden()}
-        return {note: "", **found}
+            return {note: markup.notes([(words(error), True)]), examples: gr.update(visible=True), **rows.hidden()}
+        alone = "" if several else markup.hint(ALONE)
+        return {note: alone, examples: gr.update(visible=not several), **found}
 
     shell.here.select(look_at, looked, [*drawn], **LIGHT)
     shell.person.picks.change(look_at, looked, [*drawn], trigger_mode="always_last", **LIGHT)
@@ -127,11 +133,11 @@ class _Tab:
         photo = _photo(self.shell, asked.values, asked.session)
         if photo is None:
             raise InputError(NO_PHOTO)
-        wishes = self.rows.wishes(asked.engine, asked.values, asked.session)
+        named = self.rows.wishes(asked.engine, photo, asked.values, asked.session)
+        wishes = list(named.values())
         fields = {name: getattr(asked.base, name) for name in FIELDS}
         requests = group_requests(asked.engine, photo, wishes, fields, look=asked.values[self.look])
-        names = [f"Face {wish.face + 1}: {self.rows.name(asked.values, wish.face)}" for wish in wishes]
-        return Work(requests=requests, names=names, extras=[self._pasted(asked, photo, wishes)])
+        return Work(requests=requests, names=list(named), extras=[self._pasted(asked, photo, wishes)])
 
     def _pasted(self, asked: Asked, photo: Photo, wishes: Sequence[Wish]) -> Extra:
         def extra(results: runner.Results, pictures: Sequence[Picture]) -> tuple[Updates, list[Picture]]:
@@ -148,9 +154,17 @@ class _Tab:
             target = Path(pictures[0].path).with_name("group.png")
             save_png(replace(drawn[0], rgb_u8=whole), results[0], target)
             size, before = (whole.shape[1], whole.shape[0]), str(photo.path)
+            seam = _seam(asked.engine, photo, wishes)
             scores = [picture.similarity for picture in pictures]
             least = None if None in scores else min(score for score in scores if score is not None)
-            made = Picture(str(target), pictures[0].seed, least, None, "All together", PASTED, size, before)
-            return {self.slider: gr.update(value=(before, str(target)), visible=True)}, [made]
+            made = Picture(str(target), pictures[0].seed, least, None, "All together", PASTED, size, before, seam=seam)
+            shown = gr.update(value=(before, str(target)), slider_position=100 * seam, visible=True)
+            return {self.slider: shown}, [made]
 
         return extra
+
+
+def _seam(engine: Engine, photo: Photo, wishes: Sequence[Wish]) -> float:
+    """Where photo and picture meet at first, as a share of the width: in the middle of the first face that changes."""
+    faces, width = photo.faces(engine.faces), photo.rgb_u8.shape[1]
+    return min(max(min(faces[wish.face].centre[0] for wish in wishes) / width, 0.02), 0.98)

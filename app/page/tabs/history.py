@@ -15,8 +15,8 @@ from app.page.parts.picture_tools import PictureTools
 from app.runs.shell import INSTANT, session_of
 
 HERE = (
-    "Small copies and the settings stay in this browser, so they survive a reload. The full pictures go when you close "
-    "or reload the page: download what you want to keep."
+    "The full pictures stay until you close the page: download what you want to keep. "
+    "Small copies and the settings stay in this browser for longer."
 )
 KEPT = "Everything is kept in the folder {}, each picture with its settings."
 
@@ -30,7 +30,10 @@ def build(shell: PageShell, tab: gr.Tab) -> None:
     packed = gr.DownloadButton(visible=False)
 
     def show(request: gr.Request) -> Updates:
-        return {past: {"entries": history_of(shell, session_of(request)), "outputs": folder}}
+        from arc2face.pictures.animation import can_write
+
+        entries = history_of(shell, session_of(request))
+        return {past: {"entries": entries, "outputs": folder, "mp4": can_write("mp4")}}
 
     shell.history.change(show, None, [past], **INSTANT)
     tab.select(show, None, [past], **INSTANT)
