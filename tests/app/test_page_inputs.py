@@ -216,7 +216,7 @@ def test_a_named_expression_stays_one_in_links_and_recipes(form: Form, tmp_path:
     from app.page import links
 
     editor = form.editor
-    start = {component: component.value for component in {*editor._sources, editor.strength}}
+    start: dict[Any, Any] = {component: component.value for component in {*editor._sources, editor.strength}}
     chosen = {**start, editor.preset: "Yawn", editor.amount: 0.5}
     chosen[editor.edit] = editor._sourced(chosen, "anna")
     said = editor.described(chosen)
