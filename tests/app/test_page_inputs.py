@@ -217,12 +217,12 @@ def test_a_named_expression_stays_one_in_links_and_recipes(form: Form, tmp_path:
 
     editor = form.editor
     start: dict[Any, Any] = {component: component.value for component in {*editor._sources, editor.strength}}
-    chosen = {**start, editor.preset: "Yawn", editor.amount: 0.5}
+    chosen: dict[Any, Any] = {**start, editor.preset: "Yawn", editor.amount: 0.5}
     chosen[editor.edit] = editor._sourced(chosen, "anna")
     said = editor.described(chosen)
     query = links.query("expression", said)
     assert "expression_name=Yawn" in query and "expression=" not in query
-    opened = form.drop.linked(dict(parse_qsl(query)))
+    opened: dict[Any, Any] = form.drop.linked(dict(parse_qsl(query)))
     assert (opened[editor.mode], opened[editor.preset]["value"], opened[editor.amount]) == ("A name", "Yawn", 0.5)
     assert opened[editor.edit].now == chosen[editor.edit].now
     other = {"settings": GOOD, "expression": {"values": [0.2] * 55}, "page": {"expression_name": "Yawn"}}
