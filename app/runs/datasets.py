@@ -18,6 +18,7 @@ from app.runs.avatars import FRESH_SEEDS, render_avatar
 from app.runs.files import zip_files
 from arc2face.errors import Arc2FaceError, InputError, SettingsError
 from arc2face.types import Progress
+from arc2face.weights.writing import replace_with
 
 if TYPE_CHECKING:
     from app.runs.shell import Shell
@@ -310,7 +311,8 @@ def _looked_at(folder: Path, view: Path, asked: int, *, stopped: bool, seconds: 
     view.mkdir(parents=True, exist_ok=True)
     for row, data in place.pictures():
         path = view / cast("str", row.file)
-        path.write_bytes(data)
+        with replace_with(path) as temporary:
+            temporary.write_bytes(data)
         tiles.append(Tile(row.key, row.identity, str(path), row.similarity, shows(row)))
     failed = tuple(f"{row.identity}: {row.error}" for row in place.rows() if row.file is None and row.error)
     return DrawnSet(folder, tuple(tiles), asked, failed, stopped, seconds)

@@ -32,6 +32,21 @@ ALLOWED = {
     "arc2face/dataset/planning.py make_folder": "its people and photos save themselves through the door",
     "arc2face/dataset/shards.py _only_writer": "opened for its lock",
     "arc2face/dataset/shards.py __init__": "a tar in a temporary file of `owned`, which is `replace_with` and a lock",
+    **dict.fromkeys(
+        (
+            "arc2face/dataset/export/folders.py write",
+            "arc2face/dataset/export/lora.py write",
+            "arc2face/dataset/export/recordio.py write",
+            "arc2face/dataset/export/tars.py write",
+            "arc2face/dataset/export/running.py _write_people",
+            "arc2face/dataset/export/running.py _write_lost",
+            "arc2face/dataset/export/place.py _settle",
+        ),
+        "into an export's temporary folder, which is renamed as a whole",
+    ),
+    "arc2face/dataset/export/place.py fresh_folder": "the lock of that folder has no contents",
+    "arc2face/dataset/export/place.py _abandoned": "opened to try its lock",
+    "arc2face/dataset/export/place.py _swap": "renames a folder in one step",
     "app/runs/workspace.py __init__": "a probe that is removed at once",
 }
 WRITING_METHODS = {"write_text", "write_bytes", "save", "savez", "savez_compressed", "save_file", "tofile"}
@@ -61,7 +76,7 @@ def writes(call: ast.Call) -> bool:
     to_memory = any("buffer" in ast.unparse(word) for word in call.args[:1])
     if last in OPENERS:
         return opens_for_writing(call)
-    return not to_memory and (name in WRITING_FUNCTIONS or (last in WRITING_METHODS and name != "save"))
+    return not to_memory and (name in WRITING_FUNCTIONS or (last in WRITING_METHODS and "." in name))
 
 
 def within_the_door(node: ast.With) -> bool:
