@@ -146,7 +146,8 @@ def _hears_interrupts() -> None:
 def reach(process: subprocess.Popen[str]) -> str:
     """The address of a server that was started, once its page answers."""
     assert process.stdout is not None and process.stderr is not None
-    address = process.stdout.readline().split()[-1]
+    told = next((line for line in process.stdout if line.startswith("Arc2Face Studio: ")), "it said nothing")
+    address = told.split()[-1]
     for _ in range(600):
         assert process.poll() is None, process.stderr.read()
         try:
