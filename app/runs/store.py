@@ -18,11 +18,14 @@ MAX_RUNS = 50
 
 @dataclass(slots=True)
 class _Book:
-    """`runs`: with removed pictures, so that it can be undone. `cleared`: in their tab still, not in the history."""
+    """`runs`: with removed pictures, so that it can be undone. `cleared`: in their tab still, not in the history.
+    `superseded`: pictures that became part of a later run.
+    """
 
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
     removed: set[str] = field(default_factory=set[str])
     cleared: set[str] = field(default_factory=set[str])
+    superseded: set[str] = field(default_factory=set[str])
     favourites: set[str] = field(default_factory=set[str])
     bin: dict[str, Path] = field(default_factory=dict[str, Path])
     revision: int = 0
@@ -47,6 +50,18 @@ class RunStore:
     def remove(self, session: str, ids: Iterable[str]) -> int:
         """Take pictures out of the list; returns the revision."""
         return self._mark(session, ids, "removed", True)
+
+    def supersede(self, session: str, ids: Iterable[str]) -> int:
+        """Take pictures out for good, because a later run holds what they showed; returns the revision."""
+        chosen = list(ids)
+        self._mark(session, chosen, "superseded", True)
+        return self.remove(session, chosen)
+
+    def superseded(self, session: str) -> list[str]:
+        """Pictures that a browser is to forget, too."""
+        with self._lock:
+            book = self._books.get(session)
+            return sorted(book.superseded) if book is not None else []
 
     def clear(self, session: str, ids: Iterable[str]) -> int:
         """Take pictures out of the history; their tab goes on showing them. Returns the revision."""
@@ -112,7 +127,7 @@ class RunStore:
                 return
             if new is not None:  # the new page was quick
                 old.runs |= new.runs
-                for mark in ("removed", "cleared", "favourites", "bin"):
+                for mark in ("removed", "cleared", "superseded", "favourites", "bin"):
                     getattr(old, mark).update(getattr(new, mark))
             self._books[now] = old
             self._changed(old)

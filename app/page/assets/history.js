@@ -30,7 +30,8 @@
     const root = () => element.querySelector(".board");
 
     const join = () => {
-      const value = props.value || {}, live = value.entries || [];
+      const value = props.value || {}, live = value.entries || [], over = new Set(value.superseded || []);
+      if (studio.memory.list().some((one) => over.has(one.id))) studio.memory.take([...over]); // a later film holds them
       const all = new Map(studio.memory.list().map((one) => [one.id, one]));
       for (const one of live) all.set(one.id, { ...all.get(one.id), ...one });
       const sorted = [...all.values()].filter((one) => !hidden.has(one.id)).sort((a, b) => b.when - a.when || a.number - b.number);

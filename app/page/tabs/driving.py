@@ -181,7 +181,7 @@ class FilmBench(Workbench):
         run = Run.now(self.title, self._kept(pictures), self.person.name(asked.values), self._before(asked, pictures))
         run = replace(run, folded=True)
         if held.run is not None:  # the beginning of the same film
-            self.shell.runs.remove(asked.session, [picture.id for picture in held.run.pictures])
+            self.shell.runs.supersede(asked.session, [picture.id for picture in held.run.pictures])
         revision = self.shell.runs.put(asked.session, run)
         done = self.panel.finished(self._source(asked), run, _results(shots), asked.session)
         more = ended is not None
@@ -191,18 +191,20 @@ class FilmBench(Workbench):
             **self.buttons.free(),
             **self.cleared(),
             self.shell.history: revision,
-            self.film.resume: gr.update(visible=more),
-            self.film.held: held if more else None,
+            self.film.held: None,
         }
         try:
             film = driving.save_film_of(held.take, [picture.path for picture in pictures])
         except Arc2FaceError as error:  # the pictures are there, whatever else is not
             warn(words(error))
+            yield {self.film.resume: gr.update(visible=more), self.film.held: replace(held, run=run) if more else None}
             return
         run = run.with_more(self._kept([bound(film, pictures)]))
         revision = self.shell.runs.put(asked.session, run)
         showing = self.panel.showing(Made(run.id).with_files([film]), asked.session)
-        yield {**showing, self.shell.history: revision, self.film.held: replace(held, run=run) if more else None}
+        # Only now can it go on: what takes the place of this beginning has to know all that was kept of it.
+        going_on = {self.film.resume: gr.update(visible=more), self.film.held: replace(held, run=run) if more else None}
+        yield {**showing, self.shell.history: revision, **going_on}
 
     def _stopped(self, held: _Held, shots: Sequence[Shot], ended: Exception) -> Updates:
         """How much there is, and how to get the rest."""

@@ -33,7 +33,8 @@ def build(shell: PageShell, tab: gr.Tab) -> None:
         from arc2face.pictures.animation import can_write
 
         entries = history_of(shell, session_of(request))
-        return {past: {"entries": entries, "outputs": folder, "mp4": can_write("mp4")}}
+        over = shell.runs.superseded(session_of(request))
+        return {past: {"entries": entries, "superseded": over, "outputs": folder, "mp4": can_write("mp4")}}
 
     shell.history.change(show, None, [past], **INSTANT)
     tab.select(show, None, [past], **INSTANT)
