@@ -178,7 +178,8 @@ def resources(process: Any, folders: Sequence[Path]) -> dict[str, int]:
         "resident_bytes": process.memory_info().rss,
         "threads": process.num_threads(),
         "open_files": process.num_fds(),
-        "files_on_disk": sum(1 for folder in folders for path in folder.rglob("*") if path.is_file()),
+        # os.walk passes over folders that the server removes meanwhile.
+        "files_on_disk": sum(len(files) for folder in folders for _, _, files in os.walk(folder)),
     }
 
 
