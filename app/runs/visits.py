@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
-PATIENCE = 3.0
-"""Seconds within which the server notices that the page before has gone."""
+PATIENCE = 10.0
+"""Seconds within which a busy server notices that the page before has gone."""
 
 
 def _nobody(before: str, now: str) -> bool:
@@ -37,15 +37,16 @@ class Visits:
             self._sessions[made] = session
         return made
 
-    def resume(self, secret: object, session: str, patience: float = PATIENCE) -> bool:
+    def resume(self, secret: object, session: str, patience: float | None = None) -> bool:
         """Take over what the session of this secret has; returns whether there was one that had ended.
 
-        `secret`: whatever a browser sends. `patience`: seconds to wait for that session to end.
+        `secret`: whatever a browser sends. `patience`: seconds to wait for that session to end,
+        PATIENCE when None.
         """
         before = self._sessions.get(secret) if isinstance(secret, str) else None
         if before is None or before == session:
             return False
-        end = time.monotonic() + patience
+        end = time.monotonic() + (PATIENCE if patience is None else patience)
         while not self.succeed(before, session):
             if time.monotonic() >= end:
                 return False
