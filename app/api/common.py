@@ -57,15 +57,9 @@ def person_of(shell: Shell, session: str, engine: Engine, values: dict[str, Any]
 
 def negative_of(shell: Shell, session: str, engine: Engine, values: dict[str, Any]) -> NegativeIdentity | None:
     """Whom the values of NEGATIVE lead away from, None for nobody."""
-    from arc2face.sources import find_negative
-    from arc2face.sources.negative import IDENTITY_SUFFIXES
+    from app.runs.negative import handed_over
 
-    path = values["not_like"]
-    if not path:
-        return None
-    stored = Path(path).suffix.lower() in IDENTITY_SUFFIXES
-    somebody = path if stored else photo_of(shell, session, path)
-    return find_negative(engine, somebody, values["not_like_strength"])
+    return handed_over(shell, session, engine, values["not_like"], values["not_like_strength"])
 
 
 def picks_of(faces: Any, photos: int) -> list[int] | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.page.parts.keyed import Component, Values
 from app.runs.given import taken_as_it_lies
+from app.runs.negative import handed_over
 from app.runs.shell import Shell
 from arc2face.settings import DEFAULT_NEGATIVE_STRENGTH, FULL, NEGATIVE_STRENGTH_RANGE
-from arc2face.sources.negative import IDENTITY_SUFFIXES, find_negative
+from arc2face.sources.negative import IDENTITY_SUFFIXES
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -60,8 +60,4 @@ class NotLike:
 
     def find(self, shell: Shell, session: str, engine: Engine, values: Values) -> NegativeIdentity | None:
         """The person to be avoided, None for nobody. Raises InputError or SettingsError."""
-        path = values[self.file]
-        if path is None:
-            return None
-        stored = Path(path).suffix.lower() in IDENTITY_SUFFIXES
-        return find_negative(engine, path if stored else shell.photos.get(session, path), values[self.strength])
+        return handed_over(shell, session, engine, values[self.file], values[self.strength])
