@@ -1,7 +1,7 @@
 """Entry point on Hugging Face Spaces (docs/deploy.md): fetch the weights, load them, serve the page.
 
-It differs from `python -m app` in what ZeroGPU wants: `spaces` is imported before torch, the GPU functions are known
-before the page starts, and the models are on the device before the first request.
+It differs from `python -m arc2face_app` in what ZeroGPU wants: `spaces` is imported before torch, the GPU functions
+are known before the page starts, and the models are on the device before the first request.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ import os
 import sys
 from pathlib import Path
 
-from app.runs import zerogpu
+from scripts.checkout import add_to_path
+
+add_to_path()
+
+from arc2face_app.runs import zerogpu
 
 if zerogpu.available():
     # It replaces parts of torch, so it has to come first.
     importlib.import_module("spaces")
 
-from app.cli.serve import read_settings
-from app.runs.backend import Backend
-from app.server import engine_of, serve
 from arc2face.errors import Arc2FaceError
 from arc2face.weights.download.command import DownloadRequest, run
+from arc2face_app.cli.serve import read_settings
+from arc2face_app.runs.backend import Backend
+from arc2face_app.server import engine_of, serve
 
 logger = logging.getLogger("arc2face.space")
 DEFAULT_FEATURES = "identity fast"

@@ -21,6 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from scripts.checkout import python_path
+
 PROJECT = Path(__file__).resolve().parent.parent
 ARMS = ("S0", "O", "T")
 MODE_NAMES = ("identity", "LCM-2", "pose", "expression", "expression + reference")
@@ -34,7 +36,7 @@ WARM_UP = 2
 
 def environment(where: Path) -> dict[str, str]:
     """One thread, no network, and the packages of the checkout `where`."""
-    path = os.pathsep.join((str(where), str(where / "external")))
+    path = python_path(checkout=where, after=str(where / "external"))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 

@@ -33,6 +33,7 @@ from arc2face.dataset.plan import DatasetPlan, Drawing
 from arc2face.dataset.planning import make_folder
 from arc2face.dataset.running import EngineChoice, run
 from arc2face.dataset.verify import verify
+from scripts.checkout import python_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 ARMS = ("one process", "two parts", "ray, a worker killed")
@@ -58,7 +59,7 @@ def make(path: Path, options: argparse.Namespace) -> DatasetFolder:
 
 
 def environment() -> dict[str, str]:
-    path = os.pathsep.join((str(PROJECT), str(PROJECT / "external")))
+    path = python_path()
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 

@@ -19,7 +19,16 @@ from typing import Any
 from arc2face import Engine, GenerationRequest
 from arc2face.errors import Arc2FaceError, CancelledError
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "app" / "page" / "assets" / "examples" / "faces" / "100007.webp"
+EXAMPLE = (
+    Path(__file__).resolve().parents[1]
+    / "app"
+    / "arc2face_app"
+    / "page"
+    / "assets"
+    / "examples"
+    / "faces"
+    / "100007.webp"
+)
 
 
 def seconds(task: Callable[[], Any], repeat: int) -> float:

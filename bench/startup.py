@@ -26,9 +26,11 @@ from typing import Any
 
 import psutil
 
+from scripts.checkout import python_path
+
 PROJECT = Path(__file__).resolve().parent.parent
-PHOTO = PROJECT / "app" / "page" / "assets" / "examples" / "faces" / "100007.webp"
-IMPORTS = ("arc2face", "app.cli", "app.ui", "arc2face.engine")
+PHOTO = PROJECT / "app" / "arc2face_app" / "page" / "assets" / "examples" / "faces" / "100007.webp"
+IMPORTS = ("arc2face", "arc2face_app.cli", "arc2face_app.ui", "arc2face.engine")
 UPSTREAM = (
     "import gradio, torch, numpy, PIL.Image; from insightface.app import FaceAnalysis; "
     "from transformers import CLIPTextModel, CLIPTokenizer; "
@@ -49,7 +51,7 @@ def free_port() -> int:
 
 def environment() -> dict[str, str]:
     """The environment of the measured processes: this checkout on the path, no network."""
-    path = os.pathsep.join((str(PROJECT), str(PROJECT / "external")))
+    path = python_path()
     return {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
 
 
@@ -64,10 +66,10 @@ def run_code(code: str) -> Seconds:
 
 
 def serve(flags: list[str], then: Callable[[str], None] = lambda url: None) -> Seconds:
-    """From starting `python -m app` to the first 200 from its page, and to the end of `then(url)`."""
+    """From starting `python -m arc2face_app` to the first 200 from its page, and to the end of `then(url)`."""
     port = free_port()
     began = time.perf_counter()
-    command = [sys.executable, "-m", "app", "--port", str(port), *flags]
+    command = [sys.executable, "-m", "arc2face_app", "--port", str(port), *flags]
     server = subprocess.Popen(
         command, cwd=PROJECT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

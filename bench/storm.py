@@ -32,6 +32,8 @@ import numpy as np
 from gradio_client import Client, handle_file
 from PIL import Image
 
+from scripts.checkout import python_path
+
 PROJECT = Path(__file__).resolve().parent.parent
 CANCEL, DISCONNECT = 0.13, 0.08
 """Share of the requests that are stopped, and that lose their connection."""
@@ -187,7 +189,7 @@ def _serve(models: str | None, temporary: Path) -> tuple[subprocess.Popen[bytes]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    packages = os.pathsep.join([str(PROJECT), str(PROJECT / "external")])
+    packages = python_path()
     environment = {
         **os.environ,
         "PYTHONPATH": packages,
@@ -196,7 +198,7 @@ def _serve(models: str | None, temporary: Path) -> tuple[subprocess.Popen[bytes]
         "ARC2FACE_MCP": "0",
     }
     environment |= {"ARC2FACE_MODELS": models} if models else {}
-    server = subprocess.Popen([sys.executable, "-m", "app"], cwd=PROJECT, env=environment, stdout=sys.stderr)
+    server = subprocess.Popen([sys.executable, "-m", "arc2face_app"], cwd=PROJECT, env=environment, stdout=sys.stderr)
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:
@@ -219,7 +221,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     temporary = Path(tempfile.mkdtemp(prefix="arc2face-storm-"))
-    examples = sorted((PROJECT / "app" / "page" / "assets" / "examples" / "faces").glob("*"))[:3]
+    examples = sorted((PROJECT / "app" / "arc2face_app" / "page" / "assets" / "examples" / "faces").glob("*"))[:3]
     server, url = _serve(options.models, temporary)
     try:
         process, wanted = psutil.Process(server.pid), kinds(examples)

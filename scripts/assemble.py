@@ -26,6 +26,7 @@ PROGRAM = (
     "requirements.txt",
     "constraints.txt",
     "packages.txt",
+    "scripts/checkout.py",
     "scripts/settle_packages.py",
     "scripts/download_models.py",
 )

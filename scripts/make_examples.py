@@ -1,7 +1,7 @@
 """Draw the example clip and the example group photo of the page: people of the avatar world, who do not exist.
 
-`python -m scripts.make_examples` writes app/page/assets/examples/clips/ and groups/; repeat it when the world changes.
-The clip is H.264, 3 s long; the photo shows three people. Both stay well under 200 kB.
+`python -m scripts.make_examples` writes app/arc2face_app/page/assets/examples/clips/ and groups/; repeat it when the
+world changes. The clip is H.264, 3 s long; the photo shows three people. Both stay well under 200 kB.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.page.theme import EXAMPLES
-from training.avatars import AvatarWorld, State
+from arc2face_app.page.theme import EXAMPLES
+from arc2face_training.avatars import AvatarWorld, State
 
 ACTOR, GROUP = 100_029, (100_009, 100_021, 100_033)
 """Seeds of the people; odd, so none that the models were trained on."""

@@ -1,6 +1,6 @@
 """Draws the picture that other sites show beside a link to the page, from the rows of the showcase.
 
-python scripts/make_preview.py app/page/assets/preview.jpg
+python scripts/make_preview.py app/arc2face_app/page/assets/preview.jpg
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from app.page.front import PREVIEW_SIZE, TITLE
-from app.page.parts.showcase import FOLDER
+from arc2face_app.page.front import PREVIEW_SIZE, TITLE
+from arc2face_app.page.parts.showcase import FOLDER
 
 PAPER, INK, QUIET = (243, 241, 237), (27, 27, 31), (85, 81, 74)
 ROWS = ("identity-1", "pose-2", "expression-1")

@@ -1,7 +1,8 @@
 """Draw the rows of pictures that the page shows before the first click, with the starter models.
 
-`python -m scripts.make_showcase` writes app/page/assets/examples/showcase/; repeat it when the starter models change.
-One WebP per row: the photo of an example person, then what the tab makes of it, with the page's usual settings.
+`python -m scripts.make_showcase` writes app/arc2face_app/page/assets/examples/showcase/; repeat it when the starter
+models change. One WebP per row: the photo of an example person, then what the tab makes of it, with the page's usual
+settings.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.page.parts.showcase import CELLS, FOLDER
-from app.page.theme import EXAMPLES
 from arc2face.engine import Engine
 from arc2face.pictures.loading import load_rgb_u8
 from arc2face.sources import find_person, find_preset
 from arc2face.types import ExpressionCondition, GenerationRequest, PoseCondition
+from arc2face_app.page.parts.showcase import CELLS, FOLDER
+from arc2face_app.page.theme import EXAMPLES
 
 PEOPLE = ("100007", "100021")
 """Example people, one row each."""

@@ -18,7 +18,7 @@ from PIL import Image
 from scripts.make_comfy_workflows import EXAMPLES, KNOWN, WIDGETS, load_classes, sockets, workflow
 
 PROJECT = Path(__file__).resolve().parent.parent
-FACES = sorted((PROJECT / "app" / "page" / "assets" / "examples" / "faces").glob("*.webp"))
+FACES = sorted((PROJECT / "app" / "arc2face_app" / "page" / "assets" / "examples" / "faces").glob("*.webp"))
 
 
 def image(path: Path) -> torch.Tensor:

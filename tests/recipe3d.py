@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import emoca
+import arc2face_emoca as emoca
 
 GOLDENS = Path(__file__).parent / "data" / "goldens3d"
 ENCODERS = ("E_flame", "E_expression")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from training.avatars import AvatarWorld, State, raster, raster_numpy
-from training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS, UNIT_METRES
-from training.avatars.dataset import CROP_POINTS, DatasetConfig, align_crop, write_dataset
-from training.avatars.looks import N_ATTRIBUTES, sample_look
-from training.common.errors import TrainingError
+from arc2face_training.avatars import AvatarWorld, State, raster, raster_numpy
+from arc2face_training.avatars.columns import EXPRESSION_COLUMNS, IDENTITY_COLUMNS, UNIT_METRES
+from arc2face_training.avatars.dataset import CROP_POINTS, DatasetConfig, align_crop, write_dataset
+from arc2face_training.avatars.looks import N_ATTRIBUTES, sample_look
+from arc2face_training.common.errors import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_jaw_smile_and_lids_move_what_they_name(world: AvatarWorld) -> None:
 
 
 def test_normal_map_is_emocas(world: AvatarWorld) -> None:
-    emoca = pytest.importorskip("emoca")
+    emoca = pytest.importorskip("arc2face_emoca")
     person, state = world.identity(3), State(yaw=0.3, pitch=-0.1, roll=0.05).set(smile=0.7)
     state.jaw[0] = 0.15
     ours = world.render(person, state, 128, ("normals",))

@@ -36,7 +36,7 @@ def write(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, object]]
 
 
 def test_there_are_52_names_and_38_of_them_are_columns_of_the_people() -> None:
-    from training.people.columns import EXPRESSION_COLUMNS, EYELID_NAMES
+    from arc2face_training.people.columns import EXPRESSION_COLUMNS, EYELID_NAMES
 
     assert len(set(ARKIT)) == len(ARKIT) == 52
     assert set(EXPRESSION_COLUMNS) == set(COLUMNS)

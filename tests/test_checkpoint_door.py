@@ -23,13 +23,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import emoca
+import arc2face_emoca as emoca
 from arc2face.errors import CorruptWeightsError, WeightsError
 from arc2face.weights.sniff import what_is_wrong
 from arc2face.weights.store import load_state_dict
-from emoca.inert import RefusedError
-from emoca.pickles import read_plain_pickle_bytes
-from emoca.torchfile import read_torch_file
+from arc2face_emoca.inert import RefusedError
+from arc2face_emoca.pickles import read_plain_pickle_bytes
+from arc2face_emoca.torchfile import read_torch_file
 
 CASES = Path(__file__).parent / "data" / "cases"
 PROJECT = Path(__file__).resolve().parent.parent

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.cli import main
-from app.cli.serve import read_settings
 from arc2face.errors import InputError
 from arc2face.expression.values import clamped
 from arc2face.types import Expression
+from arc2face_app.cli import main
+from arc2face_app.cli.serve import read_settings
 from tests.recipe3d import PICKLE, TEMPLATE, write_flame_pickle, write_template
 from tests.smirk_weights import smirk_state
 from tests.tiny_faces import blank, draw_face, write_antelopev2
@@ -96,7 +96,7 @@ def test_no_command_shows_the_list(run: Run) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from app.cli import main\n"
+        "import sys; from arc2face_app.cli import main\n"
         "main(['doctor', '--help']); main(['generate', '--help']); main(['download', '--list'])\n"
         "print([m for m in ('torch', 'numpy', 'gradio', 'diffusers', 'PIL', 'onnxruntime') if m in sys.modules])"
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from scripts.checkout import python_path
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.skipif(
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 def flow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What tests/comfy_flow.py found: every node once, every refusal, every example."""
     folder = tmp_path_factory.mktemp("comfy")
-    paths = os.pathsep.join([str(PROJECT), str(PROJECT / "external"), os.environ.get("PYTHONPATH", "")])
+    paths = python_path(after=os.environ.get("PYTHONPATH", ""))
     done = subprocess.run(
         [sys.executable, str(PROJECT / "tests" / "comfy_flow.py"), str(folder)],
         capture_output=True,

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.checkout import python_path
+
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("arc2face", "app", "external/emoca", "training", "scripts")
 FORBIDDEN = {"torchvision", "timm", "chumpy", "pytorch_lightning", "lightning", "face_alignment", "omegaconf", "peft"}
@@ -36,7 +38,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def python(code: str, *, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(PROJECT), str(PROJECT / "external")))
+    path = python_path()
     return subprocess.run(
         [sys.executable, "-c", code], cwd=cwd, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
     )
@@ -55,8 +57,8 @@ def test_import_contracts_hold() -> None:
         ("arc2face.weights.download", ("torch", "numpy", "gradio")),
         ("arc2face.doctor", ("torch", "diffusers", "gradio")),
         ("arc2face.types", ("torch", "gradio")),
-        ("app.cli", ("torch", "gradio", "diffusers")),
-        ("app.ui", ("torch", "diffusers", "transformers")),
+        ("arc2face_app.cli", ("torch", "gradio", "diffusers")),
+        ("arc2face_app.ui", ("torch", "diffusers", "transformers")),
     ],
 )
 def test_light_modules_stay_light(module: str, absent: tuple[str, ...]) -> None:

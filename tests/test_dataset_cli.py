@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
-from app.cli import main
-from app.cli.dataset_results import EXPORTS
-from app.cli.root import app
 from arc2face.dataset.folder import DatasetFolder
 from arc2face.dataset.verify import verify
+from arc2face_app.cli import main
+from arc2face_app.cli.dataset_results import EXPORTS
+from arc2face_app.cli.root import app
 from tests.app import bundle
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "dataset.md").read_text("utf-8")

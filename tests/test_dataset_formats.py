@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.cli import main
 from arc2face.dataset.export import export
 from arc2face.dataset.export.captions import caption
 from arc2face.dataset.export.recordio import frame
 from arc2face.faces.analyser import FaceAnalyser
+from arc2face_app.cli import main
 from tests import tiny_faces
 from tests.dataset_folders import pixels, who, write_dataset
 

@@ -17,24 +17,24 @@ from arc2face.diffusion.adapters.expression import ExpressionAdapter
 from arc2face.diffusion.adapters.lcm import LcmAdapter
 from arc2face.diffusion.adapters.reference import ReferenceAdapter
 from arc2face.weights.folder import ModelsFolder
-from training.avatars.dataset import DatasetConfig, align_crop, write_dataset
-from training.common.checkpoint import CHECKPOINT
-from training.common.errors import TrainingError
-from training.common.loop import LoopConfig
-from training.common.optimisers import orthogonalised
-from training.common.settings import FaceLoopConfig
-from training.common.sharpness import sharpness_ratios
-from training.common.sources import AvatarSource, DataConfig, open_source
-from training.diffusion import adapters, identity, lcm, reference, vae
-from training.diffusion.critic import PatchCritic, capped
-from training.diffusion.denoising_loss import LossConfig
-from training.diffusion.face_features import FaceFeatures
-from training.diffusion.linear_vae import WIDE_CHANNELS, block_vae, fits_closed_form, write_encoder
-from training.diffusion.noise import alphas_cumprod, amounts, target, to_clean, to_noise
-from training.diffusion.parts import EncoderShape, UNetShape
-from training.diffusion.sampling import fixed_noise, sample
-from training.diffusion.text import Prompts, make_encoder, whiten, write_tokenizer
-from training.faces import recogniser
+from arc2face_training.avatars.dataset import DatasetConfig, align_crop, write_dataset
+from arc2face_training.common.checkpoint import CHECKPOINT
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.loop import LoopConfig
+from arc2face_training.common.optimisers import orthogonalised
+from arc2face_training.common.settings import FaceLoopConfig
+from arc2face_training.common.sharpness import sharpness_ratios
+from arc2face_training.common.sources import AvatarSource, DataConfig, open_source
+from arc2face_training.diffusion import adapters, identity, lcm, reference, vae
+from arc2face_training.diffusion.critic import PatchCritic, capped
+from arc2face_training.diffusion.denoising_loss import LossConfig
+from arc2face_training.diffusion.face_features import FaceFeatures
+from arc2face_training.diffusion.linear_vae import WIDE_CHANNELS, block_vae, fits_closed_form, write_encoder
+from arc2face_training.diffusion.noise import alphas_cumprod, amounts, target, to_clean, to_noise
+from arc2face_training.diffusion.parts import EncoderShape, UNetShape
+from arc2face_training.diffusion.sampling import fixed_noise, sample
+from arc2face_training.diffusion.text import Prompts, make_encoder, whiten, write_tokenizer
+from arc2face_training.faces import recogniser
 
 SIZE = 64
 SHAPE = UNetShape(

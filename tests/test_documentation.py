@@ -56,7 +56,7 @@ def test_readme_names_every_adapter() -> None:
 
 
 def test_readme_names_every_tab() -> None:
-    from app.page.tabs import TABS
+    from arc2face_app.page.tabs import TABS
 
     tabs = next(line for line in README.splitlines() if line.strip().startswith("tabs/"))
     for tab in TABS:
@@ -65,7 +65,7 @@ def test_readme_names_every_tab() -> None:
 
 
 def test_readme_names_every_command_and_only_those() -> None:
-    from app.cli.root import app
+    from arc2face_app.cli.root import app
 
     names = {one.name for one in (*app.registered_commands, *app.registered_groups)}
     shown = set(re.findall(r"^arc2face (\w+)", README, re.MULTILINE))
@@ -76,7 +76,7 @@ def test_readme_commands_use_options_that_exist() -> None:
     import typer
     from typer.main import get_command
 
-    from app.cli.root import app
+    from arc2face_app.cli.root import app
 
     group = get_command(app)
     commands = getattr(group, "commands", {})

@@ -249,7 +249,7 @@ def test_the_command_goes_on_and_changes_groups(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Points 7 and 8 on the command line: the same command twice makes nothing twice; one picture of all."""
-    from app.cli import main
+    from arc2face_app.cli import main
 
     photo = bundle.person_photo(tmp_path / "one.png")
     clip = uneven(tmp_path / "v.gif", [face(54), face(74)], [500, 500])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import emoca
+import arc2face_emoca as emoca
 from tests.recipe3d import ENCODERS, encoder, encoder_entries, full_model, golden, small_encoder
 from tests.test_emoca_flame import check_pictures
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-import emoca
-from emoca.files import read_expression_flags
+import arc2face_emoca as emoca
+from arc2face_emoca.files import read_expression_flags
 from tests import recipe3d
 from tests.recipe3d import CHECKPOINT, GOLDENS, PICKLE, TEMPLATE, drawn_faces, flame_arrays, geometry, small_encoder
 

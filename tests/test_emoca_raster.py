@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import emoca
+import arc2face_emoca as emoca
 from tests.recipe3d import golden
 
 SCENES = [str(name) for name in golden("raster_unit")["names"]]

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli import main
 from arc2face.dataset import manifest, tars
 from arc2face.dataset.folder import DatasetFolder
 from arc2face.dataset.identities import Identities
@@ -26,6 +25,7 @@ from arc2face.engine import Engine
 from arc2face.errors import InputError
 from arc2face.evaluation import Protocol, evaluate
 from arc2face.readers import Perception
+from arc2face_app.cli import main
 from tests.conftest import PROJECT
 from tests.measured_faces import PEOPLE, paint, readers, write_models
 

@@ -16,7 +16,6 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from app.cli import main
 from arc2face.errors import IncompatibleWeightsError, InputError, MissingWeightsError, SettingsError
 from arc2face.evaluation import Judge, Protocol, compare, evaluate, looking, read_set, state
 from arc2face.evaluation.comparison import comparison_text
@@ -25,6 +24,8 @@ from arc2face.evaluation.networks import Inception, Lpips
 from arc2face.evaluation.run import Networks
 from arc2face.evaluation.state import Shard
 from arc2face.readers import Perception
+from arc2face_app.cli import main
+from scripts.checkout import python_path
 from tests.conftest import PROJECT
 from tests.measured_faces import PEOPLE, paint, readers, write_models
 from tests.tiny_faces import write_antelopev2
@@ -328,7 +329,7 @@ def test_the_command_says_what_is_wrong(
 def _environment() -> dict[str, str]:
     import os
 
-    return {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'external'}"}
+    return {**os.environ, "PYTHONPATH": python_path()}
 
 
 def test_the_page_names_commands_and_options_that_exist() -> None:
@@ -337,8 +338,8 @@ def test_the_page_names_commands_and_options_that_exist() -> None:
 
     from typer.main import get_command
 
-    from app.cli import evaluate as command
     from arc2face.evaluation.protocol import FARS
+    from arc2face_app.cli import evaluate as command
 
     group: Any = get_command(command.app)
     page = (PROJECT / "docs" / "evaluation.md").read_text(encoding="utf-8")

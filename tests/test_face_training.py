@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
-from training.common.checkpoint import CHECKPOINT, averaged_state
-from training.common.errors import TrainingError
-from training.common.settings import FaceLoopConfig
-from training.expression import smirk
-from training.faces import detector, landmarks, recogniser
-from training.faces.people import PhotoPeople
-from training.faces.sprites import compose, make_sprites
-from training.pose import emoca as pose
+from arc2face_training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
+from arc2face_training.common.checkpoint import CHECKPOINT, averaged_state
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.settings import FaceLoopConfig
+from arc2face_training.expression import smirk
+from arc2face_training.faces import detector, landmarks, recogniser
+from arc2face_training.faces.people import PhotoPeople
+from arc2face_training.faces.sprites import compose, make_sprites
+from arc2face_training.pose import emoca as pose
 
 TINY = FaceLoopConfig(steps=2, batch_size=3, log_every=1, device="cpu")
 
@@ -164,7 +164,7 @@ def test_expression_encoder_trains_and_loads_in_the_product(data: Path, tmp_path
 
 
 def test_pose_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path) -> None:
-    emoca = pytest.importorskip("emoca")
+    emoca = pytest.importorskip("arc2face_emoca")
     config = pose.EmocaConfig(
         data=data / "train", evaluation=data / "eval", stem=4, widths=(4, 4), blocks=(1, 1),
         channels=(8, 8), hidden=8, loop=replace(TINY, batch_size=2),
@@ -177,8 +177,8 @@ def test_pose_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path
 
 def test_pose_labels_redraw_the_normal_map(data: Path) -> None:
     """Shape, expression, rotation and crop camera of a label, through emoca, give the picture's normal map."""
-    emoca = pytest.importorskip("emoca")
-    from training.avatars.head import head_model
+    emoca = pytest.importorskip("arc2face_emoca")
+    from arc2face_training.avatars.head import head_model
 
     rows = open_dataset(data / "train")
     model = emoca.Emoca(pose.head_geometry(head_model()))
@@ -192,7 +192,7 @@ def test_pose_labels_redraw_the_normal_map(data: Path) -> None:
 
 
 def test_half_storage_keeps_the_graph_valid(tmp_path: Path) -> None:
-    from training.faces.onnx_export import export
+    from arc2face_training.faces.onnx_export import export
 
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU())
     export(model, torch.zeros(1, 3, 8, 8), tmp_path / "a.onnx", ["input"], ["output"])

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.cli.serve import read_settings
 from arc2face import Engine, GenerationRequest, IdentityEmbedding
 from arc2face.diffusion.graphs.fastpath import FastPath
 from arc2face.errors import CancelledError, DeviceError, SettingsError
 from arc2face.types import Expression, ExpressionCondition, PoseCondition, Progress, ReferenceCondition
+from arc2face_app.cli.serve import read_settings
 from tests.recording import RecordedGraph, RecordingBackend
 
 RNG = np.random.default_rng(31)

@@ -101,12 +101,12 @@ def test_the_callers_default_dtype_changes_no_picture(
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_the_callers_default_dtype_changes_no_head_and_no_reading(dtype: torch.dtype) -> None:
     """C3: EMOCA's rasteriser and encoder, SMIRK's network."""
-    import emoca
+    import arc2face_emoca as emoca
     from arc2face.expression.network import ExpressionNet
     from arc2face.expression.smirk import SmirkEncoder
     from arc2face.pose.geometry import FacePoints
     from arc2face.pose.reading import draw_angles
-    from emoca.resnet import Encoder, EncoderConfig
+    from arc2face_emoca.resnet import Encoder, EncoderConfig
     from tests.recipe3d import geometry
 
     generator = torch.Generator().manual_seed(1)

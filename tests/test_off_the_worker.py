@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.page import markup
-from app.runs import pictures as saving
-from app.runs.files import SessionFiles
 from arc2face import Engine, GenerationRequest, IdentityEmbedding
 from arc2face.engine import MAX_FINISHING
 from arc2face.pictures.recipes import read_recipe
 from arc2face.types import Progress
+from arc2face_app.page import markup
+from arc2face_app.runs import pictures as saving
+from arc2face_app.runs.files import SessionFiles
 
 NOBODY = IdentityEmbedding(np.ones(512, np.float32))
 
@@ -72,7 +72,8 @@ def test_pictures_come_out_when_the_pool_is_full(tiny_tree: Path) -> None:
 def test_gradio_starts_without_writing_stubs() -> None:
     """12.7: nothing is parsed or written at import; components keep their events; a second import hook is harmless."""
     code = (
-        "from app import stubs; stubs.leave_out(); stubs.leave_out(); import sys; before = len(sys.meta_path); "
+        "from arc2face_app import stubs; stubs.leave_out(); stubs.leave_out(); "
+        "import sys; before = len(sys.meta_path); "
         "import gradio as gr, gradio.component_meta as meta, gradio.blocks_events as events; "
         "assert len(sys.meta_path) == before - 1; "
         "used = (meta.create_or_modify_pyi.__module__, events.create_or_modify_pyi.__module__); "
@@ -80,4 +81,4 @@ def test_gradio_starts_without_writing_stubs() -> None:
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["app.stubs", "app.stubs", "True"]
+    assert done.stdout.split() == ["arc2face_app.stubs", "arc2face_app.stubs", "True"]

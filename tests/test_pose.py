@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import emoca
+import arc2face_emoca as emoca
 from arc2face.errors import (
     CorruptWeightsError,
     IncompatibleWeightsError,

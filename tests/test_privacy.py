@@ -24,7 +24,7 @@ from tests.app import bundle
 from tests.conftest import PROJECT
 from tests.watched import Watch, free_port, python, tree, why_no_strace
 
-CLI = [sys.executable, "-c", "import sys; from app.cli import main; sys.exit(main())"]
+CLI = [sys.executable, "-c", "import sys; from arc2face_app.cli import main; sys.exit(main())"]
 CACHES = ("home/.cache/arc2face/*", "home/.cache/emoca/*")
 EMPTY = "tmp/torchinductor_*"
 """The folder of torch's compiler, which torch makes and we never fill."""
@@ -153,7 +153,9 @@ def test_the_page_speaks_to_nobody_and_keeps_nothing(
     before, port = tree(models), free_port()
     got = tmp_path_factory.mktemp("visitor")
     with Watch(tmp_path) as watch:
-        server = watch.start([sys.executable, "-m", "app", "--port", port, "--models", models, "--device", "cpu"])
+        server = watch.start(
+            [sys.executable, "-m", "arc2face_app", "--port", port, "--models", models, "--device", "cpu"]
+        )
         url = f"http://127.0.0.1:{port}"
         assert until(lambda: server.poll() is not None or answers(url)), "the page did not start"
         assert server.poll() is None, watch.printed(server)

@@ -21,10 +21,11 @@ import pytest
 from PIL import Image
 
 from arc2face import read_recipe
+from scripts.checkout import python_path
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("cog") is None, reason="cog is not installed")
-FACES = sorted((PROJECT / "app" / "page" / "assets" / "examples" / "faces").glob("*.webp"))
+FACES = sorted((PROJECT / "app" / "arc2face_app" / "page" / "assets" / "examples" / "faces").glob("*.webp"))
 Predict = Callable[..., dict[str, Any]]
 
 
@@ -46,7 +47,7 @@ def predict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predict]:
         **os.environ,
         # The server starts its worker as `python` from PATH.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "external")]),
+        "PYTHONPATH": python_path(),
         "COG_PREDICT_TYPE_STUB": f"{PROJECT / 'deploy' / 'replicate' / 'run.py'}:Runner",
         "ARC2FACE_MODELS": str(PROJECT / "models" / "starter"),
         "ARC2FACE_DEVICE": "cpu",

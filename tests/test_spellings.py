@@ -264,7 +264,7 @@ def test_both_forms_of_the_expression_encoder(models: Path, name: str) -> None:
 
 
 def test_the_pose_reader_and_the_folder_agree_on_every_asset(tmp_path: Path) -> None:
-    import emoca
+    import arc2face_emoca as emoca
     from arc2face.pose.reader import PoseReader
 
     root = tmp_path / "in" / "m"

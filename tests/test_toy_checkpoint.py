@@ -6,12 +6,15 @@ Run alone: ./run test tests/test_toy_checkpoint.py
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from scripts.checkout import python_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 ROW = '    _arc2face("toy", "toy/toy.safetensors", "A toy adapter"),\n'
@@ -21,7 +24,7 @@ ROW = '    _arc2face("toy", "toy/toy.safetensors", "A toy adapter"),\n'
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the packages with one more row in WEIGHTS and one more key in a feature."""
     root = tmp_path_factory.mktemp("house")
-    for package in ("arc2face", "app", "external"):
+    for package in ("arc2face", "app", "training", "external"):
         shutil.copytree(PROJECT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     table = root / "arc2face" / "weights" / "table.py"
     text = table.read_text(encoding="utf-8")
@@ -34,14 +37,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask(house: Path, code: str, *arguments: object) -> str:
     """What a Python of that house prints."""
-    path = f"import sys; sys.path[:0] = [{str(house)!r}, {str(house / 'external')!r}]\n"
+    path = f"import sys; sys.path[:0] = {python_path(checkout=house).split(os.pathsep)}\n"
     words = [sys.executable, "-c", path + code, *map(str, arguments)]
     done = subprocess.run(words, cwd=house, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
 
 
-CLI = "from app.cli import main; raise SystemExit(main(sys.argv[1:]))"
+CLI = "from arc2face_app.cli import main; raise SystemExit(main(sys.argv[1:]))"
 
 
 def test_it_is_listed_planned_and_missed(house: Path, tmp_path: Path, tiny_tree: Path) -> None:

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from arc2face.engine import Engine
-from training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
-from training.common.errors import TrainingError
-from training.common.sources import DataConfig, open_source
-from training.faces.people import PhotoPeople
-from training.photos.annotate import AnnotateOptions, annotate, options_of
-from training.photos.annotations import ABOUT, DONE, NO_FACE, UNREADABLE, AnnotationFolder, default_folder
-from training.photos.source import PhotoSource
-from training.photos.store import open_store
+from arc2face_training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.sources import DataConfig, open_source
+from arc2face_training.faces.people import PhotoPeople
+from arc2face_training.photos.annotate import AnnotateOptions, annotate, options_of
+from arc2face_training.photos.annotations import ABOUT, DONE, NO_FACE, UNREADABLE, AnnotationFolder, default_folder
+from arc2face_training.photos.source import PhotoSource
+from arc2face_training.photos.store import open_store
 
 STARTER = Path(__file__).resolve().parents[1] / "models" / "starter"
 SIZE = 128

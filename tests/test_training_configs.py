@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from training.common.config import from_mapping, load_config
-from training.common.errors import TrainingError
-from training.common.loop import LoopConfig
-from training.diffusion import vae
-from training.train import COMPONENTS, RECIPES, config_path, train
+from arc2face_training.common.config import from_mapping, load_config
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.loop import LoopConfig
+from arc2face_training.diffusion import vae
+from arc2face_training.train import COMPONENTS, RECIPES, config_path, train
 
 
 def test_places_may_name_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,9 @@ def test_places_may_name_an_environment_variable(monkeypatch: pytest.MonkeyPatch
 
 def test_every_recipe_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEOPLE", "/somewhere")
-    diffusion = {name: entry for name, entry in COMPONENTS.items() if entry.module.startswith("training.diffusion")}
+    diffusion = {
+        name: entry for name, entry in COMPONENTS.items() if entry.module.startswith("arc2face_training.diffusion")
+    }
     for recipe in RECIPES:
         for name, entry in diffusion.items():
             module = __import__(entry.module, fromlist=[entry.config])

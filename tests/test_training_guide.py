@@ -16,7 +16,7 @@ from PIL import Image
 from transformers import CLIPTextModel
 from typer.testing import CliRunner
 
-from app.cli.root import app
+from arc2face_app.cli.root import app
 from tests.tiny_faces import blank, draw_face, write_antelopev2
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,8 +91,8 @@ def test_the_guide_leads_from_the_base_model_to_a_picture(
 
 
 def test_the_page_names_messages_and_settings_that_exist() -> None:
-    from training.common.settings import LoopConfig
-    from training.common.sources import DataConfig
+    from arc2face_training.common.settings import LoopConfig
+    from arc2face_training.common.sources import DataConfig
 
     known = {f"loop.{name}" for name in LoopConfig.__dataclass_fields__}
     known |= {f"data.{name}" for name in DataConfig.__dataclass_fields__}

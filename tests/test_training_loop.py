@@ -20,16 +20,17 @@ import torch
 import yaml
 
 from arc2face.errors import StorageError
-from training.avatars.dataset import DatasetConfig, write_dataset
-from training.common.checkpoint import CHECKPOINT, STABLE, load_torch, save_torch
-from training.common.errors import TrainingError
-from training.common.loop import Batch, Loop, LoopConfig, Objective, Outcome, Turn
-from training.common.mirror import mirrored_expressions, mirrored_normals
-from training.common.session import PieceOver, Session
-from training.common.settings import FaceLoopConfig, fall_start, learning_rate_factor
-from training.common.shares import filled
-from training.common.sources import DataConfig, StoredLatents, open_source
-from training.train import RunOptions, refuse_lone_process
+from arc2face_training.avatars.dataset import DatasetConfig, write_dataset
+from arc2face_training.common.checkpoint import CHECKPOINT, STABLE, load_torch, save_torch
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.loop import Batch, Loop, LoopConfig, Objective, Outcome, Turn
+from arc2face_training.common.mirror import mirrored_expressions, mirrored_normals
+from arc2face_training.common.session import PieceOver, Session
+from arc2face_training.common.settings import FaceLoopConfig, fall_start, learning_rate_factor
+from arc2face_training.common.shares import filled
+from arc2face_training.common.sources import DataConfig, StoredLatents, open_source
+from arc2face_training.train import RunOptions, refuse_lone_process
+from scripts.checkout import python_path
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -149,7 +150,8 @@ def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path: Path) -> None:
     save_torch({"a": torch.zeros(1)}, tmp_path / CHECKPOINT)
     before = (tmp_path / CHECKPOINT).read_bytes()
     code = (
-        "import resource, torch, sys; from pathlib import Path; from training.common.checkpoint import save_torch\n"
+        "import resource, torch, sys; from pathlib import Path\n"
+        "from arc2face_training.common.checkpoint import save_torch\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
         "save_torch({'a': torch.zeros(10**6)}, Path(sys.argv[1]))"
@@ -184,7 +186,7 @@ def test_the_fall_of_a_release_has_a_fixed_length() -> None:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'external'}", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +203,17 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(settings: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "training", "landmarks", "--config", str(settings), "--out", str(out), *words]
+    command = [
+        sys.executable,
+        "-m",
+        "arc2face_training",
+        "landmarks",
+        "--config",
+        str(settings),
+        "--out",
+        str(out),
+        *words,
+    ]
     return subprocess.Popen(command, cwd=ROOT, env=environment(), text=True, stderr=subprocess.PIPE)
 
 
@@ -239,7 +251,7 @@ def test_two_processes_stop_together(settings: Path, tmp_path: Path) -> None:
 def test_a_signal_to_one_of_two_processes_stops_both(settings: Path, tmp_path: Path) -> None:
     """2: the signal reaches the second process only; the first one, which saves, is told."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    words = ["-m", "training", "landmarks", "--config", str(settings), "--out", str(tmp_path)]
+    words = ["-m", "arc2face_training", "landmarks", "--config", str(settings), "--out", str(tmp_path)]
     process = subprocess.Popen([*launcher, *words], cwd=ROOT, env=environment(), text=True, stderr=subprocess.PIPE)
     until(lambda: (tmp_path / "log.jsonl").exists(), process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -253,7 +265,7 @@ def test_options_of_the_command_line_change_the_run(settings: Path, tmp_path: Pa
     """9: steps, single settings, no-resume and export, as `arc2face train` passes them on."""
     from typer.testing import CliRunner
 
-    from app.cli.root import app
+    from arc2face_app.cli.root import app
 
     def command(*words: str) -> Any:
         return CliRunner().invoke(app, ["train", "landmarks", "--config", str(settings), "-o", str(tmp_path), *words])
@@ -282,7 +294,16 @@ def test_overrides_that_are_none_are_refused() -> None:
 
 def test_accelerate_with_one_process_instead_of_two_is_refused(settings: Path, tmp_path: Path) -> None:
     """9: `accelerate launch --num_processes 2 --cpu` starts one process, silently."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu", "-m", "training"]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--num_processes",
+        "2",
+        "--cpu",
+        "-m",
+        "arc2face_training",
+    ]
     words = ["landmarks", "--config", str(settings), "--out", str(tmp_path), "--steps", "1"]
     done = subprocess.run([*command, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "--processes 2" in done.stderr

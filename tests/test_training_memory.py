@@ -21,25 +21,25 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.common.checkpoint import check_settings
-from training.common.config import default_experiments, experiment, from_mapping
-from training.common.curves import Curves
-from training.common.errors import TrainingError
-from training.common.loop import Batch, Objective
-from training.common.memory import checkpoint_layers, halve_frozen, layout_of
-from training.common.optimisers import make_optimiser
-from training.common.session import Session
-from training.common.settings import LoopConfig
-from training.common.sources import DataConfig, PhotoSet, open_source
-from training.diffusion.denoising_loss import DenoisingObjective, LossConfig
-from training.diffusion.expression_module import ExpressionBranch
-from training.diffusion.identity import IdentityConfig, make_objective
-from training.diffusion.latents import cached_latents, encode
-from training.diffusion.linear_vae import block_vae
-from training.diffusion.reference import ReferenceObjective, refuse_singles
-from training.diffusion.text import Prompts
-from training.faces.landmarks import LandmarkNet
-from training.photos.source import PhotoSource
+from arc2face_training.common.checkpoint import check_settings
+from arc2face_training.common.config import default_experiments, experiment, from_mapping
+from arc2face_training.common.curves import Curves
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.loop import Batch, Objective
+from arc2face_training.common.memory import checkpoint_layers, halve_frozen, layout_of
+from arc2face_training.common.optimisers import make_optimiser
+from arc2face_training.common.session import Session
+from arc2face_training.common.settings import LoopConfig
+from arc2face_training.common.sources import DataConfig, PhotoSet, open_source
+from arc2face_training.diffusion.denoising_loss import DenoisingObjective, LossConfig
+from arc2face_training.diffusion.expression_module import ExpressionBranch
+from arc2face_training.diffusion.identity import IdentityConfig, make_objective
+from arc2face_training.diffusion.latents import cached_latents, encode
+from arc2face_training.diffusion.linear_vae import block_vae
+from arc2face_training.diffusion.reference import ReferenceObjective, refuse_singles
+from arc2face_training.diffusion.text import Prompts
+from arc2face_training.faces.landmarks import LandmarkNet
+from arc2face_training.photos.source import PhotoSource
 
 MODELS = Path(__file__).parent / "data" / "tiny"
 ROWS = 2

@@ -21,17 +21,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.common.errors import TrainingError
-from training.common.session import Session
-from training.common.settings import LoopConfig
-from training.common.sources import DataConfig, PhotoSet, open_source
-from training.faces.people import PhotoPeople
-from training.photos.index import open_index
-from training.photos.names import Names
-from training.photos.pictures import looks_whole, square_picture
-from training.photos.source import PhotoSource
-from training.photos.store import PhotoStore, open_store
-from training.photos.zips import list_zip
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.session import Session
+from arc2face_training.common.settings import LoopConfig
+from arc2face_training.common.sources import DataConfig, PhotoSet, open_source
+from arc2face_training.faces.people import PhotoPeople
+from arc2face_training.photos.index import open_index
+from arc2face_training.photos.names import Names
+from arc2face_training.photos.pictures import looks_whole, square_picture
+from arc2face_training.photos.source import PhotoSource
+from arc2face_training.photos.store import PhotoStore, open_store
+from arc2face_training.photos.zips import list_zip
 
 WANT = ("pixels", "other_pixels", "identity", "expression")
 NEEDS = ("embedding", "expression")

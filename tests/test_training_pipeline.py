@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.common import augment
-from training.common.checkpoint import save_torch
-from training.common.errors import TrainingError
-from training.common.worlds import avatars, people
-from training.pipeline import Plan, main, read_plan, run_pipeline
+from arc2face_training.common import augment
+from arc2face_training.common.checkpoint import save_torch
+from arc2face_training.common.errors import TrainingError
+from arc2face_training.common.worlds import avatars, people
+from arc2face_training.pipeline import Plan, main, read_plan, run_pipeline
+from scripts.checkout import python_path
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS_ANNY = pytest.mark.skipif(
@@ -43,7 +44,7 @@ stages:
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, with the project on the path."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "external"), os.environ.get("PYTHONPATH", "")])
+    path = python_path(after=os.environ.get("PYTHONPATH", ""))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
 
 
@@ -69,12 +70,12 @@ def shards(plan: Plan, name: str, count: int) -> None:
 def test_both_worlds_offer_the_same_names() -> None:
     assert avatars.__all__ == people.__all__
     assert all(hasattr(people, name) for name in people.__all__)
-    chosen = importlib.import_module("training.common.world")
+    chosen = importlib.import_module("arc2face_training.common.world")
     assert all(hasattr(chosen, name) for name in avatars.__all__)
 
 
 def test_the_variable_chooses_the_world_and_an_unknown_one_is_refused() -> None:
-    code = "import training.common.world as w; print(w.AvatarWorld.__name__, w.N_CODES, w.SMILE)"
+    code = "import arc2face_training.common.world as w; print(w.AvatarWorld.__name__, w.N_CODES, w.SMILE)"
 
     def said(world: str) -> str:
         done = subprocess.run(
@@ -155,7 +156,15 @@ def test_the_status_needs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
 @NEEDS_ANNY
 def test_a_killed_pipeline_goes_on(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    command = [sys.executable, "-m", "training.pipeline", "--config", str(toy(tmp_path)), "--state", str(state)]
+    command = [
+        sys.executable,
+        "-m",
+        "arc2face_training.pipeline",
+        "--config",
+        str(toy(tmp_path)),
+        "--state",
+        str(state),
+    ]
     process = subprocess.Popen(command, env=environment())
     while not (state / "ids" / "dataset.json").exists():
         assert process.poll() is None

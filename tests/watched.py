@@ -28,7 +28,7 @@ from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
-from tests.conftest import PROJECT
+from scripts.checkout import python_path
 
 LIMIT = 240
 HOOK = """
@@ -177,7 +177,7 @@ class Watch:
         proxy = f"http://127.0.0.1:{self._proxy.server_address[1]}"
         names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
         proxies = {name: proxy for each in names for name in (each, each.lower())}
-        path = [str(self._nets / "hook"), str(PROJECT), str(PROJECT / "external")]
+        path = python_path(self._nets / "hook").split(os.pathsep)
         kinds = ("CACHE", "DATA", "CONFIG", "STATE")
         return {
             **{name: os.environ[name] for name in _KEPT if name in os.environ},

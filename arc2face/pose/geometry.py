@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from emoca import FlameGeometry
+    from arc2face_emoca import FlameGeometry
 
 __all__ = ["FacePoints", "angles_of", "axis_angle", "five_points", "framing"]
 

@@ -39,7 +39,7 @@ from arc2face.pose.values import (
 from arc2face.types import Expression, Float32Array, RgbU8
 
 if TYPE_CHECKING:
-    import emoca
+    import arc2face_emoca as emoca
     from arc2face.expression.regions import HeadBasis
     from arc2face.pose.geometry import FacePoints
     from arc2face.weights.folder import ModelsFolder
@@ -90,14 +90,14 @@ class PoseReader:
 
     def available(self) -> tuple[bool, bool]:
         """Whether photos can be read, and whether angles can be drawn, by the files that are there. Loads nothing."""
-        import emoca
+        import arc2face_emoca as emoca
 
         files = emoca.AssetFiles.find(self._folders)
         return files.checkpoint is not None, files.checkpoint is not None or files.flame is not None
 
     def missing(self) -> str:
         """What is missing for reading photos, where to register and where to put it; empty when nothing is."""
-        import emoca
+        import arc2face_emoca as emoca
 
         return "" if self.available()[0] else emoca.missing_message("EMOCA's checkpoint", self._folders[:1])
 
@@ -209,7 +209,7 @@ class PoseReader:
         return HeadBasis(rest, directions, places[:2].mean(0), places[3:].mean(0))
 
     def _loaded(self) -> emoca.Emoca:
-        import emoca
+        import arc2face_emoca as emoca
 
         with self._lock, _explained():
             if self._model is None:
@@ -217,7 +217,7 @@ class PoseReader:
             return self._model
 
     def _drawable(self) -> tuple[emoca.Emoca, FacePoints]:
-        import emoca
+        import arc2face_emoca as emoca
 
         with self._lock, _explained():
             if self._head is None:
@@ -249,7 +249,7 @@ def _need_face(landmarks: Landmarks | None, which: str) -> Landmarks:
 @contextmanager
 def _explained() -> Generator[None]:
     """Turn emoca's errors into this library's; the messages already say what to do."""
-    import emoca
+    import arc2face_emoca as emoca
 
     try:
         yield

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import emoca
+import arc2face_emoca as emoca
 from arc2face.errors import PoseError
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.faces.ffhq import aligned_from_picture, transform_points

@@ -1,8 +1,9 @@
 """From a path to a hash, and from a checkpoint of any format to named tensors, safely.
 
-Pickled checkpoints are read without unpickling them (`emoca.torchfile`) and are converted once to safetensors. The
-converted copy lies in the user's cache, in a folder named after the hash of its source, so that a changed source is
-converted anew. A sharded checkpoint goes by its index file. Files appear whole or not at all (`replace_with`).
+Pickled checkpoints are read without unpickling them (`arc2face_emoca.torchfile`) and are converted once to
+safetensors. The converted copy lies in the user's cache, in a folder named after the hash of its source, so that a
+changed source is converted anew. A sharded checkpoint goes by its index file. Files appear whole or not at all
+(`replace_with`).
 
 Hashing needs the standard library only; torch is imported when tensors are asked for.
 """
@@ -181,7 +182,7 @@ def _reason(error: Exception) -> str:
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
-    from emoca.torchfile import RefusedError, read_torch_file
+    from arc2face_emoca.torchfile import RefusedError, read_torch_file
 
     try:
         return read_torch_file(path)

@@ -12,7 +12,7 @@ module.exports = {
     { method: "script.start", params: { uri: "torch.js", params: { venv: "env", path: "app" } } },
     {
       method: "shell.run",
-      params: { venv: "env", path: "app", message: ["uv pip install -r requirements.txt -c constraints.txt"] },
+      params: { venv: "env", path: "app", message: ["uv pip install -r requirements.txt -c constraints.txt", "uv pip install --no-deps --editable ."] },
     },
     {
       when: "{{gpu === 'nvidia'}}",
@@ -24,6 +24,6 @@ module.exports = {
       method: "shell.run",
       params: { venv: "env", path: "app", message: ["python scripts/settle_packages.py --cpu"] },
     },
-    { method: "shell.run", params: { venv: "env", path: "app", message: ["python -m app.cli doctor --quick"] } },
+    { method: "shell.run", params: { venv: "env", path: "app", message: ["python -m arc2face_app.cli doctor --quick"] } },
   ],
 }

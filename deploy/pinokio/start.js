@@ -7,7 +7,7 @@ module.exports = {
       params: {
         venv: "env",
         path: "app",
-        message: ["python -m app --host 127.0.0.1 --port {{port}} --outputs ../outputs"],
+        message: ["python -m arc2face_app --host 127.0.0.1 --port {{port}} --outputs ../outputs"],
         on: [{ event: "/(http:\\/\\/[0-9.:]+)/", done: true }],
       },
     },

@@ -52,6 +52,9 @@ class Runner(BaseRunner):
 
     def setup(self) -> None:
         """Weights into memory, once."""
+        from scripts.checkout import add_to_path
+
+        add_to_path()
         from arc2face import Engine
 
         self.engine = Engine.open(models_folder(), device=os.environ.get("ARC2FACE_DEVICE", "auto"), preload=True)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from gradio_client import Client
 
-from app import server
-from app.runs.backend import Backend
-from app.settings import ServerSettings
 from arc2face.engine import Engine
+from arc2face_app import server
+from arc2face_app.runs.backend import Backend
+from arc2face_app.settings import ServerSettings
 from tests.app import bundle
 
 

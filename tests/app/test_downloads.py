@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from app.runs.backend import Backend
-from app.runs.downloads import BUSY, Downloads, Transfer, downloads_of
-from app.settings import ServerSettings
 from arc2face.errors import DownloadError, MissingWeightsError
 from arc2face.weights.download import Options, Plan, plan_files
 from arc2face.weights.table import WeightFile
+from arc2face_app.runs.backend import Backend
+from arc2face_app.runs.downloads import BUSY, Downloads, Transfer, downloads_of
+from arc2face_app.settings import ServerSettings
 from tests.hub_server import Hub, corrupt, slow
 
 DATA = os.urandom(700_000)

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 
-from app import server
-from app.runs import requests, visitors
-from app.runs.backend import Backend
-from app.settings import ServerSettings
 from arc2face.engine import Engine
+from arc2face_app import server
+from arc2face_app.runs import requests, visitors
+from arc2face_app.runs.backend import Backend
+from arc2face_app.settings import ServerSettings
 from tests.app.conftest import free_port
 
 pytestmark = pytest.mark.server
@@ -450,6 +450,6 @@ def test_a_full_disk_is_called_one() -> None:
     """K9."""
     import errno
 
-    from app.runs.errors import explain
+    from arc2face_app.runs.errors import explain
 
     assert "disk is full" in explain(OSError(errno.ENOSPC, "No space left on device"))

@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from app.runs import memory
+from arc2face_app.runs import memory
 
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not GNU's C library")
 PIECES, SIZE = 60_000, 1000

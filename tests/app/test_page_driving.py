@@ -14,13 +14,13 @@ import pytest
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from app import server
-from app.runs import downloads as fetching
-from app.runs.backend import Backend
-from app.settings import ServerSettings
 from arc2face.engine import Engine
 from arc2face.weights.download import Options, Plan, plan_files
 from arc2face.weights.table import WeightFile
+from arc2face_app import server
+from arc2face_app.runs import downloads as fetching
+from arc2face_app.runs.backend import Backend
+from arc2face_app.settings import ServerSettings
 from tests.app.conftest import Studio, free_port
 from tests.app.walk import ARGUMENTS, PATIENCE, set_number, shown, visit
 from tests.hub_server import Hub

@@ -20,26 +20,27 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.page.messages import as_shown
-from app.page.parts import workbench
-from app.page.parts.expression import ExpressionControls
-from app.page.parts.follow import Follow, PageShell
-from app.page.parts.keyed import Values, validator
-from app.page.parts.look import LookControls
-from app.page.parts.person import PersonPicker
-from app.page.parts.pose import PoseControls
-from app.page.parts.recipe import RecipeDrop
-from app.page.parts.results import Made, ResultsPanel
-from app.page.parts.settings import GenerationControls
-from app.page.tabs import TABS
-from app.runs.backend import Backend
-from app.runs.files import SessionFiles
-from app.runs.pictures import Picture, Run, best_of
-from app.runs.store import RunStore
-from app.runs.visits import Visits
 from arc2face.errors import Arc2FaceError, InputError, SettingsError, StorageError
 from arc2face.sources import Person
 from arc2face.types import Expression, GeneratedImage, GenerationRequest, GenerationResult, IdentityEmbedding
+from arc2face_app.page.messages import as_shown
+from arc2face_app.page.parts import workbench
+from arc2face_app.page.parts.expression import ExpressionControls
+from arc2face_app.page.parts.follow import Follow, PageShell
+from arc2face_app.page.parts.keyed import Values, validator
+from arc2face_app.page.parts.look import LookControls
+from arc2face_app.page.parts.person import PersonPicker
+from arc2face_app.page.parts.pose import PoseControls
+from arc2face_app.page.parts.recipe import RecipeDrop
+from arc2face_app.page.parts.results import Made, ResultsPanel
+from arc2face_app.page.parts.settings import GenerationControls
+from arc2face_app.page.tabs import TABS
+from arc2face_app.runs.backend import Backend
+from arc2face_app.runs.files import SessionFiles
+from arc2face_app.runs.pictures import Picture, Run, best_of
+from arc2face_app.runs.store import RunStore
+from arc2face_app.runs.visits import Visits
+from scripts.checkout import python_path
 from tests.conftest import PROJECT
 
 GOOD: dict[str, Any] = {"steps": 4, "seed": 7, "guidance_scale": 2.0, "fast": False, "scheduler": "dpm++"}
@@ -213,7 +214,7 @@ def test_look_mask_pose_and_strengths_come_back(form: Form, tmp_path: Path) -> N
 
 def test_a_named_expression_stays_one_in_links_and_recipes(form: Form, tmp_path: Path) -> None:
     """A link opened as sliders; a name with other numbers than its own is not believed."""
-    from app.page import links
+    from arc2face_app.page import links
 
     editor = form.editor
     start: dict[Any, Any] = {component: component.value for component in {*editor._sources, editor.strength}}
@@ -363,10 +364,10 @@ def build(engine, shell):
 SERVE = """
 import sys
 from pathlib import Path
-from app import server
-from app.page import tabs
-from app.runs.backend import Backend
-from app.settings import ServerSettings
+from arc2face_app import server
+from arc2face_app.page import tabs
+from arc2face_app.runs.backend import Backend
+from arc2face_app.settings import ServerSettings
 from arc2face.engine import Engine
 models = Path(sys.argv[1])
 settings = ServerSettings(port=int(sys.argv[2]), models=models, mcp=False)
@@ -383,14 +384,14 @@ def test_a_tab_is_one_file_and_one_line(models: Path, tmp_path: Path) -> None:
     from tests.app.conftest import free_port
 
     shutil.copytree(PROJECT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    folder = tmp_path / "app" / "page" / "tabs"
+    folder = tmp_path / "app" / "arc2face_app" / "page" / "tabs"
     (folder / "toy.py").write_text(TOY)
     table = folder / "__init__.py"
     text = table.read_text()
-    text = re.sub(r"^(from app.page.tabs import .+)$", r"\1, toy", text, flags=re.MULTILINE)
+    text = re.sub(r"^(from arc2face_app.page.tabs import .+)$", r"\1, toy", text, flags=re.MULTILINE)
     table.write_text(re.sub(r"= \((.+)\)$", r"= (\1, toy)", text, flags=re.MULTILINE))
     port = free_port()
-    paths = os.pathsep.join(map(str, (tmp_path, PROJECT, PROJECT / "external")))
+    paths = python_path(tmp_path / "app")
     served = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(models), str(port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,

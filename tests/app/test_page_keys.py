@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.page import links
 from arc2face.errors import SettingsError
+from arc2face_app.page import links
 from tests.app.walk import add_photo, browser, finished, many_steps, shown, visit
 
 __all__ = ["browser", "visit"]  # fixtures

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.page.language import BETWEEN, LANGUAGES, PLACE, best_language, pattern, say, table
+from arc2face_app.page.language import BETWEEN, LANGUAGES, PLACE, best_language, pattern, say, table
 from tests.app.test_page_access import open_tab, tabs, unfold
 from tests.app.walk import add_photo, browser, visit
 
@@ -78,9 +78,9 @@ def test_the_browser_chooses(accepted: str, language: str) -> None:
 
 
 def test_share_preview_and_texts_of_the_page_are_in_the_tables() -> None:
-    from app.page.front import DESCRIPTION
-    from app.page.markup import KINDS
-    from app.runs.words import STAGES
+    from arc2face_app.page.front import DESCRIPTION
+    from arc2face_app.page.markup import KINDS
+    from arc2face_app.runs.words import STAGES
 
     english = table("en")
     assert DESCRIPTION in english

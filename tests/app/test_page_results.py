@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from app import server
-from app.runs import visitors, visits
-from app.runs.backend import Backend
-from app.settings import ServerSettings
 from arc2face.engine import Engine
 from arc2face.pictures.recipes import read_recipe
+from arc2face_app import server
+from arc2face_app.runs import visitors, visits
+from arc2face_app.runs.backend import Backend
+from arc2face_app.settings import ServerSettings
 from tests.app.conftest import free_port
 from tests.app.walk import add_photo, browser, few_steps, finished, run, set_number, shown, visit
 

@@ -10,14 +10,6 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app.page import markup
-from app.page.parts.expression_edit import Edit, clay, numbers
-from app.page.tabs.models import models_table
-from app.runs.errors import errors_shown, explain
-from app.runs.files import SessionFiles, zip_files
-from app.runs.pictures import Picture
-from app.runs.runner import overall
-from app.runs.tickets import JobBook
 from arc2face import advice
 from arc2face.advice import command
 from arc2face.doctor.component import ComponentStatus
@@ -25,6 +17,14 @@ from arc2face.errors import CancelledError, ExpressionError, NoFaceError, Storag
 from arc2face.expression.values import from_parts
 from arc2face.sources import Mixed
 from arc2face.types import GenerationRequest, IdentityEmbedding, Progress
+from arc2face_app.page import markup
+from arc2face_app.page.parts.expression_edit import Edit, clay, numbers
+from arc2face_app.page.tabs.models import models_table
+from arc2face_app.runs.errors import errors_shown, explain
+from arc2face_app.runs.files import SessionFiles, zip_files
+from arc2face_app.runs.pictures import Picture
+from arc2face_app.runs.runner import overall
+from arc2face_app.runs.tickets import JobBook
 
 REQUEST = GenerationRequest(identity=IdentityEmbedding(np.ones(512, np.float32)))
 SMILE = from_parts([1.0, -2.0], (0.2, 0.4), (0.2, 0.0, 0.0))

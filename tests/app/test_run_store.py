@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.cli.serve import read_settings
-from app.page.parts import results
-from app.page.parts.board import entry, ids_of, settings_of
-from app.runs.outputs import Outputs
-from app.runs.pace import Pace, steadied
-from app.runs.pictures import Picture, Run
-from app.runs.store import MAX_RUNS, RunStore
-from app.settings import ServerSettings
 from arc2face.errors import InputError, SettingsError, StorageError
 from arc2face.pictures.recipes import recipe_png
 from arc2face.types import GenerationRequest, GenerationResult, IdentityEmbedding, Progress
+from arc2face_app.cli.serve import read_settings
+from arc2face_app.page.parts import results
+from arc2face_app.page.parts.board import entry, ids_of, settings_of
+from arc2face_app.runs.outputs import Outputs
+from arc2face_app.runs.pace import Pace, steadied
+from arc2face_app.runs.pictures import Picture, Run
+from arc2face_app.runs.store import MAX_RUNS, RunStore
+from arc2face_app.settings import ServerSettings
 
 
 def run_of(tab: str, count: int = 1) -> Run:

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 
-from app import server
-from app.runs.backend import Backend
-from app.runs.files import LIFETIME, SWEEP_EVERY, SessionFiles
-from app.settings import ServerSettings
 from arc2face.engine import Engine
 from arc2face.errors import MissingWeightsError
+from arc2face_app import server
+from arc2face_app.runs.backend import Backend
+from arc2face_app.runs.files import LIFETIME, SWEEP_EVERY, SessionFiles
+from arc2face_app.settings import ServerSettings
+from scripts.checkout import python_path
 from tests.app.conftest import free_port
 
 pytestmark = pytest.mark.server
@@ -42,11 +43,11 @@ def test_a_taken_port_is_named_with_a_way_out() -> None:
 
 def test_building_the_page_imports_nothing_heavy(project_root: Path) -> None:
     code = (
-        "import sys, json; from app.runs.backend import Backend; from app.ui import build_app;"
+        "import sys, json; from arc2face_app.runs.backend import Backend; from arc2face_app.ui import build_app;"
         "build_app(Backend(lambda: None, kind='starter'));"
         "print(json.dumps([m for m in ('torch', 'diffusers', 'transformers', 'onnxruntime') if m in sys.modules]))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project_root), str(project_root / "external")])}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
@@ -103,7 +104,7 @@ def test_heavy_events_share_one_queue(studio: Any) -> None:
     assert {fn.concurrency_id for fn in heavy} == {"gpu"}
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "pyproject.toml", "app/server.py"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "pyproject.toml", "app/arc2face_app/server.py"])
 def test_files_of_the_machine_are_not_served(studio: Any, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError, match=r"403|404"):
         urllib.request.urlopen(f"{studio.url}/gradio_api/file={path}", timeout=20)
@@ -111,13 +112,13 @@ def test_files_of_the_machine_are_not_served(studio: Any, path: str) -> None:
 
 @pytest.fixture
 def started(models: Path, project_root: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `python -m app` with a temporary folder of its own; yields once it has said its address."""
+    """Starts `python -m arc2face_app` with a temporary folder of its own; yields once it has said its address."""
     begun: list[subprocess.Popen[str]] = []
 
     def start(**environment: str) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(project_root), str(project_root / "external")])
+        path = python_path()
         common = {"PYTHONPATH": path, "TMPDIR": str(tmp_path), "ARC2FACE_MODELS": str(models)}
-        command = [sys.executable, "-m", "app", "--port", str(free_port()), "--no-mcp"]
+        command = [sys.executable, "-m", "arc2face_app", "--port", str(free_port()), "--no-mcp"]
         quiet = {name: text for name, text in os.environ.items() if not name.startswith(SET_BY_THE_SERVER)}
         quiet = {name: text for name, text in quiet.items() if not name.lower().endswith("_proxy")}
         begun.append(
@@ -241,7 +242,8 @@ def test_a_temporary_folder_that_cannot_be_used_is_said(
 def test_libraries_are_told_to_keep_quiet() -> None:
     """A1: every library that counts its users is told not to, and caches stay in the workspace."""
     code = (
-        "import json, os; from app.runs.workspace import Workspace; from app.server import prepare_environment;"
+        "import json, os; from arc2face_app.runs.workspace import Workspace;"
+        "from arc2face_app.server import prepare_environment;"
         "w = Workspace(); prepare_environment('127.0.0.1', w);"
         "import gradio; assert not gradio.analytics.analytics_enabled();"
         "print(json.dumps([str(w.root), dict(os.environ)]))"

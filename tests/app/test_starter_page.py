@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from app import server
-from app.runs.backend import Backend
-from app.settings import ServerSettings
 from arc2face.engine import Engine
+from arc2face_app import server
+from arc2face_app.runs.backend import Backend
+from arc2face_app.settings import ServerSettings
 from tests.app.conftest import free_port
 from tests.app.walk import ARGUMENTS, PATIENCE, finished, shown
 from tests.conftest import PROJECT

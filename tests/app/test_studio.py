@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from app.cli.serve import read_settings
-from app.runs import datasets
-from app.runs.datasets import ABOVE, MAX_EACH, NEW, SEVERAL, Wanted
-from app.runs.files import SessionFiles
-from app.runs.shell import Shell
-from app.settings import ServerSettings
 from arc2face.errors import InputError, SettingsError
 from arc2face.faces.identities import save_identity
 from arc2face.types import IdentityEmbedding, Progress
+from arc2face_app.cli.serve import read_settings
+from arc2face_app.runs import datasets
+from arc2face_app.runs.datasets import ABOVE, MAX_EACH, NEW, SEVERAL, Wanted
+from arc2face_app.runs.files import SessionFiles
+from arc2face_app.runs.shell import Shell
+from arc2face_app.settings import ServerSettings
 from tests.app.walk import add_photo, browser, few_steps, set_number, shown, visit
 
 __all__ = ["browser", "visit"]  # fixtures

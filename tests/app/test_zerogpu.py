@@ -16,6 +16,7 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
+from scripts.checkout import python_path
 from tests.app.conftest import free_port
 
 pytestmark = pytest.mark.server
@@ -65,9 +66,9 @@ def GPU(duration):
 SCRIPT = """
 import json, os, sys, threading
 from dataclasses import replace
-from app.runs import runner, zerogpu
-from app.runs.backend import Backend
-from app.runs.shell import Shell
+from arc2face_app.runs import runner, zerogpu
+from arc2face_app.runs.backend import Backend
+from arc2face_app.runs.shell import Shell
 from arc2face.engine import Engine
 from arc2face.errors import CancelledError
 from arc2face.pictures.loading import load_rgb_u8
@@ -122,7 +123,7 @@ print(json.dumps(answer))
 def zero(tmp_path: Path, project_root: Path) -> dict[str, str]:
     """The environment of a ZeroGPU Space."""
     (tmp_path / "spaces.py").write_text(SPACES, encoding="utf-8")
-    path = os.pathsep.join(map(str, (tmp_path, project_root, project_root / "external")))
+    path = python_path(tmp_path)
     # One thread: OpenMP's pool does not survive a fork on a CPU, and on ZeroGPU nothing runs before it.
     more = {"SPACES_ZERO_GPU": "true", "OMP_NUM_THREADS": "1", "PIDS": str(tmp_path / "pids"), "PYTHONPATH": path}
     return {**os.environ, **more, "ARC2FACE_SPACE_FEATURES": ""}
@@ -190,9 +191,9 @@ def _client(port: int, space: subprocess.Popen[bytes], log: Path) -> Client:
 
 
 def test_a_short_run_books_less_time(zero: dict[str, str]) -> None:
-    from app.runs.zerogpu import Failure, seconds_needed
     from arc2face.errors import Arc2FaceError, InputError
     from arc2face.types import EMBEDDING_SIZE, GenerationRequest, IdentityEmbedding
+    from arc2face_app.runs.zerogpu import Failure, seconds_needed
 
     request = GenerationRequest(identity=IdentityEmbedding(np.ones(EMBEDDING_SIZE, np.float32)))
     assert 5 < seconds_needed(request.with_(steps=4, fast=True, guidance_scale=1.0), "stop") < seconds_needed(request)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.checkout import python_path
+
 PROJECT = Path(__file__).resolve().parents[2]
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -20,7 +22,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
     def begin(script: str, *arguments: object) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(PROJECT), str(PROJECT / "external")])
+        path = python_path()
         process = subprocess.Popen(
             [sys.executable, "-c", script, *map(str, arguments)],
             stdout=subprocess.PIPE,

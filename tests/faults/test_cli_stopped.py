@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.cli import main
 from arc2face import IdentityEmbedding, load_rgb_u8, save_png
 from arc2face.errors import SettingsError
 from arc2face.faces.identities import save_identity
 from arc2face.pictures.recipes import read_recipe
 from arc2face.pictures.saving import save_picture
 from arc2face.types import GeneratedImage, GenerationRequest, GenerationResult
+from arc2face_app.cli import main
 from tests.faults.conftest import Start
 
 ANNA = IdentityEmbedding(np.random.default_rng(11).standard_normal(512).astype(np.float32))
@@ -29,14 +29,14 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and users are POS
 CLI = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background inherit "ignored"
-import app.cli.output as output
+import arc2face_app.cli.output as output
 real = output.Series.add
 def add(self, *values):
     real(self, *values)
     sys.stderr.write("saved\\n")
     sys.stderr.flush()
 output.Series.add = add
-from app.cli import main
+from arc2face_app.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 FULL_AT_THE_THIRD = """

@@ -166,7 +166,7 @@ def children(parent: int | None = None) -> set[int]:
 CLI = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background inherit "ignored"
-from app.cli import main
+from arc2face_app.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -216,7 +216,7 @@ def test_ray_draws_the_shard_of_a_killed_worker_again(
 import os, signal, sys
 from pathlib import Path
 from arc2face.dataset import ray_running
-from app.cli import main
+from arc2face_app.cli import main
 
 root, killed = Path(sys.argv[1]), []
 

@@ -132,7 +132,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from arc2face.weights.store import load_state_dict
-import emoca
+import arc2face_emoca as emoca
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -164,7 +164,7 @@ def test_a_killed_download_is_finished_by_the_next_one(tmp_path: Path, origin: s
 EMOCA = """
 import sys
 from pathlib import Path
-import emoca
+import arc2face_emoca as emoca
 print("ready", flush=True)
 sys.stdin.readline()
 print(int(emoca.load_geometry(Path(sys.argv[1]), cache_dir=Path(sys.argv[2])).geometry.faces.sum()), flush=True)

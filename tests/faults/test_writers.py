@@ -26,7 +26,7 @@ ALLOWED = {
     "arc2face/weights/download/hub.py fetch_from_hub": "moves a verified file",
     "arc2face/weights/download/hub.py _copied": "into the staging folder, from where it is verified and moved",
     "arc2face/weights/download/run.py set_aside_glintr": "renames in one step",
-    "external/emoca/cache.py _write": "emoca stands alone; the same steps, tested there",
+    "external/emoca/arc2face_emoca/cache.py _write": "emoca stands alone; the same steps, tested there",
     "arc2face/pictures/animation.py _mp4": "into memory",
     "arc2face/dataset/leftovers.py _abandoned": "opened to try its lock",
     "arc2face/dataset/planning.py make_folder": "its people and photos save themselves through the door",
@@ -47,7 +47,7 @@ ALLOWED = {
     "arc2face/dataset/export/place.py fresh_folder": "the lock of that folder has no contents",
     "arc2face/dataset/export/place.py _abandoned": "opened to try its lock",
     "arc2face/dataset/export/place.py _swap": "renames a folder in one step",
-    "app/runs/workspace.py __init__": "a probe that is removed at once",
+    "app/arc2face_app/runs/workspace.py __init__": "a probe that is removed at once",
 }
 WRITING_METHODS = {"write_text", "write_bytes", "save", "savez", "savez_compressed", "save_file", "tofile"}
 WRITING_FUNCTIONS = {
@@ -171,7 +171,7 @@ def write():
         from arc2face.faces.identities import save_identity
         save_identity(folder / "a.npz", person)
     elif kind == "bare":
-        from app.cli.embed import _save
+        from arc2face_app.cli.embed import _save
         _save(folder / "a.npy", person)
     elif kind == "expression":
         from arc2face.expression.values import save_expression
@@ -185,7 +185,7 @@ def write():
         from arc2face.weights.store import _remember_hash
         _remember_hash("w", [version])
     elif kind == "zip":
-        from app.runs.files import zip_files
+        from arc2face_app.runs.files import zip_files
         zip_files([folder.parent / f"in-{version}"], folder / "a.zip")
     elif kind == "sheet":
         from arc2face.pictures.sheets import contact_sheet
@@ -200,7 +200,7 @@ def write():
         _keep_converted({"t": torch.full((5000,), float(version))}, folder / "c" / "weights.safetensors", Path("w.bin"))
     elif kind == "head":
         import torch
-        from emoca.cache import _write
+        from arc2face_emoca.cache import _write
         _write(folder / "head.safetensors", {"t": torch.full((5000,), float(version))}, [folder.parent / "in-1"])
 """
 # Killed at a stage of `replace_with`: before, in the middle of and after writing, in flushing, around the replacement.
@@ -271,11 +271,11 @@ mode = sys.argv[4]
 def cut(handle):
     os.ftruncate(handle, os.fstat(handle).st_size // 2)
     os.kill(os.getpid(), signal.SIGKILL)
-import torch, app.cli.embed, app.runs.files, arc2face.faces.identities, arc2face.pictures.sheets
+import torch, arc2face_app.cli.embed, arc2face_app.runs.files, arc2face.faces.identities, arc2face.pictures.sheets
 import arc2face.pictures.recipes, arc2face.expression.values, arc2face.weights.download.ledger
 torch.set_num_threads(1)
 from arc2face.errors import Arc2FaceError
-from emoca.cache import _UNFINISHED
+from arc2face_emoca.cache import _UNFINISHED
 def state():
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 root = folder

@@ -150,14 +150,14 @@ def _checkpoint(path: Path) -> None:
 
 
 def _flame(path: Path) -> None:
-    import emoca
+    import arc2face_emoca as emoca
 
     emoca.read_plain_pickle(path)
     emoca.FlameGeometry.from_pickle(path)
 
 
 def _emoca(path: Path) -> None:
-    import emoca
+    import arc2face_emoca as emoca
 
     emoca.read_checkpoint(path)
 

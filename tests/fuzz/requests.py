@@ -110,9 +110,9 @@ def parameters(function: Any) -> list[inspect.Parameter]:
 @cache
 def _blocks() -> dict[str, Any]:
     """The endpoints of a page with the tiny models."""
-    from app.runs.backend import Backend
-    from app.ui import build_app
     from arc2face.engine import Engine
+    from arc2face_app.runs.backend import Backend
+    from arc2face_app.ui import build_app
     from tests.app.bundle import make_bundle
     from tests.fuzz.seeds import TINY
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from scripts.checkout import python_path
 from tests.fuzz.doors import DOORS, HEAVY, Door, changed, door_of, kind_of
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -136,7 +137,7 @@ class Fuzzer:
             caches = {name: str(home / "cache") for name in ("ARC2FACE_CACHE", "EMOCA_CACHE", "GRADIO_TEMP_DIR")}
             quiet = {"OMP_NUM_THREADS": "1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1",
                      "ONEDNN_MAX_CPU_ISA": "AVX2", "MPLCONFIGDIR": str(home), "MALLOC_ARENA_MAX": "1"}  # fmt: skip
-            paths = os.pathsep.join(map(str, (PROJECT, PROJECT / "external")))
+            paths = python_path()
             self._worker = subprocess.Popen(
                 [sys.executable, "-m", "tests.fuzz.worker"], cwd=PROJECT, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(self.home / "worker.log").open("a"),

@@ -154,7 +154,7 @@ def flame_pickles(folder: Path) -> None:
 
 def emoca_checkpoints(folder: Path) -> None:
     """EMOCA's checkpoint with small encoders and no head."""
-    import emoca
+    import arc2face_emoca as emoca
     from tests import recipe3d
 
     encoders = recipe3d.small_encoder(236, 1), recipe3d.small_encoder(50, 2)

@@ -39,7 +39,7 @@ def _compiles_the_rasteriser(event: str, details: tuple[Any, ...]) -> bool:
     if event != "subprocess.Popen":
         return False
     words = [str(word) for word in details[1]]
-    return words[-2:-1] == [str(PROJECT / "training" / "avatars" / "raster.c")]
+    return words[-2:-1] == [str(PROJECT / "training" / "arc2face_training" / "avatars" / "raster.c")]
 
 
 def _status() -> dict[str, int]:
@@ -63,7 +63,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _enter(door: Any, path: Path) -> dict[str, Any]:
     """What came of one input: `kind` accepted, refused or failed, and why."""
     from arc2face.errors import Arc2FaceError
-    from emoca.errors import EmocaError
+    from arc2face_emoca.errors import EmocaError
     from tests.fuzz.requests import Refused
 
     try:

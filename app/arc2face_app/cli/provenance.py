@@ -1,0 +1,37 @@
+"""`arc2face provenance`: whether a picture says that a model made it, and whether it was changed since."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arc2face_app.cli import console
+from arc2face_app.cli.options import AsJson
+
+HELP = "Check the Content Credentials (C2PA) of pictures: who signed them, and whether they were changed since."
+WORDS = {
+    "none": "no Content Credentials",
+    "valid": "unchanged since it was saved",
+    "trusted": "unchanged since it was saved; the signer is known to an authority",
+    "invalid": "CHANGED since it was saved, or damaged",
+}
+
+Pictures = Annotated[list[Path], typer.Argument(help="PNG, JPEG or WebP files.", show_default=False, metavar="PICTURE")]
+
+
+def run(pictures: Pictures, as_json: AsJson = False) -> None:
+    """One line per picture. The exit code is 1 unless all are unchanged."""
+    from arc2face.pictures.provenance import read_provenance
+
+    found = {str(picture): read_provenance(picture) for picture in pictures}
+    if as_json:
+        console.answer({name: asdict(one) for name, one in found.items()})
+    else:
+        for name, one in found.items():
+            made = f"; made by {one.generator}, signed by {one.signer}" if one.signer else ""
+            console.say(f"{name}: {WORDS.get(one.state, one.state)}{made}{'; synthetic' if one.synthetic else ''}")
+    if any(one.state not in ("valid", "trusted") for one in found.values()):
+        raise typer.Exit(1)

@@ -1,0 +1,57 @@
+"""What happens when the page is opened: the tab and settings of its address; after a reload, what it had made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from arc2face_app.page.messages import warn, words
+from arc2face_app.page.parts.keyed import Component, Updates
+from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, session_of
+
+if TYPE_CHECKING:
+    from arc2face_app.page.parts.follow import PageShell
+    from arc2face_app.page.parts.workbench import Workbench
+
+MORE_TABS = ("history", "models", "driving", "studio")
+"""Tabs without settings that an address may name."""
+
+
+def connect(page: gr.Blocks, tabs: gr.Tabs, benches: Sequence[Workbench]) -> Any:
+    """Look at the address when the page is opened. Returns the event, for what has to come after it."""
+    by_tab = {bench.title.lower(): bench for bench in benches}
+    outputs: set[Component] = {component for bench in benches for component in bench.drop.outputs}
+
+    def opened(request: gr.Request) -> Updates:
+        asked = {str(key): str(value) for key, value in dict(request.query_params or {}).items()}
+        tab = asked.get("tab", "")
+        if tab in MORE_TABS:
+            return {tabs: gr.update(selected=tab)}
+        if tab not in by_tab:
+            return {tabs: gr.skip()}
+        updates: Updates = {tabs: gr.update(selected=tab)}
+        try:
+            return {**updates, **by_tab[tab].drop.linked(asked)}
+        except Exception as error:
+            warn(words(error))
+            return updates
+
+    loaded = page.load(opened, None, [tabs, *outputs], **LIGHT)
+    for bench in benches:
+        bench.controls.follow_after(loaded)
+    return loaded
+
+
+def resume(page: gr.Blocks, shell: PageShell) -> None:
+    """A page that was loaded anew takes over the pictures of the one before it in the same browser tab."""
+    secret = gr.Textbox(visible=False)
+
+    def resumed(before: str, request: gr.Request) -> tuple[str, int]:
+        session = session_of(request)
+        shell.visits.resume(before, session)
+        return shell.visits.secret(session), shell.runs.revision(session)
+
+    loaded = page.load(resumed, secret, [secret, shell.history], js="() => window.studio.visit.before()", **INSTANT)
+    loaded.success(None, [secret], None, js="(secret) => window.studio.visit.keep(secret)", **QUIET)

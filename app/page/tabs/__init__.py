@@ -1,9 +1,0 @@
-"""The tabs, in display order. Each module has a TITLE and `build(engine, shell)`; adding one is one line here."""
-
-from __future__ import annotations
-
-from types import ModuleType
-
-from app.page.tabs import driving, expression, group, identity, pose
-
-TABS: tuple[ModuleType, ...] = (identity, pose, expression, driving, group)

@@ -1,1 +1,0 @@
-"""One table of texts per language: JSON, English text to its translation (see `app.page.language`)."""

@@ -1,0 +1,111 @@
+"""Suites: which figures, on how many people; JSON and a contact sheet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from arc2face.engine import Engine
+from arc2face.errors import Arc2FaceError, SettingsError, WeightsError
+from arc2face.weights.store import replace_with
+from arc2face_training.common.exports import write_json
+from arc2face_training.evaluate import figures
+from arc2face_training.evaluate.figures import Bench, Figures
+from arc2face_training.evaluate.judges import Judge
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Sizes of a suite. `people`: identities of the identity figures; `controlled`: pictures per control figure."""
+
+    people: int
+    controlled: int
+    judge: int
+    pairs: int
+    detections: int
+    steps: int = 25
+
+
+SUITES = {
+    "starter": Suite(people=100, controlled=40, judge=360, pairs=200, detections=200),
+    "quick": Suite(people=12, controlled=8, judge=90, pairs=30, detections=30),
+    "smoke": Suite(people=2, controlled=2, judge=12, pairs=3, detections=2, steps=2),
+}
+
+
+def evaluate_suite(
+    suite: str = "starter", models_root: Path | None = None, out: Path = Path("runs/evaluation"), device: str = "auto"
+) -> dict[str, Any]:
+    """Measure a bundle and write `out/figures.json` and `out/contact_sheet.png`; returns the figures.
+
+    A figure whose model files are missing is reported as `missing`, with the file and the command that fetches it.
+    """
+    if suite not in SUITES:
+        raise SettingsError(f"There is no suite {suite!r}; choose one of {', '.join(SUITES)}.")
+    sizes = SUITES[suite]
+    engine = Engine.open(models_root, device=device)
+    try:
+        bench = Bench(engine, sizes.people, sizes.steps)
+        results: dict[str, Any] = {"suite": suite, "models": engine.models.kind, "people": sizes.people}
+        for name, measure in _measures(bench, sizes).items():
+            results[name] = _guarded(name, measure)
+    finally:
+        engine.close()
+    write_json(out / "figures.json", results)
+    sheet = contact_sheet(bench)
+    with replace_with(out / "contact_sheet.png") as part:
+        Image.fromarray(sheet).save(part, "PNG")
+    return results
+
+
+def contact_sheet(bench: Bench, columns: int = 12) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One row per mode, one column per person; modes with fewer pictures end earlier."""
+    size = bench.engine.native_size
+    rows = []
+    for pictures in bench.shown.values():
+        row = np.full((size, columns * size, 3), 255, np.uint8)
+        for k, picture in enumerate(pictures[:columns]):
+            row[:, k * size : (k + 1) * size] = np.asarray(Image.fromarray(picture).resize((size, size)))
+        rows.append(row)
+    return np.concatenate(rows)
+
+
+def _measures(bench: Bench, sizes: Suite) -> dict[str, Callable[[], Figures]]:
+    judges: list[Judge] = []
+    count = min(sizes.controlled, sizes.people)
+
+    def judge() -> Judge:
+        if not judges:
+            judges.append(Judge.fit(bench.engine, bench.cast, sizes.judge))
+        return judges[0]
+
+    return {
+        "identity": lambda: figures.identity(bench),
+        "sharpness": lambda: figures.sharpness(bench),
+        "fast": lambda: figures.fast_mode(bench),
+        "pose": lambda: figures.pose(bench, judge(), count),
+        "expression": lambda: figures.expression(bench, judge(), count),
+        "reference": lambda: figures.reference(bench, judge(), count),
+        "recogniser": lambda: figures.recogniser(bench, sizes.pairs),
+        "detector": lambda: figures.detector(bench, sizes.detections),
+        "speed": lambda: figures.speed(bench),
+    }
+
+
+def _guarded(name: str, measure: Callable[[], Figures]) -> Figures:
+    try:
+        result = measure()
+    except WeightsError as error:
+        return {"missing": str(error)}
+    except Arc2FaceError as error:
+        return {"failed": str(error)}
+    log.info("%s: %s", name, result)
+    return result
