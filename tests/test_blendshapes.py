@@ -18,6 +18,8 @@ from arc2face.expression.shapes import SHAPES_FILE, Shapes, load_shapes
 from arc2face.expression.values import from_parts
 from arc2face.types import Expression
 
+STARTER = Path(__file__).resolve().parents[1] / "models" / "starter"
+
 COLUMNS = tuple(
     name
     for name in ARKIT
@@ -201,9 +203,9 @@ def test_regions_need_a_head_and_gaze_is_none() -> None:
 def test_the_models_head_tells_regions_apart() -> None:
     """On the head that the starter models bring: an opened mouth is fitted where the mouth is."""
     from arc2face.pose.reader import PoseReader
-    from arc2face.weights.folder import ModelsFolder, project_root
+    from arc2face.weights.folder import ModelsFolder
 
-    basis = PoseReader.of_models(ModelsFolder(project_root() / "models" / "starter")).basis()
+    basis = PoseReader.of_models(ModelsFolder(STARTER)).basis()
     weights = basis.weights()
     assert all(part.min() >= 0.0 and part.max() <= 1.0 for part in weights.values())
     assert all(part.sum() > 20 for part in weights.values())

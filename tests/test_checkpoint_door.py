@@ -157,7 +157,7 @@ def test_hostile_checkpoints_are_one_clear_error(tmp_path: Path, make: Callable[
 BOUNDED = """
 import resource, sys
 from pathlib import Path
-import torch, emoca, safetensors.torch
+import torch, arc2face_emoca as emoca, safetensors.torch
 from arc2face.errors import WeightsError
 from arc2face.weights.store import load_state_dict
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -81,7 +81,7 @@ def test_scripts_run_without_any_package(script: str, tmp_path: Path) -> None:
 
 
 def test_emoca_needs_torch_and_numpy_only() -> None:
-    allowed = {"torch", "numpy", "emoca", "safetensors", "pytorch3d", *sys.stdlib_module_names}
+    allowed = {"torch", "numpy", "arc2face_emoca", "safetensors", "pytorch3d", *sys.stdlib_module_names}
     found = {(path.name, name) for path in sources("external/emoca") for name in imported(path)}
     assert not {(path, name) for path, name in found if name not in allowed}
 

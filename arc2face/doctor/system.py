@@ -33,7 +33,7 @@ OPTIONAL: dict[str, tuple[str, str]] = {
         "reads expressions from the same landmarks as the original; without it 68 points are used. Its native library "
         "can report usage to its maker (docs/privacy.md)",
         # Plain pip would bring a second OpenCV over the first.
-        "ARC2FACE_MEDIAPIPE=1 ./run install",
+        'pip install "arc2face-studio[mediapipe]"',
     ),
     "pillow-heif": ("opens HEIC photos", "pip install pillow-heif"),
 }

@@ -22,8 +22,8 @@ from arc2face.types import RgbU8
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "ARC2FACE_MEDIAPIPE=1 ./run install"
-"""How to add the package; docs/install.md has the way without `./run`."""
+INSTALL = 'pip install "arc2face-studio[mediapipe]"'
+"""How to add the package (`arc2face.advice` says it as it works where the user is)."""
 
 _CONFIDENCE = 0.1  # the original application's thresholds
 _NEIGHBOURHOOD = 2.2  # side of the second look around a face, in box sides

@@ -189,9 +189,7 @@ def _insightface(module: str) -> Any:
     try:
         return importlib.import_module(f"insightface.model_zoo.{module}")
     except ImportError as error:
-        raise MissingWeightsError(
-            "The package insightface cannot be imported. Install the requirements: pip install -r requirements.txt"
-        ) from error
+        raise MissingWeightsError("The package insightface cannot be imported. Run: pip install insightface") from error
 
 
 def _session(path: Path, providers: Sequence[Provider]) -> onnxruntime.InferenceSession:

@@ -21,7 +21,10 @@ from arc2face.weights.jsonfile import read_json
 from arc2face.weights.spellings import preferred
 from arc2face.weights.table import FEATURES, by_key, files_of
 
-__all__ = ["BundleKind", "ModelsFolder", "best_bundle", "emoca_assets", "feature_of", "project_root"]
+__all__ = ["BundleKind", "ModelsFolder", "best_bundle", "checkout", "emoca_assets", "feature_of"]
+
+_PACKAGED = Path(__file__).resolve().parents[1] / "starter"
+"""The starter models of a wheel; in a checkout they lie in models/starter."""
 
 BundleKind = Literal["full", "starter", "tiny"]
 _KINDS = ("full", "starter", "tiny")
@@ -136,19 +139,25 @@ def _loss(path: Path) -> tuple[float, str]:
     return float(match[1]) if match else float("inf"), str(path)
 
 
-def project_root() -> Path:
-    """The checkout (or site-packages) that holds this package."""
-    return Path(__file__).resolve().parents[2]
+def checkout() -> Path | None:
+    """The checkout that this package is run from; None when it was installed.
+
+    An installed package has no folder of models beside it: what lies there belongs to other packages.
+    """
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / "pyproject.toml").is_file() and (folder / "external").is_dir() else None
 
 
 def emoca_assets() -> tuple[Path, ...]:
     """Where the original project keeps the EMOCA and FLAME files; looked through after a models folder."""
-    return (project_root() / "external" / "emoca" / "assets",)
+    folder = checkout()
+    return () if folder is None else (folder / "external" / "emoca" / "assets",)
 
 
 def best_bundle(explicit: Path | str | None = None) -> ModelsFolder:
-    """The best models found: `explicit`, ARC2FACE_MODELS, ./models, the checkout's models, then its starter bundle.
+    """The best models found: `explicit`, ARC2FACE_MODELS, ./models, the checkout's models, then a starter bundle.
 
+    Starter bundles are looked for in ./models, in the checkout's models, and in the package (wheels bring them along).
     An explicit folder (or the variable) is taken as it is, even when files are missing: the user asked for it.
     Raises MissingWeightsError when the explicit folder does not exist or when nothing is found at all, and
     CorruptWeightsError when the chosen folder's `bundle.json` is damaged.
@@ -160,10 +169,11 @@ def best_bundle(explicit: Path | str | None = None) -> ModelsFolder:
         if not folder.is_dir():
             raise MissingWeightsError(f"The models folder {folder} does not exist; create it or choose another.")
         return _opened(ModelsFolder(folder, assets))
-    full = [Path("models"), project_root() / "models"]
-    starter = [folder / "starter" for folder in full]
+    house = checkout()
+    full = [Path("models"), *([] if house is None else [house / "models"])]
+    starter = [*(folder / "starter" for folder in full), *([_PACKAGED] if _PACKAGED.is_dir() else [])]
     # The tiny random models have no face networks of their own; the starter bundle's work beside them.
-    tiny = [project_root() / "tests" / "data" / "tiny" / "models"]
+    tiny = [] if house is None else [house / "tests" / "data" / "tiny" / "models"]
     candidates = [*full, *starter, *tiny]
     for folder in candidates:
         bundle = ModelsFolder(folder, (*starter, *assets) if folder in tiny else assets)

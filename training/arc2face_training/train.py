@@ -164,7 +164,7 @@ def train(
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("arc2face_training."):
             raise TrainingError(f"The trainer of the {entry.title} is not part of this version.") from error
-        raise TrainingError(f"Training needs {error.name}: pip install 'arc2face-studio[training]'.") from error
+        raise TrainingError(f'Training needs {error.name}: pip install "arc2face-studio[training]".') from error
     changes = dict(overrides or {})
     if seconds is not None:
         changes["loop.seconds"] = float(seconds)

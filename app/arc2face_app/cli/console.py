@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from arc2face.advice import spoken
 from arc2face.errors import Arc2FaceError, CancelledError, StorageError
 
 if TYPE_CHECKING:
@@ -78,13 +79,13 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """A remark for the person; nothing for programs."""
     if not _state.as_json:
-        _errors().print(escape(text), style="dim")
+        _errors().print(escape(spoken(text)), style="dim")
 
 
 def warn(text: str) -> None:
     """A warning that is not an error."""
     if not _state.as_json:
-        _errors().print(f"[yellow]Note:[/yellow] {escape(text)}")
+        _errors().print(f"[yellow]Note:[/yellow] {escape(spoken(text))}")
 
 
 def answer(data: Mapping[str, Any]) -> None:
@@ -115,7 +116,7 @@ def failed(error: BaseException) -> int:
         reason = " ".join(str(error).split()) or type(error).__name__
         code = BUG
         text = f"Something went wrong that should not have ({type(error).__name__}: {reason}). Add --debug for details."
-    text = " ".join([text, *notes_of(error)])
+    text = spoken(" ".join([text, *notes_of(error)]))
     if _state.as_json:
         with contextlib.suppress(OSError, StorageError):  # told on standard error all the same
             answer({"error": {"type": type(error).__name__, "message": text}})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arc2face.advice import spoken
 from arc2face_app.cli import console
 from arc2face_app.cli.options import AsJson, Models
 
@@ -21,13 +23,14 @@ _SIGNS = {"ok": "[green]ok[/green]", "note": "note", "warning": "[yellow]warning
 
 def run(models: Models = None, quick: Quick = False, as_json: AsJson = False) -> None:
     """Diagnoses and reports."""
-    from arc2face.doctor import diagnose
+    from arc2face.doctor import Report, diagnose
 
     with console.bars() as shown:
         task = shown.add_task("checking", total=None)
         report = diagnose(
             _folder(models), quick=quick, on_check=lambda c: shown.update(task, description=f"checked {c.name}")
         )
+    report = Report(tuple(replace(check, remedy=spoken(check.remedy)) for check in report.checks))
     if as_json:
         console.answer(report.to_dict())
     else:

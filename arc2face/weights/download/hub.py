@@ -43,7 +43,7 @@ def need_package() -> None:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise DownloadError(
             "Files of the Hugging Face Hub are fetched with the package huggingface_hub, which is not installed here. "
-            "Run: pip install huggingface_hub (or ./run install), or take the files from a copy with --mirror."
+            "Run: pip install huggingface_hub, or take the files from a copy with --mirror."
         )
 
 

@@ -42,7 +42,7 @@ class TensorBoard(Tracker):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise TrainingError("Training curves need TensorBoard: pip install 'arc2face-studio[training]'.") from error
+            raise TrainingError('Training curves need TensorBoard: pip install "arc2face-studio[training]".') from error
         self.writer = SummaryWriter(str(out / "curves"))
 
     def figures(self, step: int, values: Mapping[str, float]) -> None:
