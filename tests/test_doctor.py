@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from arc2face.doctor import Check, Report, diagnose
+from arc2face.doctor.companions import COMPANIONS, check_companions
 from arc2face.doctor.files import check_files
 from arc2face.doctor.system import check_machine, check_software, clashes, installed_versions
 from arc2face.weights.download.ledger import Entry, Ledger
@@ -164,3 +167,20 @@ def test_a_read_only_folder_is_noticed(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     disk = next(c for c in check_machine(tmp_path, True) if c.name == "disk for models")
     assert disk.status == "warning" and "cannot be written" in disk.detail
+
+
+def test_a_companion_that_cannot_be_imported_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """15.5: torchvision and torchaudio of another build keep diffusers from being imported."""
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "torchaudio.py").write_text("import no_such_package_of_torchaudio")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in COMPANIONS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    found = {check.name: check for check in check_companions()}
+    assert {check.status for check in found.values()} == {"error"} and found.keys() == set(COMPANIONS)
+    assert "nms does not exist" in found["torchvision"].detail
+    assert found["torchaudio"].remedy.startswith("pip uninstall -y torchaudio")
+    (tmp_path / "torchvision.py").write_text("")
+    (tmp_path / "torchaudio.py").unlink()
+    importlib.invalidate_caches()
+    assert [(check.name, check.status) for check in check_companions()] == [("torchvision", "ok")]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
+from arc2face.doctor.companions import check_companions
 from arc2face.doctor.report import Check
 from arc2face.weights.store import cache_folder
 
@@ -68,6 +69,8 @@ def check_software(quick: bool) -> Iterator[Check]:
     for name, (purpose, remedy) in OPTIONAL.items():
         yield _optional(name, purpose, remedy, versions.get(name))
     yield from clashes(versions)
+    if not quick:
+        yield from check_companions()
 
 
 def _optional(name: str, purpose: str, remedy: str, have: str | None) -> Check:
