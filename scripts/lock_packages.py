@@ -20,7 +20,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 HEADER = "# Written by `./run lock` from pyproject.toml (scripts/lock_packages.py); edits here are lost.\n"
-DEVELOPMENT = ("heif", "mp4", "dataset", "provenance", "ray", "training", "original")
+DEVELOPMENT = ("heif", "mp4", "dataset", "provenance", "watermark", "ray", "training", "original")
 LISTS = {
     "constraints.txt": ("--all-extras", "--group", "dev"),
     "requirements.txt": ("--extra", "heif", "--extra", "mp4", "--extra", "dataset", "--extra", "provenance"),

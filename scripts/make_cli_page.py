@@ -22,6 +22,7 @@ VARIABLES = {
     "ARC2FACE_C2PA": "`off`: pictures carry no Content Credentials ([responsible-use.md](responsible-use.md))",
     "ARC2FACE_C2PA_CERTIFICATE": "certificate chain to sign pictures with (PEM), instead of a self-made one",
     "ARC2FACE_C2PA_KEY": "its private key (PEM)",
+    "ARC2FACE_WATERMARK": "`on`: saved pictures get an invisible watermark ([responsible-use.md](responsible-use.md))",
     "ARC2FACE_PYTHON": "`./run`: the Python to use",
     "ARC2FACE_TORCH_INDEX": "`./run`: package index to take torch from",
     "ARC2FACE_MEDIAPIPE": "`./run`: `1` installs MediaPipe, too",

@@ -207,7 +207,9 @@ def engine_of(settings: ServerSettings, models: Path | None, **others: Any) -> E
     `others`: options of `Engine.open` that are not a setting, or go before one.
     """
     from arc2face.engine import Engine
+    from arc2face.pictures.recipes import check_marks
 
+    check_marks()
     options: dict[str, Any] = {
         "device": settings.device,
         "dtype": settings.dtype,

@@ -39,7 +39,7 @@ def _broken(name: str, error: Exception) -> Check:
         "error",
         f"{_version(name)} does not fit the installed torch ({type(error).__name__}: {reason}); diffusers and "
         "transformers cannot be imported beside it",
-        f"pip uninstall -y {name} (it is not needed here), or install the one of torch's release and build (CPU or CUDA)",
+        f"pip uninstall -y {name} (it is not needed here), or install the one of the same release and build",
     )
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from arc2face.errors import SettingsError
-from arc2face.pictures.provenance import signed
+from arc2face.pictures import provenance, watermark
 from arc2face.pictures.recipe_check import SETTINGS, check_recipe, parse_recipe, recipe_text, stored_embedding
 from arc2face.pictures.saving import png_path
 from arc2face.types import (
@@ -105,8 +105,17 @@ def png_bytes(image: GeneratedImage, result: GenerationResult, embedding: bool =
 
 
 def recipe_png(rgb_u8: RgbU8, recipe: Mapping[str, Any]) -> bytes:
-    """(H, W, 3) uint8 RGB as PNG with a recipe, marked as synthetic, signed last (`arc2face.pictures.provenance`)."""
-    return signed(plain_png(rgb_u8, recipe), SOURCE_TYPE, app_version())
+    """(H, W, 3) uint8 RGB as PNG with a recipe, marked as synthetic, signed last.
+
+    `arc2face.pictures.watermark` and `arc2face.pictures.provenance` say what the environment decides about the marks.
+    """
+    return provenance.signed(plain_png(watermark.watermarked(rgb_u8), recipe), SOURCE_TYPE, app_version())
+
+
+def check_marks() -> None:
+    """Before anything is computed: can pictures be marked as the environment asks? Raises SettingsError."""
+    provenance.wanted()
+    watermark.wanted()
 
 
 def plain_png(rgb_u8: RgbU8, recipe: Mapping[str, Any]) -> bytes:

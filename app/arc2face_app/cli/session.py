@@ -97,7 +97,9 @@ def open_engine(choice: ModelChoice) -> Generator[Engine]:
     Raises CancelledError, with the notes of what was kept, where Ctrl-C ends the body.
     """
     from arc2face.engine import Engine
+    from arc2face.pictures.recipes import check_marks
 
+    check_marks()
     vram = cast("VramPolicy", checks.choice("The VRAM policy", choice.vram, VRAM_POLICIES))
     fast_path = cast("Switch", checks.choice("The fast path", choice.fast_path, SWITCHES))
     engine = Engine.open(choice.models, device=choice.device, dtype=choice.dtype, vram=vram, fast_path=fast_path)
