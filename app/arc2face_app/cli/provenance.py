@@ -11,7 +11,7 @@ import typer
 from arc2face_app.cli import console
 from arc2face_app.cli.options import AsJson
 
-HELP = "Check the Content Credentials (C2PA) of pictures: who signed them, changed since or not; or look for the watermark."
+HELP = "Check the Content Credentials (C2PA) of pictures: who signed, changed since or not; or look for the watermark."
 WORDS = {
     "none": "no Content Credentials",
     "valid": "unchanged since it was saved",
