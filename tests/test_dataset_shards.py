@@ -39,7 +39,7 @@ from arc2face.dataset.shards import run_shard, write_shard
 from arc2face.dataset.status import status
 from arc2face.dataset.verify import verify
 from arc2face.diffusion.forward import UNetForward
-from arc2face.errors import CancelledError, InputError, InvalidNumbersError, MissingWeightsError
+from arc2face.errors import CancelledError, InputError, InvalidNumbersError, MissingWeightsError, SettingsError
 from arc2face.pictures.recipes import SOURCE_TYPE, read_recipe
 from arc2face.weights.writing import TEMPORARY_PREFIX
 from tests.fake_device import fail_in
@@ -376,3 +376,35 @@ def test_status_reads_a_share_that_cannot_be_written(own: DatasetFolder) -> None
             path.chmod(0o755)
     assert (found.shards, found.shards_total, found.pictures, len(found.unreadable)) == (1, 3, 6, 1)
     assert found.bytes == own.tar(0).stat().st_size and found.bytes_left == 2 * found.bytes and not found.complete
+
+
+def test_a_second_recogniser_compares_the_pictures_of_a_person(starter: Engine, tmp_path: Path) -> None:
+    """14.1: the second score is that of an independent network; pixels and first scores stay what they are."""
+    import onnx
+
+    net = onnx.load(STARTER / "antelopev2" / "arcface.onnx")
+    net.doc_string = "another file of the same network, which is enough to compare numbers"
+    onnx.save(net, tmp_path / "judge.onnx")
+    first = next(path for path in (STARTER / "antelopev2").glob("arcface.onnx"))
+    alone = make(tmp_path / "alone", people=2)
+    run(alone, NOWHERE, engine=starter)
+    judged = make(tmp_path / "judged", people=2)
+    run(judged, EngineChoice("nowhere", judge=str(tmp_path / "judge.onnx")), engine=starter)
+    for row, other in zip(judged.rows(), alone.rows(), strict=True):
+        assert (row.pixels_sha256, row.similarity) == (other.pixels_sha256, other.similarity)
+        assert other.second_similarity is None and json.loads(row.models)["judge"]
+    rows = [row for row in judged.rows() if row.identity_number == 0]
+    units = []
+    with tarfile.open(judged.tar(0)) as archive:
+        for row in rows:
+            assert row.file is not None
+            member = archive.extractfile(row.file)
+            assert member is not None
+            rgb = np.asarray(Image.open(io.BytesIO(member.read())).convert("RGB"))
+            faces = starter.faces.detect(rgb, turns=False)
+            vector = starter.faces.embed(rgb, faces[0]).vector
+            units.append(vector / np.linalg.norm(vector))
+    rest = units[1] + units[2]
+    assert rows[0].second_similarity == pytest.approx(float(rest @ units[0] / np.linalg.norm(rest)), abs=1e-3)
+    with pytest.raises(SettingsError, match="no independent judge"):
+        run(make(tmp_path / "same", people=1), EngineChoice("nowhere", judge=str(first)), engine=starter)

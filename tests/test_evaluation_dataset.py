@@ -103,7 +103,7 @@ def test_the_report_needs_no_models(dataset: DatasetFolder, tmp_path: Path) -> N
     kept = [0.9 - 0.05 * number - 0.01 * n for number in range(4) for n in (0, 1)][:7]
     assert found["likeness"]["asked_and_got"]["value"] == pytest.approx(np.mean(kept), abs=1e-6)
     assert found["likeness"]["asked_and_got_all_rows"]["value"] == pytest.approx(np.mean([*kept, 0.3]), abs=1e-6)
-    assert found["likeness"]["asked_and_got_independent"]["value"] is None
+    assert found["likeness"]["one_person_independent"]["value"] is None
     assert found["separation"]["all_pairs"]["pairs"] == 6
     assert found["separation"]["real_people"]["most"] == pytest.approx(1.0, abs=1e-6)
     assert found["asked"]["pose"]["yaw"]["most"] == 20.0

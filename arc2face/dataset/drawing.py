@@ -21,6 +21,7 @@ from arc2face.dataset.folder import canonical, picture_key
 from arc2face.dataset.manifest import Row
 from arc2face.dataset.planning import OpenSet
 from arc2face.dataset.schedule import Wish, wishes
+from arc2face.dataset.second import second_similarities
 from arc2face.errors import (
     CancelledError,
     EmbeddingError,
@@ -47,6 +48,7 @@ from arc2face.types import (
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
+    from arc2face.evaluation.judge import Judge
     from arc2face.jobs import Job
 
 __all__ = ["LEFT_OUT", "Drawer", "Drawn", "never"]
@@ -91,11 +93,15 @@ class _Try:
 
 @dataclass
 class Drawer:
-    """Draws the people of one data set with one engine. `stop`: asked between batches; True raises CancelledError."""
+    """Draws the people of one data set with one engine.
+
+    `stop`: asked between batches; True raises CancelledError. `judge`: an independent recogniser that looks, too.
+    """
 
     engine: Engine
     opened: OpenSet
     stop: Callable[[], bool] = never
+    judge: Judge | None = None
     _maps: dict[tuple[float, float, float], RgbU8] = field(default_factory=dict["tuple[float, float, float]", "RgbU8"])
 
     def __post_init__(self) -> None:
@@ -106,6 +112,12 @@ class Drawer:
                 "A lowest score and keeping the best need the face detector and recogniser. "
                 "Run: arc2face download identity"
             )
+        if self.judge is not None:
+            if not self.can_score:
+                raise MissingWeightsError(
+                    "A second recogniser needs the face detector and the first one. Run: arc2face download identity"
+                )
+            self.judge.check_independent(self.engine.faces)
         self._request(self.opened.identities.keys[0], self.opened.identities.person(0), Wish(), 0, 0)
         made_by, ours = self.opened.identities.recogniser_sha256, self._recogniser
         if made_by is not None and ours is not None and made_by != ours:
@@ -132,7 +144,17 @@ class Drawer:
         for each in waiting:
             each.reason = self._low_words(each)
         self._choose(tries)
-        return [self._row(number, each) for each in tries]
+        rows = [self._row(number, each) for each in tries]
+        return rows if self.judge is None else self._judged(self.judge, tries, rows)
+
+    def _judged(self, judge: Judge, tries: Sequence[_Try], rows: Sequence[Drawn]) -> list[Drawn]:
+        kept = zip(tries, rows, strict=True)
+        pictures = [each.image.rgb_u8 if drawn.data is not None and each.image else None for each, drawn in kept]
+        seconds = second_similarities(judge, self.engine.faces, pictures)
+        return [
+            Drawn(replace(drawn.row, second_similarity=second), drawn.data)
+            for drawn, second in zip(rows, seconds, strict=True)
+        ]
 
     @property
     def can_score(self) -> bool:
@@ -155,6 +177,8 @@ class Drawer:
             conditions["expression"] = ExpressionCondition(Expression.neutral(), plan.drawing.expression_strength)
         registry = self.engine.registry
         found = status.hashes(registry, registry.wanted(example.with_(**conditions)))
+        if self.judge is not None:
+            found["judge"] = self.judge.sha256
         if self._recogniser is not None:
             found |= {"recogniser": self._recogniser, "detector": sha256_of(self.engine.faces.detector_path)}
         return found

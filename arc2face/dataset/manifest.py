@@ -60,11 +60,12 @@ class Row:
 
     `key`: `{identity_number:07d}_{picture:04d}`, the name in the tar. `seed`: of the try that was kept (of the best one
     where none was). `tries`: how many were drawn, 0 when none could be. `yaw`, `pitch`, `roll`: degrees that were asked
-    for. `similarity`: cosine to the ASKED embedding, None without a face; `second_similarity`: by an independent
-    recogniser, None without one. `detector_score`: 0 to 1. `file`: the member of the tar, None when there is no
-    picture; then `error` says why, width, height and bytes are 0 and `pixels_sha256` is empty. `pixels_sha256`: of the
-    (H, W, 3) uint8 RGB that decoding the file gives. `plan`: hash of the plan. `settings`: JSON of the request's
-    settings. `models`: JSON, model file -> sha256.
+    for. `similarity`: cosine to the ASKED embedding, None without a face; `second_similarity`: to the
+    person's other pictures, by an independent recogniser (`arc2face.dataset.second`), None without one.
+    `detector_score`: 0 to 1. `file`: the member of the tar, None when there is no picture; then `error` says why,
+    width, height and bytes are 0 and `pixels_sha256` is empty. `pixels_sha256`: of the (H, W, 3) uint8 RGB that
+    decoding the file gives. `plan`: hash of the plan. `settings`: JSON of the request's settings. `models`: JSON,
+    model file -> sha256.
     """
 
     key: str

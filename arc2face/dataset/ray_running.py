@@ -130,7 +130,7 @@ class ShardActor:
                         f"{self._root} is not there on node {os.uname().nodename}; a cluster needs the data set and "
                         "the models on a disk that every node sees under the same path."
                     )
-                self._drawer = Drawer(self._choice.open(), open_set(self._root))
+                self._drawer = Drawer(self._choice.open(), open_set(self._root), judge=self._choice.second())
                 check_models(self._drawer)
             done = write_shard(self._drawer, shard)
             return "done", *astuple(done)

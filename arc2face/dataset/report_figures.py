@@ -120,13 +120,14 @@ def _without_a_face(rows: Rows) -> Figure:
 def likeness(rows: Rows, protocol: Protocol) -> Figures:
     """Cosine of the pictures to the embeddings that were asked for, as `run` measured it.
 
-    Of the pictures that were kept; `all_rows` has those that were refused for their score, too.
+    `one_person_independent`: to the person's other pictures, by a second recogniser. Of the pictures that were kept;
+    `all_rows` has those that were refused for their score, too.
     """
     figures: Figures = {}
     for name, values, reason in (
         ("asked_and_got", np.where(rows.there, rows.similarity, np.nan), "score"),
         ("asked_and_got_all_rows", rows.similarity, "score"),
-        ("asked_and_got_independent", np.where(rows.there, rows.second, np.nan), NO_SECOND),
+        ("one_person_independent", np.where(rows.there, rows.second, np.nan), NO_SECOND),
         ("detector_score", np.where(rows.there, rows.score, np.nan), "score"),
     ):
         figures[name] = mean_figure(values, rows.number, protocol.replicates, protocol.seed, reason)

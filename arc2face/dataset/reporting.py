@@ -86,7 +86,10 @@ def _plots(folder: Path, figures: Figures, rows: Rows) -> list[tuple[str, str]]:
 def _likeness(path: Path, figures: Figures, rows: Rows) -> tuple[str, str] | None:
     figure, axes = canvas(1, 3, (12.6, 3.1))
     left, middle, right = axes.flat
-    for found, colour, label in ((rows.similarity, PINE, "recogniser"), (rows.second, AMBER, "independent one")):
+    for found, colour, label in (
+        (rows.similarity, PINE, "recogniser"),
+        (rows.second, AMBER, "to one another, independent"),
+    ):
         values = found[np.isfinite(found) & rows.there]
         if len(values):
             density(left, Scores.of(values).coarse(), colour, f"{label}: {values.mean():.3f}")

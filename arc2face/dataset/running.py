@@ -27,6 +27,7 @@ from arc2face.dataset.parts import Part
 from arc2face.dataset.planning import OpenSet, open_set
 from arc2face.dataset.shards import ShardDone, sweep_folder, write_shard
 from arc2face.errors import Arc2FaceError, CancelledError, InputError
+from arc2face.evaluation.judge import Judge
 from arc2face.settings import Switch, VramPolicy
 
 if TYPE_CHECKING:
@@ -45,13 +46,22 @@ MAX_REVIVED = 2
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """Which models run where; travels to other processes. See `Engine.open`."""
+    """Which models run where; travels to other processes. See `Engine.open`.
+
+    `judge`, `judge_order`: an independent recogniser (.onnx) and its channel order, for second scores.
+    """
 
     models: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     vram: VramPolicy = "resident"
     fast_path: Switch = "auto"
+    judge: str | None = None
+    judge_order: str = "rgb"
+
+    def second(self) -> Judge | None:
+        """The independent recogniser. Raises MissingWeightsError where its file is not there."""
+        return None if self.judge is None else Judge(self.judge, self.judge_order)
 
     def open(self) -> Engine:
         """An engine in this process. Its batches are the plan's alone."""
@@ -146,7 +156,7 @@ def _here(
 ) -> None:
     used = engine or choice.open()
     try:
-        drawer = Drawer(used, opened, stop)
+        drawer = Drawer(used, opened, stop, choice.second())
         check_models(drawer)
         for shard in todo:
             if stop():
@@ -250,7 +260,7 @@ def _work(pipe: Connection, root: str, choice: EngineChoice) -> None:
             shard = pipe.recv()
             try:
                 if drawer is None:
-                    drawer = Drawer(choice.open(), open_set(root))
+                    drawer = Drawer(choice.open(), open_set(root), judge=choice.second())
                     check_models(drawer)
                 done = write_shard(drawer, shard)
                 answer: tuple[Any, ...] = ("done", *astuple(done))

@@ -144,6 +144,8 @@ def run(
     ray: options.OnRay = None,
     workers: options.Workers = None,
     gpus_per_worker: options.WorkerGpus = None,
+    judge: options.RunJudge = None,
+    judge_order: options.JudgeOrder = "rgb",
     as_json: AsJson = False,
     models: Models = None,
     device: Device = "auto",
@@ -169,7 +171,10 @@ def run(
         dtype,
         cast("Any", checks.choice("The VRAM policy", vram, VRAM_POLICIES)),
         cast("Any", checks.choice("The fast path", fast_path, SWITCHES)),
+        None if judge is None else str(judge),
+        judge_order,
     )
+    choice.second()  # a file that is not there is said before any work
     with _watched(folder) as on_progress:
         if ray is not None:
             from arc2face.dataset.ray_running import run_on_ray

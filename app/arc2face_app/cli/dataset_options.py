@@ -231,6 +231,13 @@ Judge = Annotated[
     Path | None,
     typer.Option(help="An independent recogniser (.onnx) that scores everything once more.", show_default=False),
 ]
+RunJudge = Annotated[
+    Path | None,
+    typer.Option(
+        "--judge", help="An independent recogniser (.onnx) that compares a person's pictures.", show_default=False
+    ),
+]
+JudgeOrder = Annotated[str, typer.Option(help="Its channel order: rgb, or bgr as AdaFace.")]
 Against = Annotated[
     Path | None,
     typer.Option(help="Embeddings of real people (.npz) to look for copies in.", show_default=False),
