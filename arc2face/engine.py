@@ -38,7 +38,7 @@ from arc2face.jobs import DeviceWorker, Job
 from arc2face.pictures.loading import resize_square
 from arc2face.pictures.recipes import describe
 from arc2face.readers import Perception, Photos, Picture
-from arc2face.scoring import keep_best, score_all
+from arc2face.scoring import scored
 from arc2face.settings import Switch
 from arc2face.types import (
     Expression,
@@ -197,12 +197,14 @@ class Engine:
         options.setdefault("size", self.native_size)
         return self.perception.normal_map(yaw, pitch, roll, **options)
 
-    def submit(self, request: GenerationRequest, previews: bool = True) -> Job:
+    def submit(self, request: GenerationRequest, previews: bool = True, score: bool = True) -> Job:
         """Enqueue a request. Missing model files are reported here, before anything runs.
 
-        `previews`: False when nobody looks at the pictures in the making; then none are made.
+        `previews`: False when nobody looks at the pictures in the making; then none are made. `score`: False when
+        `arc2face.scoring.scored` comes later; all pictures are kept until then.
         """
         job = self._job(request, previews)
+        job.score = score
         self.worker.submit(lambda: self._run(job), job)
         return job
 
@@ -282,7 +284,8 @@ class Engine:
             self.registry = ModelRegistry(self.models, self.runtime)
 
     def _check_fork(self) -> None:
-        if self._forked and self.runtime.device != "cpu":
+        # Inline (ZeroGPU), nothing touched the accelerator before the fork.
+        if self._forked and not self._inline and self.runtime.device != "cpu":
             raise DeviceError(
                 f"This process was forked from the one that opened the engine, and {self.runtime.device} does not "
                 "survive that. Start processes with the method 'spawn' and open an engine in each."
@@ -368,15 +371,12 @@ class Engine:
     def _finish(self, job: Job, made: Generated, hashes: Future[dict[str, str]]) -> None:
         """Off the worker: score, keep the best, describe."""
         try:
-            images, ranked = made.images, True
-            if job.request.score:
+            if job.score and job.request.score:
                 job.report(Progress("scoring", message="Comparing the faces"))
-                images, ranked = score_all(images, job.request.identity, self.perception)
             adapters = self.registry.recipe(job.request)
             recipe = describe(job.request, _known(hashes), self.models.kind, adapters, made.notes)
-            # Without all scores nobody knows which are the best, so all are kept.
-            kept = keep_best(images, job.request.keep_best if ranked else 0)
-            result = GenerationResult(kept, job.request, recipe, made.seconds)
+            result = GenerationResult(made.images, job.request, recipe, made.seconds)
+            result = scored(result, self.perception) if job.score else result
             job.report(Progress("done", message="Done"))
             job.finish(result)
         except BaseException as error:

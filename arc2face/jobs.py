@@ -41,6 +41,8 @@ class Job:
         """
         self.request = request
         self.previews = previews
+        self.score = True
+        """Whether its pictures are compared with the person, as its request asks; else somebody does so later."""
         self._on_cancel = on_cancel
         self._events: queue.Queue[Progress | None] = queue.Queue()
         self._future: Future[GenerationResult] = Future()

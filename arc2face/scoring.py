@@ -8,30 +8,39 @@ from dataclasses import replace
 
 from arc2face.errors import Arc2FaceError
 from arc2face.readers import Perception
-from arc2face.types import GeneratedImage, IdentityEmbedding
+from arc2face.types import GeneratedImage, GenerationResult, IdentityEmbedding
 
-__all__ = ["keep_best", "score_all"]
+__all__ = ["keep_best", "score_all", "scored"]
 
 log = logging.getLogger(__name__)
+
+
+def scored(result: GenerationResult, perception: Perception) -> GenerationResult:
+    """The result with what its request asks for: each picture's score, and only the best pictures."""
+    images, ranked, asked = result.images, True, result.request
+    if asked.score:
+        images, ranked = score_all(images, asked.identity, perception)
+    # Without all scores nobody knows which are the best, so all are kept.
+    return replace(result, images=keep_best(images, asked.keep_best if ranked else 0))
 
 
 def score_all(
     images: Sequence[GeneratedImage], identity: IdentityEmbedding, perception: Perception
 ) -> tuple[tuple[GeneratedImage, ...], bool]:
     """The pictures, each with its cosine to `identity` where one could be had, and whether all could."""
-    scored: list[GeneratedImage] = []
+    found: list[GeneratedImage] = []
     failures: list[Exception] = []
     for image in images:
         try:
-            scored.append(_scored(image, identity, perception))
+            found.append(_scored(image, identity, perception))
         except Exception as error:  # finished pictures are not thrown away for want of a score
             failures.append(error)
-            scored.append(image)
+            found.append(image)
     if failures:
         count = f"{len(failures)} of {len(images)} pictures are not scored"
         unexpected = None if isinstance(failures[0], Arc2FaceError) else failures[0]
         log.warning("%s: %s", count, failures[0], exc_info=unexpected)
-    return tuple(scored), not failures
+    return tuple(found), not failures
 
 
 def keep_best(images: Sequence[GeneratedImage], count: int) -> tuple[GeneratedImage, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 
@@ -11,8 +12,10 @@ from arc2face_app.page import links, markup, opening
 from arc2face_app.page.parts import who
 from arc2face_app.page.parts.follow import Follow, PageShell
 from arc2face_app.page.parts.keyed import Updates, Values, joined
+from arc2face_app.page.parts.settings import FAST_ON_CPU, FAST_ON_SHARE
 from arc2face_app.page.tabs import TABS, history, studio
 from arc2face_app.page.tabs import models as models_panel
+from arc2face_app.runs import quota, zerogpu
 from arc2face_app.runs.backend import Backend
 from arc2face_app.runs.downloads import Downloads
 from arc2face_app.runs.files import SessionFiles
@@ -51,7 +54,7 @@ def build_app(
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CACHE_LIFETIME) as page:
         history_revision: gr.State = gr.State(0)
-        head = gr.HTML(markup.header(engine.kind, ready=engine.ready))
+        head = gr.HTML(markup.header(engine.kind, ready=engine.ready, note=engine.note))
         shell = PageShell(
             backend=engine,
             history=history_revision,
@@ -99,7 +102,7 @@ def _follow_loading(page: gr.Blocks, shell: PageShell, head: gr.HTML) -> None:
         while not backend.wait(0):
             yield markup.header(backend.kind, ready=False)
             backend.wait(2.0)
-        yield markup.header(backend.kind, ready=backend.ready, problem=backend.problem)
+        yield markup.header(backend.kind, ready=backend.ready, problem=backend.problem, note=backend.note)
 
     def leave(request: gr.Request) -> None:
         shell.jobs.cancel(session_of(request))
@@ -108,13 +111,24 @@ def _follow_loading(page: gr.Blocks, shell: PageShell, head: gr.HTML) -> None:
         if links.asks(dict(request.query_params or {})):
             return {controls[0].fast: gr.skip()}  # an address that names settings means them
         engine = shell.backend.engine() if shell.backend.ready else None
-        if engine is None or engine.runtime.device != "cpu" or engine.missing("fast"):
+        why = "" if engine is None or engine.missing("fast") else _why_fast(engine.runtime.device, request)
+        if not why:
             return {controls[0].fast: gr.skip()}
-        updates = {component: update for one in controls for component, update in one.without_gpu(values).items()}
+        updates = {component: update for one in controls for component, update in one.sparing(values, why).items()}
         return updates or {controls[0].fast: gr.skip()}
 
     loaded = page.load(announce, None, head, concurrency_limit=None, **QUIET)
-    suited = loaded.success(suit, joined(*(one.inputs for one in controls)), [one.fast for one in controls], **INSTANT)
+    # Who is signed in to Hugging Face is told with queued events only.
+    how: dict[str, Any] = {"concurrency_limit": None, **QUIET} if zerogpu.available() else INSTANT
+    suited = loaded.success(suit, joined(*(one.inputs for one in controls)), [one.fast for one in controls], **how)
     for one in controls:
         one.follow_after(suited)
     page.unload(leave)
+
+
+def _why_fast(device: str, request: gr.Request) -> str:
+    """Why fast mode is switched on for this visitor from the start; empty when it is not."""
+    if device == "cpu":
+        return FAST_ON_CPU
+    anonymous = zerogpu.available() and quota.is_anonymous(request.headers)
+    return FAST_ON_SHARE if anonymous else ""

@@ -41,8 +41,11 @@ FACE_OUTLINE = (
 )
 
 
-def header(kind: str, *, ready: bool, problem: str = "") -> str:
-    """Name, state of the models, the switch between light and dark, and the honest banner where one is due."""
+def header(kind: str, *, ready: bool, problem: str = "", note: str = "") -> str:
+    """Name, state of the models, the switch between light and dark, and the honest banner where one is due.
+
+    `note`: what visitors should know about the models besides.
+    """
     mark = base64.b64encode(FAVICON.read_bytes()).decode()
     name = KINDS.get(kind, "Models")
     tone, words = ("", f"{name} ready") if ready else ("busy", f"{name}: loading models…")
@@ -51,7 +54,7 @@ def header(kind: str, *, ready: bool, problem: str = "") -> str:
     banner_tone, text = BANNERS.get(kind, ("", ""))
     fetch = f"<code>{html.escape(command('download identity'))}</code>"
     banner = f'<div class="banner {banner_tone}">{text.format(fetch)}</div>' if text and not problem else ""
-    below = failure(problem, "The models could not be opened") if problem else ""
+    below = failure(problem, "The models could not be opened") if problem else notes([(note, True)] if note else [])
     return (
         f'<header class="studio-head"><img class="mark" alt="" src="data:image/svg+xml;base64,{mark}">'
         f"<h1>Arc2Face Studio</h1>{banner}"

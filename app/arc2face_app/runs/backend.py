@@ -24,12 +24,14 @@ QUIET_SECONDS = 30.0
 class Backend:
     """Holds one engine that may still be opening.
 
-    `kind`: full, starter or tiny when known before the engine is open, else an empty string.
+    `kind`: full, starter or tiny when known before the engine is open, else an empty string. `note`: what visitors
+    should know about the models, such as why they are not those that were asked for.
     """
 
-    def __init__(self, open_engine: Callable[[], Engine], *, kind: str = "") -> None:
+    def __init__(self, open_engine: Callable[[], Engine], *, kind: str = "", note: str = "") -> None:
         self._open = open_engine
         self._kind = kind
+        self.note = note
         self._engine: Engine | None = None
         self._error: Exception | None = None
         self._finished = threading.Event()
@@ -37,10 +39,22 @@ class Backend:
         self._thread: threading.Thread | None = None
 
     @classmethod
-    def of(cls, engine: Engine) -> Backend:
+    def of(cls, engine: Engine, note: str = "") -> Backend:
         """A backend around an engine that is already open."""
-        backend = cls(lambda: engine)
+        backend = cls(lambda: engine, note=note)
         backend._engine = engine
+        backend._finished.set()
+        return backend
+
+    @classmethod
+    def without(cls, error: Exception) -> Backend:
+        """A backend whose engine could not be opened: the page comes up and says why."""
+
+        def fail() -> Engine:
+            raise error
+
+        backend = cls(fail)
+        backend._error = error
         backend._finished.set()
         return backend
 

@@ -74,7 +74,7 @@ def _run(shell: Shell, ticket: Ticket, prepare: Prepare) -> Iterator[Progress | 
 def computed(engine: Engine, requests: Sequence[GenerationRequest], ticket: Ticket) -> list[Events]:
     """Submit all requests at once; per request what is to be seen of it, the result last."""
     if zerogpu.available():
-        return [zerogpu.run(engine, request, ticket) for request in requests]
+        return zerogpu.run(engine, requests, ticket)
     jobs: list[Job] = []
     for request in requests:
         jobs.append(engine.submit(request))

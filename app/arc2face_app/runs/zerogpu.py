@@ -1,143 +1,153 @@
-"""Hugging Face ZeroGPU: there the part that needs the device runs in a booked process of its own.
+"""Hugging Face ZeroGPU: the part that needs the device runs in a booked process of its own (`arc2face_app.runs.booked`).
 
-That process is a fork of this one. Only the request and the name of a stop file travel to it, and only progress,
-pictures and errors come back, since nothing else of the page can be pickled; the engine is reached through the copy of
-this module that the process inherits. Threads are not inherited, so the copy gets a worker of its own.
+Everything else stays here, on the CPU: reading photos, comparing pictures, saving. Waiting for a device is waiting for a
+platform, so it is done by a thread, and Stop does not wait along.
 """
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import importlib
 import importlib.util
+import logging
 import os
-import pickle
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from arc2face.errors import Arc2FaceError
+from arc2face.errors import Arc2FaceError, DeviceError
 from arc2face.types import GenerationRequest, GenerationResult, Progress
+from arc2face_app.runs import booked, quota
+from arc2face_app.runs.booked import Failure, Sent
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
     from arc2face_app.runs.tickets import Ticket
 
+logger = logging.getLogger("arc2face.app")
 Events = Iterator[Progress | GenerationResult]
-_engines: list[Engine] = []
-_own_worker: set[int] = set()
-"""The processes whose engine has a worker of their own."""
-_inherited: list[Any] = []
-"""What must outlive a booked process: an ONNX session waits for ever for its threads, which the fork does not have."""
+LOOK_SECONDS = 0.25
+"""Between two looks at Stop while nothing comes."""
 
 
 def available() -> bool:
     """True inside a Space that runs on ZeroGPU."""
-    asked = os.environ.get("SPACES_ZERO_GPU", "").lower() in {"1", "true"}
+    asked = os.environ.get("SPACES_ZERO_GPU", "").lower() in {"1", "t", "true"}
     return asked and importlib.util.find_spec("spaces") is not None
 
 
-def prepare(engine: Engine) -> None:
-    """Before the page starts: make the GPU function known, which ZeroGPU insists on, and keep readers off the device.
-
-    Outside a booking there is no device, so what reads photos runs on the CPU.
-    """
-    from arc2face.readers import Perception
-
-    _engines[:] = [engine]
-    runtime = replace(engine.runtime, device="cpu", dtype="fp32")
-    engine.perception = Perception(engine.models, runtime, engine.worker)
+def announce() -> None:
+    """Before the page starts: make the GPU function known. ZeroGPU ends a Space that has none."""
     _booked()
 
 
-def run(engine: Engine, request: GenerationRequest, ticket: Ticket) -> Events:
-    """Generate within a booking that is as long as the request needs.
+def prepare(engine: Engine) -> None:
+    """Before the page starts: what every booked process would do anew is done once, and inherited."""
+    from arc2face.doctor.status import hashes
 
-    Raises:
-        Arc2FaceError: what the run raised in the other process; CancelledError when the ticket was cancelled.
-    """
-    _engines[:] = [engine]
-    stop = StopFile()
-    ticket.attach(stop)
+    booked.leave_to_forks(engine)
     try:
-        for event in _booked()(request, str(stop.path)):
+        hashes(engine.registry, engine.registry.adapters)  # recipes name the files' hashes, which are kept on the disk
+    except Arc2FaceError as error:
+        logger.warning("the model files' hashes are not known yet: %s", error)
+
+
+def run(engine: Engine, requests: Sequence[GenerationRequest], ticket: Ticket) -> list[Events]:
+    """Per request what is to be seen of it, its result last; they are looked at in this order.
+
+    What follows on one another is booked together, for as long as it needs. The events raise Arc2FaceError: what the
+    run raised, or why there is no device; CancelledError when the ticket was cancelled.
+    """
+    booked.leave_to_forks(engine)
+    events: list[Events] = []
+    for part in quota.booked_together(requests):
+        booking = Booking(engine, part, ticket)
+        events += [booking.events() for _ in part]
+    return events
+
+
+class Booking:
+    """One booking. `events` is called once per request; what the first call yields begins with the wait."""
+
+    def __init__(self, engine: Engine, requests: Sequence[GenerationRequest], ticket: Ticket) -> None:
+        self._engine = engine
+        self._requests = list(requests)
+        self._ticket = ticket
+        self._came: queue.SimpleQueue[Sent | None] = queue.SimpleQueue()
+        self._all = self._follow()
+        # Whose request it is, and where messages go, is known to Gradio, and so to `spaces`, by context.
+        self._context = contextvars.copy_context()
+
+    def events(self) -> Events:
+        """Of the next request, its result last."""
+        for event in self._all:
+            yield event
+            if isinstance(event, GenerationResult):
+                return
+        raise DeviceError(quota.ABORTED)
+
+    def _follow(self) -> Events:
+        from arc2face.scoring import scored
+
+        stop = _Stop()
+        self._ticket.attach(stop)
+        fetching = threading.Thread(target=self._context.run, args=(self._fetch, stop), name="zerogpu", daemon=True)
+        fetching.start()
+        yield Progress("queued", message="Waiting for a GPU")
+        while (event := self._next()) is not None:
             if isinstance(event, Failure):
                 raise event.error
+            if isinstance(event, GenerationResult):
+                if event.request.score:
+                    yield Progress("scoring", message="Comparing the faces")
+                event = scored(event, self._engine.perception)
+                yield Progress("done", message="Done")
             yield event
-    finally:
-        stop.path.unlink(missing_ok=True)
+
+    def _next(self) -> Sent | None:
+        while True:
+            try:
+                return self._came.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                self._ticket.check()
+
+    def _fetch(self, stop: _Stop) -> None:
+        """In a thread: book, and hand over what comes; None at the end."""
+        try:
+            for event in _booked()(self._requests, stop.number):
+                self._came.put(event)
+        except BaseException as error:  # whatever it is, somebody waits for it
+            told = quota.in_words(error)
+            logger.info("the booking ended: %r", error)
+            self._came.put(Failure(told))
+        finally:
+            stop.over()
+            self._came.put(None)
 
 
-class StopFile:
-    """Something to cancel that another process can see."""
+class _Stop:
+    """What a ticket cancels; harmless once the booking is over, when its byte is somebody else's."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.gettempdir()) / f"arc2face-stop-{uuid.uuid4().hex}"
+        self.number = booked.stops.take()
+        self._lock = threading.Lock()
+        self._over = False
 
     def cancel(self) -> None:
-        """Ask the run to stop within one step."""
-        self.path.touch()
+        with self._lock:
+            if not self._over:
+                booked.stops.ask(self.number)
 
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error on its way back; raised over there it would arrive as "worker error" without its sentence."""
-
-    error: Exception
-
-    @classmethod
-    def of(cls, error: Exception) -> Failure:
-        """The error itself, or its text where it cannot travel."""
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return cls(Arc2FaceError(str(error)))
-        return cls(error)
-
-
-def seconds_needed(request: GenerationRequest, stop: str = "") -> int:
-    """A generous estimate on a data-centre GPU. A short booking waits less. `stop` is not looked at."""
-    per_step = 0.06 * (1.0 if request.guidance <= 1.0 else 1.6)
-    return int(9.0 + request.num_images * (request.denoising_steps * per_step + 0.5))
-
-
-def _on_device(request: GenerationRequest, stop: str) -> Iterator[Progress | GenerationResult | Failure]:
-    """In the booked process."""
-    try:
-        job = _engine_here().submit(request)
-    except Exception as error:
-        yield Failure.of(error)
-        return
-    try:
-        for event in job.events():
-            if os.path.exists(stop):
-                job.cancel()
-            yield event
-        yield job.result()
-    except Exception as error:
-        yield Failure.of(error)
-    finally:
-        job.cancel()  # whoever booked this has gone: the iterator was closed
-
-
-def _engine_here() -> Engine:
-    """The inherited engine, with a worker thread of this process and readers that were never used in the other."""
-    from arc2face.jobs import DeviceWorker
-    from arc2face.readers import Perception
-
-    engine = _engines[0]
-    if os.getpid() not in _own_worker:
-        _own_worker.add(os.getpid())
-        _inherited.extend((engine.worker, engine.perception))
-        engine.worker = DeviceWorker()
-        engine.perception = Perception(engine.models, engine.perception.runtime, engine.worker)
-    return engine
+    def over(self) -> None:
+        with self._lock:
+            if not self._over:
+                self._over = True
+                booked.stops.give_back(self.number)
 
 
 @functools.cache
-def _booked() -> Callable[[GenerationRequest, str], Iterator[Progress | GenerationResult | Failure]]:
+def _booked() -> Callable[[list[GenerationRequest], int], Iterator[Sent]]:
     spaces: Any = importlib.import_module("spaces")
-    return spaces.GPU(duration=seconds_needed)(_on_device)
+    return spaces.GPU(duration=quota.seconds_needed)(booked.draw)

@@ -34,6 +34,7 @@ ROLLED_SEEDS = 1_000_000
 MIN_FAST_STEPS = 2
 FAST_INFO = "A few steps instead of 25: quicker, a little less faithful."
 FAST_ON_CPU = "On, as there is no graphics card: much quicker, a little less faithful."
+FAST_ON_SHARE = "On, so that your share of GPU time lasts longer; a little less faithful."
 SMALL, IN_THE_MIDDLE = "small", "middle"
 SHORTCUTS = [("Small decoder", SMALL), ("Guidance only in the middle of the run", IN_THE_MIDDLE)]
 """Declared approximations, and the values that stand for them."""
@@ -185,12 +186,12 @@ class GenerationControls:
         """Fit the ranges to the mode once `event` has set values, which stay where the mode takes them."""
         event.success(None, [self.fast, *self._following], self._following, js=_follow(usual=False), **QUIET)
 
-    def without_gpu(self, values: Values) -> Updates:
-        """Fast mode, on a machine without a graphics card, unless a visitor was there first. `follow_after` belongs."""
+    def sparing(self, values: Values, why: str) -> Updates:
+        """Fast mode, unless a visitor was there first. `why`: said beside it. `follow_after` belongs."""
         untouched = {self.fast: False, self.steps: FULL.steps, self.guidance: FULL.guidance_scale}
         if any(values[component] != usual for component, usual in untouched.items()):
             return {}
-        return {self.fast: gr.update(value=True, info=FAST_ON_CPU)}
+        return {self.fast: gr.update(value=True, info=why)}
 
 
 def _shortcuts(chosen: Sequence[str]) -> dict[str, Any]:
