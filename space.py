@@ -23,7 +23,7 @@ if zerogpu.available():
     # It replaces parts of torch, so it has to come first.
     importlib.import_module("spaces")
 
-import click
+import typer
 
 from arc2face.errors import Arc2FaceError
 from arc2face.weights.download.command import DownloadRequest, run
@@ -69,8 +69,8 @@ def main() -> int:
     os.environ.setdefault("ARC2FACE_HOSTS", "*")
     try:
         settings = read_settings(["--host", "0.0.0.0", "--port", os.environ.get("GRADIO_SERVER_PORT", "7860")])
-    except (Arc2FaceError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    except (Arc2FaceError, typer.BadParameter) as error:
+        message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
         print(f"A variable of this Space cannot be used. {message}", file=sys.stderr)
         return 2
     if zerogpu.available():

@@ -1,6 +1,6 @@
 """Puts together what a target wants as a folder of its own: python scripts/assemble.py TARGET FOLDER [--repository URL]
 
-`space`: a Hugging Face Space (app.py, its README, requirements, the program). `replicate`: what `cog build` wants.
+`space`: a Hugging Face Space (space.py, its README, the program). `replicate`: what `cog build` wants.
 `pinokio`: a launcher; with `--repository` it clones the program at installation, without it carries a copy. `comfyui`:
 the node pack as `comfy node pack` wants it. The folder must be new or empty. Only files that git tracks are copied.
 """
@@ -47,11 +47,18 @@ def copy(names: Iterable[str], folder: Path, below: str = "") -> None:
         shutil.copy2(PROJECT / path, target)
 
 
+SPACE_CHOOSES = ("pydantic", "pydantic-core")
+"""A Space adds `gradio[oauth,mcp]` to requirements.txt, which takes other versions of these than the newest."""
+
+
 def space(folder: Path) -> None:
-    """The program, with the Space's own entry, README and requirements over it."""
+    """The program, with the Space's own entry and README over it; what the platform chooses is not pinned."""
     copy(PROGRAM, folder)
     copy(["space.py"], folder)
     copy(["deploy/space"], folder, "deploy/space")
+    pins = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    left = [line for line in pins if line.partition("==")[0] not in SPACE_CHOOSES]
+    (folder / "requirements.txt").write_text("".join(left), encoding="utf-8")
 
 
 def replicate(folder: Path) -> None:

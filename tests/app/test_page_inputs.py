@@ -313,9 +313,10 @@ def test_a_picture_becomes_the_person_of_another_tab(form: Form, tmp_path: Path)
 
 def test_fast_mode_comes_on_only_where_nothing_was_chosen(form: Form) -> None:
     """U1: a visitor who was quicker, or a link, keeps what they chose."""
-    assert form.controls.without_gpu(form.values())[form.controls.fast]["value"] is True
-    assert form.controls.without_gpu(form.values(steps=30)) == {}
-    assert form.controls.without_gpu(form.values(fast=True)) == {}
+    update = form.controls.sparing(form.values(), "Why.")[form.controls.fast]
+    assert (update["value"], update["info"]) == (True, "Why.")
+    assert form.controls.sparing(form.values(steps=30), "Why.") == {}
+    assert form.controls.sparing(form.values(fast=True), "Why.") == {}
 
 
 def test_what_is_chosen_counts_even_where_a_click_overtakes_it(form: Form, tmp_path: Path) -> None:

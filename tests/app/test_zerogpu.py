@@ -1,206 +1,169 @@
-"""The Space on ZeroGPU, as far as it goes without one: a stand-in for `spaces` that forks, pickles and loses what the
-real one does. Run alone: ./run test tests/app/test_zerogpu.py
+"""The Space on ZeroGPU, with the real `spaces` package on a machine that has everything but the card
+(tests/app/zeromachine). Run alone: ./run test tests/app/test_zerogpu.py
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
+import psutil
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
+from arc2face.engine import Engine
+from arc2face.pictures.loading import load_rgb_u8
+from arc2face.types import GenerationRequest
+from arc2face_app.runs import quota
+from arc2face_app.runs.avatars import FRESH_SEEDS, render_avatar
+from arc2face_app.runs.quota import NO_GPU
 from scripts.checkout import python_path
+from space import NOT_FETCHED
 from tests.app.conftest import free_port
+from tests.app.zero_api import DeviceApi, Refusal, device_api
 
 pytestmark = pytest.mark.server
-
-SPACES = '''
-"""Each call runs in a fork; arguments and results travel pickled; errors lose everything but their class."""
-import multiprocessing, os, pathlib
-fork = multiprocessing.get_context("fork")
-
-def GPU(duration):
-    def wrap(task):
-        def booked(*args):
-            assert duration(*args) > 0
-            results, stop = fork.SimpleQueue(), fork.Event()
-            arguments = fork.SimpleQueue()
-            arguments.put(args)
-
-            def work():
-                pathlib.Path(os.environ["PIDS"]).open("a").write(f"{os.getpid()}\\n")
-                try:
-                    running = task(*arguments.get())
-                    for value in running:
-                        if stop.is_set():
-                            running.close()
-                            break
-                        results.put(("ok", value))
-                    results.put(("end", None))
-                except BaseException as error:
-                    results.put(("error", type(error).__name__))
-
-            process = fork.Process(target=work, daemon=True)
-            process.start()
-            try:
-                while True:
-                    kind, value = results.get()
-                    if kind == "error":
-                        raise RuntimeError(f"ZeroGPU worker error: {value}")
-                    if kind == "end":
-                        return
-                    yield value
-            finally:
-                stop.set()
-        return booked
-    return wrap
-'''
-
-SCRIPT = """
-import json, os, sys, threading
-from dataclasses import replace
-from arc2face_app.runs import runner, zerogpu
-from arc2face_app.runs.backend import Backend
-from arc2face_app.runs.shell import Shell
-from arc2face.engine import Engine
-from arc2face.errors import CancelledError
-from arc2face.pictures.loading import load_rgb_u8
-from arc2face.types import GenerationRequest, Progress
-
-def follow(steps, on_event=lambda event: None, **more):
-    request = lambda engine: [GenerationRequest(identity=person, num_images=1, steps=steps, seed=5, **more)]
-    events = []
-    for event in runner.follow(shell, "anna", request):
-        events.append(event)
-        on_event(event)
-    return events
-
-models, photo = sys.argv[1:]
-engine = Engine.open(models, device="cpu", inline=True, preload=True)
-zerogpu.prepare(engine)
-assert engine.perception.runtime.device == "cpu"
-shell = Shell(backend=Backend.of(engine), history=None)
-person = engine.identify([load_rgb_u8(photo)]).identity  # the readers were in use before the fork
-done = follow(4)
-image = done[-1][0].images[0]
-assert zerogpu.available()
-answer = {"stages": [event.stage for event in done[:-1]], "similarity": image.similarity}
-
-seen = []
-def stop(event):
-    if isinstance(event, Progress) and event.stage == "denoising" and event.step:
-        seen.append(event.step)
-        shell.jobs.cancel("anna")
-try:
-    follow(100, stop)
-except CancelledError as error:
-    answer["stopped"] = [max(seen), str(error)]
-
-leaving = runner.follow(shell, "anna", lambda engine: [GenerationRequest(identity=person, steps=100)])
-for event in leaving:
-    if isinstance(event, Progress) and event.stage == "denoising":
-        break
-leaving.close()
-assert not len(shell.jobs)
-
-del os.environ["SPACES_ZERO_GPU"]
-plain = Engine.open(models, device="cpu")
-same = plain.generate(GenerationRequest(identity=person, num_images=1, steps=4, seed=5)).images[0]
-answer["equal"] = bool((same.rgb_u8 == image.rgb_u8).all())
-answer["mine"] = os.getpid()
-print(json.dumps(answer))
-"""
+pytest.importorskip("spaces", reason="pip install spaces")
+NONE_FREE = Refusal(503)
 
 
 @pytest.fixture
-def zero(tmp_path: Path, project_root: Path) -> dict[str, str]:
-    """The environment of a ZeroGPU Space."""
-    (tmp_path / "spaces.py").write_text(SPACES, encoding="utf-8")
-    path = python_path(tmp_path)
-    # One thread: OpenMP's pool does not survive a fork on a CPU, and on ZeroGPU nothing runs before it.
-    more = {"SPACES_ZERO_GPU": "true", "OMP_NUM_THREADS": "1", "PIDS": str(tmp_path / "pids"), "PYTHONPATH": path}
-    return {**os.environ, **more, "ARC2FACE_SPACE_FEATURES": ""}
+def api(tmp_path: Path) -> Iterator[DeviceApi]:
+    with device_api(tmp_path) as running:
+        yield running
 
 
-def test_progress_stop_and_pictures_cross_the_border(
-    zero: dict[str, str], models: Path, photos: dict[str, Path], project_root: Path
+@pytest.fixture
+def avatar(tmp_path: Path) -> Path:
+    """A photo that the starter models read."""
+    path = tmp_path / "avatar.png"
+    render_avatar(FRESH_SEEDS[0], path)
+    return path
+
+
+def test_a_booked_process_draws_stops_and_keeps_nothing(
+    api: DeviceApi, models: Path, photos: dict[str, Path], project_root: Path
 ) -> None:
-    """B6: a process of its own draws; its progress is live, Stop reaches it, and the picture is the usual one."""
-    import json
+    """A process of its own draws on what it holds for CUDA: progress is live, Stop reaches it wherever it is, a series
 
-    command = [sys.executable, "-c", SCRIPT, str(models), str(photos["one"])]
-    done = subprocess.run(command, cwd=project_root, env=zero, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert answer["equal"]
-    assert answer["similarity"] is not None
-    assert {"denoising", "scoring", "done"} <= set(answer["stages"])
-    step, text = answer["stopped"]
-    assert step < 90 and "Stopped" in text
-    pids = Path(zero["PIDS"]).read_text().split()
-    assert len(set(pids)) == 3
-    assert str(answer["mine"]) not in pids
+    is one booking, and nobody who was asked for is known to it afterwards.
+    """
+    script = project_root / "tests" / "app" / "zero_script.py"
+    command = [sys.executable, str(script), str(models), str(photos["one"]), str(photos["other"])]
+    environment = api.environment(*map(Path, python_path().split(os.pathsep)))
+    done = subprocess.run(command, cwd=project_root, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-4000:]
+    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+
+    assert (seen["device"], seen["readers"]) == ("cuda", "cpu")
+    assert seen["stages"][:3] == ["encoding", "queued", "queued"] or seen["stages"][:2] == ["encoding", "queued"]
+    assert seen["stages"].count("denoising") >= 2 and seen["stages"][-2:] == ["scoring", "done"]
+    assert seen["spread"] > 0.0 and seen["similarity"] is not None
+    with Engine.open(models, device="cpu") as plain:
+        person = plain.identify([load_rgb_u8(photos["one"])]).identity
+        request = GenerationRequest(identity=person, num_images=2, keep_best=1, steps=3, seed=5)
+        (same,) = plain.generate(request).images
+    assert seen["seed"] == same.seed
+    assert np.abs(np.array(seen["picture"]) - same.rgb_u8.astype(int)).max() <= 2
+
+    assert seen["series"] == [1, 2, 3]
+    assert seen["series_stages"].count("done") == 3
+    assert seen["holds_inherited"] and not seen["holds_other"]
+    kind, text, step = seen["stopped"]
+    assert (kind, step < 90) == ("CancelledError", True) and "Stopped" in text
+    assert seen["tickets"] == 0 and seen["threads"] == []
+    assert seen["stopped_waiting"][0] == "CancelledError"
+    assert seen["again"] == seen["after_kill"] == "done"
+    assert seen["killed"] == ["DeviceError", quota.ABORTED]
+    assert seen["bad"][0] == "SettingsError" and "nothing" in seen["bad"][1]
+
+    assert api.named("/startup-report") == [{}]
+    booked = [int(call["durationSeconds"]) for call in api.named("/schedule")]
+    assert booked[1] > booked[0]  # three pictures together, not three bookings
+    workers = api.workers
+    assert len(workers) == len(set(workers)) == 2 and all(pid > 1 for pid in workers)  # the second after the kill
 
 
-def test_the_space_starts_and_draws(
-    zero: dict[str, str], models: Path, photos: dict[str, Path], project_root: Path, tmp_path: Path
+def token() -> str:
+    """A visitor's, as the platform sends it."""
+    return "e30.eyJ1c2VyIjogImFubmEifQ.c2ln"
+
+
+def test_the_space_starts_from_its_folder_and_draws(
+    api: DeviceApi, tmp_path: Path, project_root: Path, avatar: Path
 ) -> None:
-    """B6: `space.py` itself, from its start to a picture, an error in words, and a clean end."""
-    port = free_port()
-    environment = {**zero, "GRADIO_SERVER_PORT": str(port), "ARC2FACE_MODELS": str(models), "ARC2FACE_DEVICE": "cpu"}
+    """The folder that assemble.py makes, started as the platform does; no download, so the starter models serve.
+
+    The visitor's share is charged, refusals come in our words, and nothing of the server is left in the process that
+    draws.
+    """
+    folder, port = tmp_path / "space", free_port()
+    subprocess.run([sys.executable, "scripts/assemble.py", "space", str(folder)], cwd=project_root, check=True)
+    more = {"GRADIO_SERVER_PORT": str(port), "ARC2FACE_SPACE_FEATURES": "identity fast", "SPACE_ID": "anna/arc2face"}
     with (tmp_path / "log").open("w") as log:
         space = subprocess.Popen(
-            [sys.executable, "space.py"], cwd=project_root, env=environment, stdout=log, stderr=log
+            [sys.executable, "space.py"], cwd=folder, env=api.environment(**more), stdout=log, stderr=log
         )
         try:
             client = _client(port, space, tmp_path / "log")
-            photo = handle_file(str(photos["one"]))
-            files, answer = client.predict([photo], num_images=1, steps=2, api_name="/generate_identity")
-            assert np.asarray(Image.open(files[0])).shape[2] == 3
-            assert answer["stage"] == "done"
+            config = client.config
+            (head,) = [one for one in config["components"] if "studio-head" in str(one["props"].get("value"))]
+            assert NOT_FETCHED in head["props"]["value"] and "stylised avatars" in head["props"]["value"]
+            _check_that_the_platform_is_asked_who_visits(config)
+            # In the page's process, on the CPU, without a booking.
             assert client.predict(20, 0, 0, api_name="/normal_map")
+            assert api.named("/schedule") == []
+
+            drawn = {"num_images": 1, "steps": 1, "fast": True, "api_name": "/generate_identity"}
+            files, answer = client.predict([handle_file(str(avatar))], **drawn)
+            assert np.asarray(Image.open(files[0])).shape[2] == 3
+            assert answer["stage"] == "done" and answer["pictures"][0]["similarity"] is not None
+            (booked,) = api.named("/schedule")
+            assert booked["token"] == token() and 8 < int(booked["durationSeconds"]) < 12
+
+            share = {"left": 3, "wait": "PT2H30M"}
+            exceeded = Refusal(429, {"X-Approve-Result": "quota-exceeded"}, json.dumps(share))
+            for refusal, sentence in ((exceeded, "9 s, and 3 s are left. Try again in 2:30:00."), (NONE_FREE, NO_GPU)):
+                api.refusals.append(refusal)
+                with pytest.raises(AppError, match=sentence):
+                    client.predict([handle_file(str(avatar))], **drawn)
             client.close()
+
+            (worker,) = api.workers
+            held = {one.laddr.port for one in psutil.Process(worker).net_connections() if one.status == "LISTEN"}
+            assert port not in held
             space.send_signal(signal.SIGTERM)
             assert space.wait(60) == 0
         finally:
             space.kill()
             space.wait()
-    assert len(Path(zero["PIDS"]).read_text().split()) == 1
+
+
+def _check_that_the_platform_is_asked_who_visits(config: Any) -> None:
+    """Its token comes with queued events only; fast mode is decided in one."""
+    fast = {one["id"] for one in config["components"] if one["props"].get("label") == "Fast mode"}
+    deciding = [one for one in config["dependencies"] if one["outputs"] and set(one["outputs"]) <= fast]
+    assert [one["queue"] for one in deciding] == [True]
 
 
 def _client(port: int, space: subprocess.Popen[bytes], log: Path) -> Client:
-    import time
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
-    for _ in range(600):
+    for _ in range(1200):
         assert space.poll() is None, log.read_text()
         try:
             with urlopen(f"http://127.0.0.1:{port}/config", timeout=20):
-                return Client(f"http://127.0.0.1:{port}", verbose=False)
+                return Client(f"http://127.0.0.1:{port}", headers={"x-ip-token": token()}, verbose=False)
         except URLError:
             time.sleep(0.2)
     raise AssertionError(log.read_text())
-
-
-def test_a_short_run_books_less_time(zero: dict[str, str]) -> None:
-    from arc2face.errors import Arc2FaceError, InputError
-    from arc2face.types import EMBEDDING_SIZE, GenerationRequest, IdentityEmbedding
-    from arc2face_app.runs.zerogpu import Failure, seconds_needed
-
-    request = GenerationRequest(identity=IdentityEmbedding(np.ones(EMBEDDING_SIZE, np.float32)))
-    assert 5 < seconds_needed(request.with_(steps=4, fast=True, guidance_scale=1.0), "stop") < seconds_needed(request)
-
-    class HereError(Exception):
-        """A class that the other side cannot import."""
-
-    assert isinstance(Failure.of(InputError("No face.")).error, InputError)
-    travelled = Failure.of(HereError("Words.")).error
-    assert type(travelled) is Arc2FaceError and str(travelled) == "Words."

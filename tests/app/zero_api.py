@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import threading
@@ -12,8 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-
-from scripts.checkout import python_path
 
 MACHINE = Path(__file__).parent / "zeromachine"
 
@@ -32,6 +31,8 @@ class Refusal:
 class DeviceApi:
     """`calls`: every call, as (path, parameters). `idle`: whether a worker that is there may go on."""
 
+    pids: Path
+    """Takes a line per worker process."""
     url: str = ""
     calls: list[tuple[str, dict[str, str]]] = field(default_factory=list[tuple[str, dict[str, str]]])
     idle: bool = True
@@ -43,28 +44,37 @@ class DeviceApi:
         """The parameters of every call of a path."""
         return [given for name, given in self.calls if name == path]
 
-    def environment(self, tmp_path: Path, **more: str) -> dict[str, str]:
-        """That of a Space on this machine."""
-        known = tmp_path / "known"
+    @property
+    def workers(self) -> list[int]:
+        """The processes that have had a card."""
+        return [int(pid) for pid in self.pids.read_text(encoding="utf-8").split()] if self.pids.exists() else []
+
+    def environment(self, *path: Path, **more: str) -> dict[str, str]:
+        """That of a Space on this machine. `path`: where it finds modules, besides Python's own places."""
+        folder = self.pids.parent
+        known = folder / "known"
         known.mkdir(exist_ok=True)
+        spaces = importlib.util.find_spec("spaces")
+        assert spaces is not None and spaces.origin is not None
         # One thread: OpenMP's pool does not survive a fork on a CPU, and on ZeroGPU nothing runs before it.
         return {
             **os.environ,
             "SPACES_ZERO_GPU": "true",
             "SPACES_ZERO_DEVICE_API_URL": self.url,
-            "ZEROGPU_OFFLOAD_DIR": str(tmp_path / "offload"),
+            "ZEROGPU_OFFLOAD_DIR": str(folder / "offload"),
             "OMP_NUM_THREADS": "1",
             "KNOWN": str(known),
+            "PIDS": str(self.pids),
             "ARC2FACE_SPACE_FEATURES": "",
-            "PYTHONPATH": python_path(MACHINE, after=os.environ.get("PYTHONPATH", "")),
+            "PYTHONPATH": os.pathsep.join(map(str, (MACHINE, *path, Path(spaces.origin).parents[1]))),
             **more,
         }
 
 
 @contextmanager
-def device_api() -> Generator[DeviceApi]:
-    """A running one."""
-    api = DeviceApi()
+def device_api(folder: Path) -> Generator[DeviceApi]:
+    """A running one, with files of its own in a folder."""
+    api = DeviceApi(folder / "pids")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -72,7 +82,13 @@ def device_api() -> Generator[DeviceApi]:
         def do_POST(self) -> None:
             asked = urlsplit(self.path)
             self.rfile.read(int(self.headers.get("content-length") or 0))
-            api.calls.append((asked.path, {key: value[0] for key, value in parse_qs(asked.query).items()}))
+            given = {key: value[0] for key, value in parse_qs(asked.query).items()}
+            api.calls.append((asked.path, given))
+            if asked.path == "/allow":
+                with api.pids.open("a", encoding="utf-8") as pids:
+                    pids.write(given["pid"] + "\n")
+            if asked.path.startswith("/test/"):  # a process that is tested pulls the strings
+                (api.held.set if asked.path == "/test/hold" else api.held.clear)()
             if asked.path == "/schedule":
                 self._schedule()
             else:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 
@@ -67,11 +68,19 @@ def _in_worker() -> None:
     patching = sys.modules.get("spaces.zero.torch.patching")
     if zero is None or patching is None or not hasattr(zero, "move"):
         return  # `spaces` itself is still being imported
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _enter_emulation(patching)
     zero.unpatch = lambda: None
     zero.init = lambda nvidia_uuid: os.environ.update(CUDA_VISIBLE_DEVICES=nvidia_uuid)
     zero.move = lambda callback=None: _unpacked(patching)
     signal.signal(signal.SIGUSR1, _tell_who_is_known)
+
+
+def _end_with(parent: int) -> None:
+    """A test that is cut off leaves no worker behind."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _tell_who_is_known(*_: object) -> None:
@@ -85,12 +94,18 @@ def _tell_who_is_known(*_: object) -> None:
     os.replace(path + ".part", path)
 
 
+def _in_bad_fork() -> bool:
+    """`spaces` sends it to another process, which a build without CUDA defines as something that cannot be sent."""
+    return False
+
+
 def _pretend_cuda() -> None:
     import torch
 
     if torch.version.cuda is None:
         torch.version.cuda = "13.0"
         torch._C._cuda_init = lambda: None
+        torch.cuda._is_in_bad_fork = _in_bad_fork
 
 
 if os.environ.get("SPACES_ZERO_GPU") == "true":
