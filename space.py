@@ -71,7 +71,7 @@ def main() -> int:
         settings = read_settings(["--host", "0.0.0.0", "--port", os.environ.get("GRADIO_SERVER_PORT", "7860")])
     except (Arc2FaceError, typer.BadParameter) as error:
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
-        print(f"A variable of this Space cannot be used. {message}", file=sys.stderr)
+        sys.stderr.write(f"A variable of this Space cannot be used. {message}\n")
         return 2
     if zerogpu.available():
         zerogpu.announce()

@@ -296,7 +296,7 @@ class Engine:
             raise SettingsError(f"A GenerationRequest is needed, not {type(request).__name__}.")
         self._check_fork()
         request = with_decoder(request, self.models, self.runtime.device)
-        self._check_files(request)
+        self.check_files(request)
         job = Job(request, self._withdraw, previews)
         self._jobs.add(job)
         return job
@@ -305,7 +305,8 @@ class Engine:
         if self.worker.withdraw(job):
             job.finish(CancelledError("Stopped as you asked; nothing was kept."))
 
-    def _check_files(self, request: GenerationRequest) -> None:
+    def check_files(self, request: GenerationRequest) -> None:
+        """Raises MissingWeightsError when a file is missing that a request needs, SettingsError for no adapter."""
         for name in self.registry.wanted(request):
             adapter = self.registry.adapters[name]
             if adapter.files:

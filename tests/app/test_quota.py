@@ -99,7 +99,7 @@ ConnectError.__module__ = "httpx"
         (
             refused(
                 "ZeroGPU quota exceeded",
-                "You have exceeded your free ZeroGPU quota (23s requested vs. 7s left). Try again in 3:20:10. Subscribe",
+                "You have exceeded your free ZeroGPU quota (23s requested vs. 7s left). Try again in 3:20:10. More",
             ),
             f"{quota.QUOTA} This run asks for 23 s, and 7 s are left. Try again in 3:20:10.",
         ),

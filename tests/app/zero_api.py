@@ -115,7 +115,11 @@ def device_api(folder: Path) -> Generator[DeviceApi]:
         def _answer(self, answer: Refusal) -> None:
             body = answer.body.encode()
             self.send_response(answer.status)
-            for name, value in {"content-type": answer.kind, "content-length": str(len(body)), **answer.headers}.items():
+            for name, value in {
+                "content-type": answer.kind,
+                "content-length": str(len(body)),
+                **answer.headers,
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)

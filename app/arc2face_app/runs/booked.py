@@ -1,7 +1,8 @@
 """What happens in a process that ZeroGPU has booked: it is a fork of the page's, and it alone has the device.
 
-Requests come in and progress, pictures and errors go out pickled; the engine is the one that the fork inherits, and Stop
-is a byte of memory that both share. The process serves one booking after the other, so nothing of a request may stay.
+Requests come in and progress, pictures and errors go out pickled; the engine is the one that the fork inherits, and
+Stop is a byte of memory that both share. The process serves one booking after the other, so nothing of a request may
+stay.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _drawn(engine: Engine, request: GenerationRequest, stop: int) -> Iterator[Se
         for event in job.events():
             if stops.asked(stop):
                 job.cancel()
-            if event.stage != "done":
+            if event.stage not in ("queued", "done"):  # the wait was elsewhere, and more is to be done
                 yield event
         yield job.result()
     finally:

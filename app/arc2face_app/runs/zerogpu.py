@@ -1,7 +1,7 @@
-"""Hugging Face ZeroGPU: the part that needs the device runs in a booked process of its own (`arc2face_app.runs.booked`).
+"""Hugging Face ZeroGPU: what needs the device runs in a booked process of its own (`arc2face_app.runs.booked`).
 
-Everything else stays here, on the CPU: reading photos, comparing pictures, saving. Waiting for a device is waiting for a
-platform, so it is done by a thread, and Stop does not wait along.
+Everything else stays here, on the CPU: reading photos, comparing pictures, saving. Waiting for a device is waiting for
+a platform, so it is done by a thread, and Stop does not wait along.
 """
 
 from __future__ import annotations
@@ -58,8 +58,11 @@ def run(engine: Engine, requests: Sequence[GenerationRequest], ticket: Ticket) -
     """Per request what is to be seen of it, its result last; they are looked at in this order.
 
     What follows on one another is booked together, for as long as it needs. The events raise Arc2FaceError: what the
-    run raised, or why there is no device; CancelledError when the ticket was cancelled.
+    run raised, or why there is no device; CancelledError when the ticket was cancelled. What is wrong with a request
+    is raised here, before anything is booked.
     """
+    for request in requests:
+        engine.check_files(request)
     booked.leave_to_forks(engine)
     events: list[Events] = []
     for part in quota.booked_together(requests):

@@ -1,6 +1,6 @@
 """A ZeroGPU machine without its GPU, for processes that have this folder on their path (tests/app/zero_api.py).
 
-The real `spaces` runs all of its own code: its emulation of CUDA, the packing of weights at the launch, its booking, its
+The real `spaces` runs all of its own code: its emulation of CUDA, the packing of weights at the launch, its bookings,
 worker processes and queues. What stands in is the card itself. Where `spaces` would hand a worker over to CUDA, the
 emulation stays, and computes on the CPU what it calls CUDA: the packed weights are read back from the disk by it, and
 tensors of two devices meet in an error as they do on a card. A build of torch without CUDA is told a version of it.
@@ -64,8 +64,8 @@ def _unpacked(patching: Any) -> None:
 
 
 def _in_worker() -> None:
-    zero = sys.modules.get("spaces.zero.torch")
-    patching = sys.modules.get("spaces.zero.torch.patching")
+    zero: Any = sys.modules.get("spaces.zero.torch")
+    patching: Any = sys.modules.get("spaces.zero.torch.patching")
     if zero is None or patching is None or not hasattr(zero, "move"):
         return  # `spaces` itself is still being imported
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
