@@ -63,7 +63,7 @@ def test_a_booked_process_draws_stops_and_keeps_nothing(
     script = project_root / "tests" / "app" / "zero_script.py"
     command = [sys.executable, str(script), str(models), str(photos["one"]), str(photos["other"])]
     environment = api.environment(*map(Path, python_path().split(os.pathsep)))
-    done = subprocess.run(command, cwd=project_root, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=project_root, env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-4000:]
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
 
