@@ -12,8 +12,8 @@ import torch
 
 from arc2face import Engine, GenerationRequest, IdentityEmbedding
 from arc2face.diffusion.forward import UNetForward
-from arc2face.engine import keep_best
 from arc2face.errors import CancelledError, MissingWeightsError, SettingsError
+from arc2face.scoring import keep_best
 from arc2face.types import GeneratedImage, Progress
 from tests.fake_device import fail_in
 
