@@ -11,7 +11,7 @@ from arc2face_app.api import ENDPOINTS
 from arc2face_app.page import links, markup, opening
 from arc2face_app.page.parts import who
 from arc2face_app.page.parts.follow import Follow, PageShell
-from arc2face_app.page.parts.keyed import Updates, Values, joined
+from arc2face_app.page.parts.keyed import Updates, Values, joined, last_counts
 from arc2face_app.page.parts.settings import FAST_ON_CPU, FAST_ON_SHARE
 from arc2face_app.page.tabs import TABS, history, studio
 from arc2face_app.page.tabs import models as models_panel
@@ -90,6 +90,7 @@ def build_app(
         opening.connect(page, tabs, shell.benches)
         opening.resume(page, shell)
         _follow_loading(page, shell, head)
+    last_counts(page)
     return page
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -40,6 +41,7 @@ from arc2face_app.runs.files import SessionFiles
 from arc2face_app.runs.pictures import Picture, Run, best_of
 from arc2face_app.runs.store import RunStore
 from arc2face_app.runs.visits import Visits
+from arc2face_app.ui import build_app
 from scripts.checkout import python_path
 from tests.conftest import PROJECT
 
@@ -238,7 +240,7 @@ def test_a_page_that_is_loaded_anew_takes_over_once_the_old_one_has_gone(tmp_pat
     made = files.new_run("old") / "a.png"
     made.write_bytes(b"x")
     runs.put("old", Run.now("Pose", [Picture(str(made), 1, None, None)]))
-    secret, gone = visits.secret("old"), False
+    secret, gone = visits.enter("", "old"), False
 
     def succeed(before: str, now: str) -> bool:
         if gone:
@@ -247,14 +249,56 @@ def test_a_page_that_is_loaded_anew_takes_over_once_the_old_one_has_gone(tmp_pat
         return gone
 
     visits.succeed = succeed
-    assert not visits.resume(secret, "new", patience=0) and not visits.resume("guess", "new") and len(runs) == 1
+    assert visits.enter(secret, "new", patience=0) != secret and visits.enter("guess", "new") != "guess"
+    assert runs.runs("new") == ()
+    before = runs.stamp("old")
     gone = True
-    assert visits.resume(secret, "new")
+    assert visits.enter(secret, "new") == secret  # the same over all reloads, so that two in a row lose nothing
     files.forget("old")
+    visits.forget("old")
     assert made.is_file() and [run.tab for run in runs.runs("new")] == ["Pose"]
-    assert not visits.resume(secret, "third")
+    assert runs.stamp("new") > before  # an answer from before the reload is the older one
+    gone = False
+    assert visits.enter(secret, "third", patience=0) != secret and runs.runs("third") == ()
+    visits.forget("new")
+    assert visits.enter(secret, "fourth") != secret
     files.forget("new")
     assert not made.exists()
+
+
+def test_two_pages_that_wait_for_one_visit_take_it_one_after_the_other() -> None:
+    """Loaded anew twice in a row: the page in between takes over, and the last one takes over from that."""
+    visits, taken, open_ = Visits(), list[tuple[str, str]](), {"first", "second"}
+
+    def succeed(before: str, now: str) -> bool:
+        if before not in open_:
+            taken.append((before, now))
+        return before not in open_
+
+    visits.succeed = succeed
+    secret = visits.enter("", "first")
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(visits.enter, secret, one, 20.0) for one in ("second", "third")]
+        open_.discard("first")
+        open_.discard("second")
+        assert [one.result() for one in waiting] == [secret, secret]
+    assert taken[0][0] == "first" and taken[1][0] == taken[0][1]
+
+
+def test_the_page_hears_of_every_change_it_listens_to() -> None:
+    """A state that others listen to changes in queued events alone; of two choices in a row the last one counts.
+
+    Gradio tells the browser of a changed state only from its queue. An event outside it leaves the preview, the history
+    and the results as they were.
+    """
+    page = build_app(Backend(lambda: pytest.fail("nothing here opens the models")), datasets=True)
+    listened = {number for event in page.fns.values() for number, name in event.targets if name == "change"}
+    changing = [event for event in page.fns.values() if listened & {one._id for one in event.outputs if one.stateful}]
+    assert len(changing) > 10
+    assert [event.name for event in changing if not event.queue] == []
+    chosen = [one for one in page.fns.values() if any(name in ("input", "select") for _, name in one.targets)]
+    assert len(chosen) > 10
+    assert [event.name for event in chosen if event.trigger_mode == "once"] == []
 
 
 def test_a_score_of_zero_is_a_score() -> None:

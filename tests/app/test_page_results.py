@@ -131,6 +131,9 @@ def test_a_picture_gives_back_its_settings_and_can_be_deleted_and_called_back(
     expect(past(page)).to_have_count(4)
     page.get_by_label("Favourites only").check()
     expect(page.locator(".history .thumbnail-item")).to_have_count(1)
+    choose(page.locator(".history .thumbnail-item").first, "Delete")
+    page.get_by_role("tab", name="Identity").click()
+    expect(found).to_have_count(3)  # what is deleted in the history is gone in its tab, too
 
 
 def test_a_picture_goes_to_another_tab_and_out_larger(visit: Any, photos: dict[str, Path]) -> None:
@@ -192,7 +195,7 @@ def test_history_survives_a_reload_and_two_runs_at_once(
     when something else is done. A full storage is said, and the pictures of this visit are there all the same.
     """
     monkeypatch.setattr(visitors, "GRACE", 60.0)  # a busy machine takes its time to load the page anew
-    monkeypatch.setattr(visits, "PATIENCE", 30.0)
+    monkeypatch.setattr(visits, "PATIENCE", 30.0)  # and to notice that the page before has gone
     page = visit()
     add_photo(page, photos["one"])
     expect(shown(page.get_by_text("1 face found"))).to_be_visible()
@@ -209,10 +212,7 @@ def test_history_survives_a_reload_and_two_runs_at_once(
     page.wait_for_function("JSON.parse(localStorage['studio-history']).every((one) => one.thumb)")
     page.reload()
     expect(past(page)).to_have_count(8)
-    try:
-        expect(tab.first.get_by_label("Download")).to_be_visible(timeout=30_000)
-    except AssertionError:
-        pytest.xfail("the runs were not handed over after the reload: a race, seen on a busy machine only; still open")
+    expect(tab.first.get_by_label("Download")).to_be_visible()
     tab.first.get_by_label("More for this picture").click()
     offered = set(page.get_by_role("menuitem").all_inner_texts())
     assert {"Open large", "Compare with the photo", "Use as photo", "Turn it", "Use its settings"} <= offered

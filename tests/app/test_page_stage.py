@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.app.walk import PHONE, add_photo, browser, finished, run, shown, visit
+from tests.app.walk import PHONE, add_photo, browser, finished, run, set_number, shown, visit
 
 __all__ = ["browser", "visit"]  # fixtures
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -46,6 +46,11 @@ TRANSFER = """(zone, [kind, name, data]) => {
 def give(page: Page, kind: str, photo: Path) -> None:
     data = base64.b64encode(photo.read_bytes()).decode()
     page.locator(".who .photos").evaluate(TRANSFER, [kind, photo.name, data])
+
+
+def seen(face: Locator) -> str:
+    """Which picture the preview shows."""
+    return face.get_attribute("src") or ""
 
 
 def in_first_view(page: Page, *, of: Any) -> bool:
@@ -115,7 +120,10 @@ def test_a_tap_on_an_example_runs_the_open_tab(visit: Any) -> None:
 
 
 def test_one_source_of_the_expression_at_a_time(visit: Any, photos: dict[str, Path]) -> None:
-    """U6: a name, a photo or sliders; a photo that is missing or unread is said before anything is queued."""
+    """U6: a name, a photo or sliders; a photo that is missing or unread is said before anything is queued.
+
+    The preview follows whatever changes the numbers.
+    """
     page = visit()
     page.get_by_role("tab", name="Expression").click()
     names, mouth = shown(page.locator(".chips")), page.get_by_label("number input for Mouth open")
@@ -130,12 +138,21 @@ def test_one_source_of_the_expression_at_a_time(visit: Any, photos: dict[str, Pa
     expect(page.locator(".validation-error")).to_contain_text("Add a photo that shows the expression")
     shown(page.get_by_label("Sliders", exact=True)).check()
     expect(shown(mouth)).to_have_value("0.3")
+    face = shown(page.locator(".peek img"))
+    opened = seen(face)
     shown(page.get_by_role("button", name="Neutral", exact=True)).click()
     expect(shown(mouth)).to_have_value("0")
+    expect(face).not_to_have_attribute("src", opened)
+    closed = seen(face)
     shown(page.get_by_label("A name", exact=True)).check()
     expect(names.get_by_role("radio", name="Mouth open", exact=True)).to_be_checked()
+    expect(face).not_to_have_attribute("src", closed)  # the name counts again; a hand is no quicker than the server
     shown(page.get_by_label("Sliders", exact=True)).check()
     expect(shown(mouth)).to_have_value("0.3")
+    opened = seen(face)
+    set_number(page, "Amount", "0.4")
+    expect(face).not_to_have_attribute("src", opened)
+    expect(shown(mouth)).to_have_value("0.12")
 
 
 def test_pictures_come_in_by_keyboard_drop_and_camera(visit: Any, photos: dict[str, Path]) -> None:

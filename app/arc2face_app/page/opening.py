@@ -9,7 +9,7 @@ import gradio as gr
 
 from arc2face_app.page.messages import warn, words
 from arc2face_app.page.parts.keyed import Component, Updates
-from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, session_of
+from arc2face_app.runs.shell import LIGHT, QUIET, TELLING, session_of
 
 if TYPE_CHECKING:
     from arc2face_app.page.parts.follow import PageShell
@@ -50,8 +50,7 @@ def resume(page: gr.Blocks, shell: PageShell) -> None:
 
     def resumed(before: str, request: gr.Request) -> tuple[str, int]:
         session = session_of(request)
-        shell.visits.resume(before, session)
-        return shell.visits.secret(session), shell.runs.revision(session)
+        return shell.visits.enter(before, session), shell.runs.revision(session)
 
-    loaded = page.load(resumed, secret, [secret, shell.history], js="() => window.studio.visit.before()", **INSTANT)
+    loaded = page.load(resumed, secret, [secret, shell.history], js="() => window.studio.visit.before()", **TELLING)
     loaded.success(None, [secret], None, js="(secret) => window.studio.visit.keep(secret)", **QUIET)

@@ -26,6 +26,9 @@ GPU_WAITING = 16
 """How many such events may wait inside the engine, each told its position; more wait in Gradio's own queue."""
 FACES = "faces"
 """Concurrency id of face detection on upload, which must not wait behind somebody's generation."""
+TELLING: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+"""Options of quick events that change a session state which others listen to (`state.change`): the browser hears of
+such a change only from events that went through Gradio's queue, never from INSTANT ones."""
 HEAVY: dict[str, Any] = {**QUIET, "concurrency_id": GPU, "concurrency_limit": GPU_WAITING}
 LIGHT: dict[str, Any] = {**QUIET, "concurrency_id": FACES, "concurrency_limit": 2}
 

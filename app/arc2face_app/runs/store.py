@@ -6,6 +6,7 @@ Runs of two tabs may finish at once: each is added under a lock, so neither over
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ MAX_RUNS = 50
 @dataclass(slots=True)
 class _Book:
     """`runs`: with removed pictures, so that it can be undone. `cleared`: in their tab still, not in the history.
-    `superseded`: pictures that became part of a later run.
+    `superseded`: pictures that became part of a later run. `since`: milliseconds since 1970.
     """
 
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
@@ -29,6 +30,7 @@ class _Book:
     favourites: set[str] = field(default_factory=set[str])
     bin: dict[str, Path] = field(default_factory=dict[str, Path])
     revision: int = 0
+    since: int = field(default_factory=lambda: int(time.time() * 1000))
 
 
 class RunStore:
@@ -127,6 +129,7 @@ class RunStore:
                 return
             if new is not None:  # the new page was quick
                 old.runs |= new.runs
+                old.revision, old.since = max(old.revision, new.revision), max(old.since, new.since)
                 for mark in ("removed", "cleared", "superseded", "favourites", "bin"):
                     getattr(old, mark).update(getattr(new, mark))
             self._books[now] = old
@@ -137,6 +140,14 @@ class RunStore:
         with self._lock:
             book = self._books.get(session)
             return 0 if book is None else book.revision
+
+    def stamp(self, session: str) -> int:
+        """A number that only grows, also where the list was forgotten and begun anew: of two answers the greater is
+        the newer. 0 without a list.
+        """
+        with self._lock:
+            book = self._books.get(session)
+            return 0 if book is None else book.since + book.revision
 
     def forget(self, session: str) -> None:
         """Drop everything of one visitor."""

@@ -164,6 +164,7 @@ class Visitors:
                 return False
             self._claims[now] |= self._claims.pop(before, set())
             self._seen.pop(before, None)
+            self._seen.setdefault(now, time.monotonic())  # gone again, perhaps: then it is forgotten in its time
         for hand_over in self._hand_overs:
             hand_over(before, now)
         return True

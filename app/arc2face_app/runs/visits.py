@@ -1,6 +1,7 @@
 """A page that is loaded anew goes on with what it had: the browser tab shows a secret of the visit before.
 
 The secret stands in the tab's own storage (`assets/visit.js`), so that another tab, or another person, starts afresh.
+It stays the same over all reloads: a page that is loaded anew twice, before the first answer, is not left without.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable
 
 PATIENCE = 10.0
 """Seconds within which a busy server notices that the page before has gone."""
+MOST = 5000
+"""Secrets that are remembered; the oldest goes first."""
 
 
 def _nobody(before: str, now: str) -> bool:
@@ -19,7 +22,7 @@ def _nobody(before: str, now: str) -> bool:
 
 
 class Visits:
-    """Secrets by session. Thread-safe. `succeed`: hands over what one session has to another; False while it is in use.
+    """Sessions by secret. Thread-safe. `succeed`: hands over what one session has to another; False while it is in use.
 
     A server sets `succeed` (`arc2face_app.runs.visitors`); without it every page starts afresh.
     """
@@ -29,36 +32,40 @@ class Visits:
         self._lock = threading.Lock()
         self._sessions: dict[str, str] = {}
 
-    def secret(self, session: str) -> str:
-        """A new secret of this session, in place of the one before."""
-        made = secrets.token_urlsafe(18)
-        with self._lock:
-            self._drop(session)
-            self._sessions[made] = session
-        return made
+    def enter(self, secret: object, session: str, patience: float | None = None) -> str:
+        """Go on with the visit of this secret, as soon as the page before has gone; returns the visit's secret.
 
-    def resume(self, secret: object, session: str, patience: float | None = None) -> bool:
-        """Take over what the session of this secret has; returns whether there was one that had ended.
-
-        `secret`: whatever a browser sends. `patience`: seconds to wait for that session to end,
-        PATIENCE when None.
+        It is another one where there is no such visit, or where its page is still open: a visit that starts afresh.
+        `secret`: whatever a browser sends. `patience`: seconds to wait for the page before, PATIENCE when None.
         """
-        before = self._sessions.get(secret) if isinstance(secret, str) else None
-        if before is None or before == session:
-            return False
         end = time.monotonic() + (PATIENCE if patience is None else patience)
-        while not self.succeed(before, session):
+        while isinstance(secret, str) and secret in self._sessions:
+            if self._take(secret, session):
+                return secret
             if time.monotonic() >= end:
-                return False
+                break
             time.sleep(0.1)
-        self.forget(before)
-        return True
+        return self._begin(session)
 
     def forget(self, session: str) -> None:
         """Drop the secret of one session."""
         with self._lock:
-            self._drop(session)
+            for known in [one for one, its in self._sessions.items() if its == session]:
+                del self._sessions[known]
 
-    def _drop(self, session: str) -> None:
-        for known in [one for one, its in self._sessions.items() if its == session]:
-            del self._sessions[known]
+    def _take(self, secret: str, session: str) -> bool:
+        # Under one lock: of two pages that wait for the same visit, the second waits for the first.
+        with self._lock:
+            before = self._sessions.get(secret)
+            if before is None or (before != session and not self.succeed(before, session)):
+                return False
+            self._sessions[secret] = session
+            return True
+
+    def _begin(self, session: str) -> str:
+        made = secrets.token_urlsafe(18)
+        with self._lock:
+            self._sessions[made] = session
+            while len(self._sessions) > MOST:
+                del self._sessions[next(iter(self._sessions))]
+        return made

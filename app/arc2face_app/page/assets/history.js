@@ -26,11 +26,12 @@
   studio.history = (element, props, watch, emit) => {
     const wanted = { person: EVERYTHING, tab: EVERYTHING, favourites: false };
     let entries = [], bar = null, asking = false;
+    let value = {}; // the newest that the server said; answers may overtake each other
     const hidden = new Set(); // taken off here, while the server has not answered yet
     const root = () => element.querySelector(".board");
 
     const join = () => {
-      const value = props.value || {}, live = value.entries || [], over = new Set(value.superseded || []);
+      const live = value.entries || [], over = new Set(value.superseded || []);
       if (studio.memory.list().some((one) => over.has(one.id))) studio.memory.take([...over]); // a later film holds them
       const all = new Map(studio.memory.list().map((one) => [one.id, one]));
       for (const one of live) all.set(one.id, { ...all.get(one.id), ...one });
@@ -50,6 +51,8 @@
       },
       restored(pictures) {
         for (const one of pictures) hidden.delete(one.id);
+        const listed = new Set((value.entries || []).map((one) => one.id)); // the server may have taken them out already
+        value = { ...value, entries: [...pictures.filter((one) => one.live && !listed.has(one.id)), ...(value.entries || [])] };
         bar = null;
         renew();
         studio.lightbox.update(shown());
@@ -65,7 +68,7 @@
           asking = false;
           board.removed(entries, "The history is cleared.", "clear");
         }, { class: "act danger" });
-        const files = props.value?.outputs ? " Files in the outputs folder stay." : "";
+        const files = value.outputs ? " Files in the outputs folder stay." : "";
         return make("div", { class: "asking", role: "group", "aria-label": "Clear the history" },
           make("span", {}, `Clear all ${entries.length} pictures from this list?${files}`), clear, keep);
       }
@@ -90,7 +93,7 @@
         entries.some((one) => one.favourite) || wanted.favourites ? box("Favourites only", "favourites", wanted.favourites, pick("favourites")) : null);
       const remember = box("Remember this list in this browser", "remember", studio.memory.wanted(), (on) => {
         studio.memory.want(on);
-        if (on) studio.memory.put(props.value?.entries || []);
+        if (on) studio.memory.put(value.entries || []);
         renew();
       });
       const problem = studio.memory.problem();
@@ -116,9 +119,13 @@
     };
     const renew = () => { join(); draw(); };
     const take = () => {
-      const live = new Set((props.value?.entries || []).map((one) => one.id));
+      const said = props.value || {};
+      if ((said.stamp ?? 0) < (value.stamp ?? 0)) return;
+      value = said;
+      const live = new Set((value.entries || []).map((one) => one.id));
       for (const id of [...hidden]) if (!live.has(id) && !studio.memory.list().some((one) => one.id === id)) hidden.delete(id);
       renew();
+      if (studio.lightbox.openFor(board)) studio.lightbox.refresh(shown());
     };
     // The question is open until it is answered, or something else is done.
     const answered = () => { asking = false; draw(); };

@@ -128,6 +128,14 @@
       at = place >= 0 ? place : Math.min(at, entries.length - 1);
       draw();
     },
+    /** The list as the server has it now: drawn anew only where something that is seen differs. */
+    refresh(entries) {
+      const open = list[at], now = entries.find((one) => one.id === open?.id);
+      if (open?.within) return;
+      const alike = now && entries.length === list.length && ["favourite", "url", "live"].every((name) => now[name] === open[name]);
+      if (alike) [list, at] = [entries, entries.indexOf(now)];
+      else this.update(entries);
+    },
     close: () => dialog?.close(),
     /** A sentence with a way back, such as after a deletion; null takes it away. */
     say(words, undo) {

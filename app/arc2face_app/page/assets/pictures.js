@@ -180,21 +180,23 @@
 
   /** The results of one tab. Gradio calls it when the component appears. */
   studio.results = (element, props, watch, emit) => {
-    let entries = [], bar = null, run = "";
+    let entries = [], bar = null, run = "", order = [];
+    let value = {}; // the newest that the server said; answers may overtake each other
     const root = () => element.querySelector(".board");
     const board = {
       emit,
       redraw: () => draw(),
       removed(pictures, words, what) {
         bar = studio.removal(board, pictures, words, what);
+        order = entries.map((one) => one.id);
         entries = entries.filter((one) => !pictures.includes(one));
         draw();
         studio.lightbox.update(entries);
       },
       restored(pictures) {
         bar = null;
-        const order = (props.value?.entries || []).map((one) => one.id);
-        entries = [...entries, ...pictures].sort((one, other) => (other.kind === "pasted") - (one.kind === "pasted")
+        const there = new Set(entries.map((one) => one.id));
+        entries = [...entries, ...pictures.filter((one) => !there.has(one.id))].sort((one, other) => (other.kind === "pasted") - (one.kind === "pasted")
           || order.indexOf(one.id) - order.indexOf(other.id));
         draw();
         studio.lightbox.update(entries);
@@ -203,7 +205,6 @@
     };
     const open = (index, compare) => studio.lightbox.open(entries, index, board, compare);
     const draw = () => {
-      const value = props.value || {};
       const grid = (list) => {
         const sides = list.map((one) => Math.max(...(one.size || [0]))).filter(Boolean);
         return make("ul", { class: "picture-grid", style: `--most: ${2 * (Math.min(...sides) || 512)}px`, onkeydown: studio.walk },
@@ -215,14 +216,16 @@
       studio.replace(root(), motion(value, emit), ...shown, bar);
     };
     const take = () => {
-      const value = props.value || {};
+      const said = props.value || {};
+      if ((said.stamp ?? 0) < (value.stamp ?? 0)) return;
+      value = said;
       const listed = value.entries || [];
       if (value.run !== run) { run = value.run; bar = null; }
       entries = studio.prepared(listed, new Set(listed.map((one) => one.id)), value);
       // In the order in which they stand: photos first.
       entries.sort((one, other) => (other.kind === "pasted") - (one.kind === "pasted"));
       draw();
-      if (studio.lightbox.openFor(board)) studio.lightbox.update(entries);
+      if (studio.lightbox.openFor(board)) studio.lightbox.refresh(entries);
       studio.memory.put(value.remember || listed);
     };
     watch("value", take);

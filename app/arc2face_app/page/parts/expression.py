@@ -32,7 +32,7 @@ from arc2face_app.page.parts.photos import PhotoPicker
 from arc2face_app.page.parts.recipe import Recipe
 from arc2face_app.page.parts.regions import RegionMixer
 from arc2face_app.runs.given import taken_as_it_lies
-from arc2face_app.runs.shell import INSTANT, LIGHT, Shell, session_of
+from arc2face_app.runs.shell import INSTANT, LIGHT, TELLING, Shell, session_of
 
 NAMED, PHOTO, SLIDERS = "A name", "A photo", "Sliders"
 FIRST = ("Smile", "Laugh", "Surprised", "Sad", "Angry", "Kiss", "Mouth open", "Wink, left eye", "Eyes closed")
@@ -243,13 +243,13 @@ class ExpressionControls:
         self.second.picks.change(self._read_other, {*self.second.inputs, *self._mixing}, [*self._numbers], **LIGHT)
         taken: set[Component] = {self.mixer.parts, *self.second.inputs, *self._mixing}
         self.mixer.take.click(self._take_parts, taken, [*self._by_hand, self.mixer.said], **LIGHT)
-        self.neutral.click(self._to_neutral, {self.edit}, [*self._by_hand], **INSTANT)
-        self.undo.click(self._back, {self.edit}, [*self._by_hand], **INSTANT)
+        self.neutral.click(self._to_neutral, {self.edit}, [*self._by_hand], **TELLING)
+        self.undo.click(self._back, {self.edit}, [*self._by_hand], **TELLING)
         for name, slider in (("amount", self.amount), ("share", self.share)):
-            slider.input(partial(self._mix, name), self._mixing, [*self._numbers], **INSTANT)
+            slider.input(partial(self._mix, name), self._mixing, [*self._numbers], **TELLING)
         for field, (slider, _) in self._fields.items():
             outputs = {self.edit, self.amount, self.share, self.mode, *self._columns.values()}
-            slider.input(partial(self._shape, field, slider), {self.edit, slider}, outputs, **INSTANT)
+            slider.input(partial(self._shape, field, slider), {self.edit, slider}, outputs, **TELLING)
         self.components.input(self._table, {self.edit, self.components}, [*self._by_hand], **LIGHT)
         self.edit.change(self._draw, {self.edit}, [*self._drawn], trigger_mode="always_last", **LIGHT)
 

@@ -33,6 +33,16 @@ def validator(inputs: set[Component], rules: Rules) -> Callable[[Values], Update
     return validate
 
 
+def last_counts(page: gr.Blocks) -> None:
+    """Let what is given last count: of two choices in quick succession Gradio drops the second while it answers the
+    first, so that the page would go on with what is not chosen any more. Buttons stay as they are: once.
+    """
+    for event in page.fns.values():
+        chosen = any(name in ("input", "select") for _, name in event.targets)
+        if chosen and event.trigger_mode == "once":
+            event.trigger_mode = "always_last"
+
+
 def _verdict(rule: Rule | None, values: Values) -> dict[str, Any]:
     try:
         if rule is not None:

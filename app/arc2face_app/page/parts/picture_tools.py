@@ -20,7 +20,7 @@ from arc2face_app.page.parts.recipe import Recipe
 from arc2face_app.runs.driving import film_as
 from arc2face_app.runs.files import zip_files
 from arc2face_app.runs.pictures import Picture, made_of
-from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, session_of
+from arc2face_app.runs.shell import LIGHT, QUIET, TELLING, session_of
 
 if TYPE_CHECKING:
     from arc2face_app.page.parts.workbench import Workbench
@@ -49,7 +49,7 @@ class PictureTools:
     def connect(self, benches: Iterable[Workbench]) -> None:
         """Wire every event of the board."""
         self._benches = {bench.title: bench for bench in benches}
-        getattr(self._board, KEEP)(self._keep, None, [self._shell.history], trigger_mode="multiple", **INSTANT)
+        getattr(self._board, KEEP)(self._keep, None, [self._shell.history], trigger_mode="multiple", **TELLING)
         fetched = getattr(self._board, FETCH)(self._fetch, None, [self._packed], **LIGHT)
         fetched.success(None, [self._packed], None, js=FETCH_FILE, **QUIET)
         follow = self._shell.follow

@@ -145,12 +145,14 @@ class ResultsPanel:
     def _drawn(self, made: Made, session: str, order: str) -> dict[str, Any]:
         from arc2face.pictures.animation import can_write
 
+        stamp = self.shell.runs.stamp(session)  # first, so that the list is never older than it says
         shown = entries_of(self.shell, session, made.run) if made.run else []
         if order == MOST_SIMILAR:
             shown.sort(key=lambda one: STRANGER if one["score"] is None else one["score"], reverse=True)
         moving = [path for path in made.files if path.endswith(MOVING)]
         sheets = [path for path in made.files if path.endswith(".png")]
         return {
+            "stamp": stamp,
             "run": made.run,
             "entries": shown,
             "remember": remembered_of(self.shell, session, made.run) if made.run else [],

@@ -32,9 +32,17 @@ def build(shell: PageShell, tab: gr.Tab) -> None:
     def show(request: gr.Request) -> Updates:
         from arc2face.pictures.animation import can_write
 
-        entries = history_of(shell, session_of(request))
-        over = shell.runs.superseded(session_of(request))
-        return {past: {"entries": entries, "superseded": over, "outputs": folder, "mp4": can_write("mp4")}}
+        session = session_of(request)
+        stamp = shell.runs.stamp(session)  # first, so that the list is never older than it says
+        return {
+            past: {
+                "stamp": stamp,
+                "entries": history_of(shell, session),
+                "superseded": shell.runs.superseded(session),
+                "outputs": folder,
+                "mp4": can_write("mp4"),
+            }
+        }
 
     shell.history.change(show, None, [past], **INSTANT)
     tab.select(show, None, [past], **INSTANT)
