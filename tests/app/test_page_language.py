@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
+from arc2face.errors import InputError
+from arc2face.expression.blendshapes import read_recording
+from arc2face.expression.values import from_parts, load_expression
+from arc2face.faces.identities import load_identity
+from arc2face.pictures.loading import load_rgb_u8
+from arc2face.pictures.recipe_check import parse_recipe
+from arc2face.pictures.video import timestamps
+from arc2face.sources.person import check_picks
+from arc2face.types import GenerationRequest, IdentityEmbedding
 from arc2face_app.page.language import BETWEEN, LANGUAGES, PLACE, best_language, pattern, say, table
 from tests.app.test_page_access import open_tab, tabs, unfold
 from tests.app.walk import add_photo, browser, visit
@@ -22,6 +35,10 @@ SAME_EVERYWHERE = re.compile(
     r" | (cpu|cuda|mps).* | [\W\d]* ( MIT | cpu | fp32 | GIF | MP4 | WebP | PNG | emoca | flame ) [\W\d]*"
 )
 """Names: of programs, files, licences and sizes."""
+ENGLISH = re.compile(
+    r"(?i)(?<!['\w])(the|must|cannot|this|which|with|from|is|are|choose|use|numbers)(?![\w'])(?![^(]*\))"
+)
+"""Words that give an English sentence away, outside brackets, where a system has its say."""
 _TEXTS = r"""() => {
   const found = new Set();
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
@@ -101,12 +118,83 @@ def known(text: str, said: set[str], tests: list[re.Pattern[str]]) -> bool:
     )
 
 
+def unknown(texts: Iterable[str], language: str) -> list[str]:
+    """Those of the texts that are not in a language's table."""
+    table_of = table(language).values()
+    said = {text for text in table_of if not PLACE.search(text)}
+    tests = [pattern(text) for text in table_of if PLACE.search(text)]
+    return [text for text in texts if not known(text, said, tests)]
+
+
 def strangers(page: Page, language: str) -> list[str]:
     """Visible texts, and names of controls, that are not in a language's table."""
-    texts = table(language).values()
-    said = {text for text in texts if not PLACE.search(text)}
-    tests = [pattern(text) for text in texts if PLACE.search(text)]
-    return [text for text in page.evaluate(_TEXTS) if not known(text, said, tests)]
+    return unknown(page.evaluate(_TEXTS), language)
+
+
+def refusals(tmp_path: Path) -> list[str]:
+    """What the library says to values and files that a visitor can give it."""
+    person, long = np.full(512, 0.9, np.float32), (np.zeros(50), [0.0, 0.0], [0.0, 0.0, 0.0])
+    for name, contents in {
+        "a.png": b"",
+        "b.png": b"x",
+        "c.npz": b"",
+        "d.npz": b"PK",
+        "e.npy": b"x",
+        "f.json": b"{",
+        "g.json": b"[]",
+        "h.json": b'{"format": "x"}',
+        "i.mp4": b"",
+        "j.mp4": b"x" * 20,
+        "k.csv": b"a,b\n1,2\n",
+        "l.csv": b"\xff",
+    }.items():
+        (tmp_path / name).write_bytes(contents)
+    Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
+    wide = {"guidance_start": 0.51, "guidance_end": 0.52, "steps": 4, "guidance_scale": 3.0}
+    tries: list[Callable[[], object]] = [
+        *(
+            functools.partial(GenerationRequest, identity=person, **one)
+            for one in (
+                {"seed": -1},
+                {"num_images": 99},
+                {"steps": 0},
+                {"steps": 99, "fast": True},
+                {"guidance_scale": 99.0},
+                {"scheduler": "x"},
+                {"fast": "yes"},
+                {"width": 100},
+                {"guidance_start": 1.0},
+                wide,
+            )
+        ),
+        *(functools.partial(load_rgb_u8, tmp_path / one) for one in ("a.png", "b.png", "small.png", "no.png")),
+        *(functools.partial(load_identity, tmp_path / one) for one in ("c.npz", "d.npz", "e.npy", "no.npz")),
+        *(functools.partial(load_expression, tmp_path / one) for one in ("f.json", "g.json", "h.json", "no.json")),
+        *(functools.partial(timestamps, tmp_path / one) for one in ("i.mp4", "j.mp4", "no.mp4")),
+        *(functools.partial(read_recording, tmp_path / one) for one in ("k.csv", "l.csv", "no.csv")),
+        functools.partial(from_parts, np.zeros(60), *long[1:]),
+        functools.partial(from_parts, np.full(50, np.nan), *long[1:]),
+        functools.partial(check_picks, None, 999),
+        functools.partial(IdentityEmbedding, np.zeros(512, np.float32)),
+        functools.partial(IdentityEmbedding, np.full(512, np.nan, np.float32)),
+        functools.partial(parse_recipe, "{"),
+        functools.partial(parse_recipe, '{"settings": {}, "expression": {"values": [1]}}'),
+    ]
+    said: list[str] = []
+    for one in tries:
+        with pytest.raises(InputError) as caught:
+            one()
+        said.append(str(caught.value).replace(str(tmp_path), ""))
+    return said
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_what_a_visitor_can_provoke_is_said_in_their_language(tmp_path: Path, language: str) -> None:
+    """Refusals of the library, for values and files from outside, are in the tables like the page's own words."""
+    said = [say(text, language) for text in refusals(tmp_path)]
+    assert len(said) > 35
+    assert unknown(said, language) == []
+    assert [text for text in said if ENGLISH.search(text)] == []
 
 
 @pytest.mark.server

@@ -41,6 +41,13 @@ FACE_OUTLINE = (
 )
 
 
+MORE_NAMES = (
+    '<button type="button" class="more-names" aria-expanded="false"><span>More expressions</span>'
+    "<span>Fewer expressions</span></button>"
+)
+"""Unfolds the names beyond the first few; the style sheet hides them, and the button where there is nothing more."""
+
+
 def header(kind: str, *, ready: bool, problem: str = "", note: str = "") -> str:
     """Name, state of the models, the switch between light and dark, and the honest banner where one is due.
 

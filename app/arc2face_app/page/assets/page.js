@@ -7,6 +7,8 @@
   if (stored && !named) document.body.classList.toggle("dark", stored === "dark");
   document.addEventListener("click", (event) => {
     if (!(event.target instanceof Element)) return;
+    const more = event.target.closest(".more-names");
+    more?.setAttribute("aria-expanded", String(more.getAttribute("aria-expanded") !== "true"));
     if (event.target.closest("#scheme-toggle")) {
       const dark = document.body.classList.toggle("dark");
       try { localStorage.setItem("studio-scheme", dark ? "dark" : "light"); } catch { /* see above */ }

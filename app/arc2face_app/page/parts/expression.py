@@ -76,9 +76,10 @@ class ExpressionControls:
                 )
 
     def _build_sources(self) -> None:
-        with gr.Column() as self._named:
+        with gr.Column(elem_classes=["named"]) as self._named:
             names = sorted(BUILT_IN, key=place_of_name)
             self.preset = gr.Radio(names, value=None, label="Expression", show_label=False, elem_classes=["chips"])
+            gr.HTML(markup.MORE_NAMES)
         with gr.Column(visible=False) as self._photo:
             self.photo = PhotoPicker(
                 self._shell,
