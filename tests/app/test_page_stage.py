@@ -174,6 +174,10 @@ def test_pictures_come_in_by_keyboard_drop_and_camera(visit: Any, photos: dict[s
 def test_a_phone_has_targets_for_fingers_and_hides_no_focus(visit: Any) -> None:
     """U13, U3: targets of 24 px or more in every tab; the bar at the bottom never lies over what has the focus."""
     page = visit(viewport=PHONE, has_touch=True)
+    head = page.locator(".studio-head > :not(.banner)").evaluate_all(
+        "all => all.map((one) => one.getBoundingClientRect().top)"
+    )
+    assert max(head) - min(head) < 12  # one line: name, state, language, scheme
     for name in TABS:
         page.get_by_role("tab", name=name).click()
         expect(shown(page.get_by_role("button", name="Advanced settings"))).to_be_visible()

@@ -98,6 +98,7 @@
     // What the style sheet writes itself.
     for (const [name, source] of Object.entries({
       "--say-drop-photo": "Drop a photo here, or click to choose", "--say-drop-file": "Drop a file here, or click to choose",
+      "--say-tap-photo": "Tap to choose a photo",
       "--say-note": "Note", "--say-failed": "That did not work", "--say-warning": "Please note",
     })) document.documentElement.style.setProperty(name, JSON.stringify(say(source)));
   };

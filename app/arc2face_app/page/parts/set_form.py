@@ -64,9 +64,11 @@ class SetForm:
         self.poses = gr.CheckboxGroup(
             list(datasets.POSES), value=["Front", "Left", "Right"], label="Turns of the head", elem_classes=["chips"]
         )
-        self.expressions = gr.CheckboxGroup(
-            sorted(BUILT_IN, key=place_of_name), value=[], label="Expressions", elem_classes=["chips"]
-        )
+        with gr.Column(elem_classes=["named"]):
+            self.expressions = gr.CheckboxGroup(
+                sorted(BUILT_IN, key=place_of_name), value=[], label="Expressions", elem_classes=["chips"]
+            )
+            gr.HTML(markup.MORE_NAMES)
         self.kind = gr.Radio(list(SCHEDULES.items()), value="balanced", label="How turns and expressions are combined")
         self.fast = gr.Checkbox(True, label="Fast mode", info="A few steps instead of 25.")
         with gr.Accordion("Advanced settings", open=False):
