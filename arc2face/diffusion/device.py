@@ -17,7 +17,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from arc2face.diffusion import bf16
-from arc2face.diffusion.graphs.driver import outdated_driver
+from arc2face.diffusion.graphs.driver import outdated_driver, unkept_promise
 from arc2face.errors import DeviceError
 from arc2face.settings import SWITCHES, VRAM_POLICIES, Switch, VramPolicy, one_of
 from arc2face.types import Dtype, Runtime
@@ -208,4 +208,6 @@ def with_fast_layout(module: nn.Module, device: str) -> nn.Module:
 def _pick_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
+    if unkept := unkept_promise():
+        log.error(unkept)
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -162,6 +162,10 @@ def _device() -> Iterator[Check]:
         yield _fast_path()
     elif torch.backends.mps.is_available():
         yield Check("machine", "device", "ok", "Apple GPU (mps, best effort)", data={"device": "mps"})
+    elif os.environ.get("ARC2FACE_IMAGE") == "cuda":
+        from arc2face.diffusion.graphs.driver import unkept_promise
+
+        yield Check("machine", "device", "warning", unkept_promise(), "Or take the image for CPUs, which is smaller.")
     elif shutil.which("nvidia-smi"):
         from arc2face.diffusion.graphs.driver import outdated_driver
 

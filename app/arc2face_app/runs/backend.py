@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from arc2face.errors import Arc2FaceError
 from arc2face_app.runs.errors import explain
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Backend:
         try:
             self._engine = self._open()
         except Exception as error:
-            logger.error("the models could not be opened", exc_info=error)
+            expected = isinstance(error, Arc2FaceError)
+            logger.error("The models could not be opened: %s", error, exc_info=None if expected else error)
             self._error = error
         finally:
             self._finished.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -33,3 +34,11 @@ def newest_cuda() -> int:
     """The newest CUDA version the driver runs; 0 without a driver, or without a CUDA build of torch."""
     ask: Any = getattr(getattr(torch, "_C", None), "_cuda_getDriverVersion", None)
     return int(ask()) if ask is not None else 0
+
+
+def unkept_promise() -> str:
+    """Why an image made for NVIDIA GPUs (`ARC2FACE_IMAGE=cuda`) runs without, and what to do; empty elsewhere."""
+    if os.environ.get("ARC2FACE_IMAGE") != "cuda" or torch.cuda.is_available():
+        return ""
+    why = outdated_driver() or "none was passed to the container: start it with --gpus all"
+    return f"This image is made for NVIDIA GPUs, but {why}. Until then the CPU does the work, many times slower."
