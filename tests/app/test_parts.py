@@ -180,14 +180,14 @@ def test_commands_are_the_ones_that_work_here(tmp_path: Path, monkeypatch: pytes
     """F7: a checkout has no program of that name until it is installed."""
     text = "Run: arc2face download pose. The package arc2face stays arc2face."
     monkeypatch.setenv("PATH", str(tmp_path))
-    advice.program.cache_clear()
+    advice.kind.cache_clear()
     assert advice.spoken(text) == "Run: ./run cli download pose. The package arc2face stays arc2face."
     assert explain(NoFaceError(text)) == advice.spoken(text)
     (tmp_path / "arc2face").write_text("#!/bin/sh\n")
     (tmp_path / "arc2face").chmod(0o755)
-    advice.program.cache_clear()
+    advice.kind.cache_clear()
     assert advice.spoken(text) == text
-    advice.program.cache_clear()
+    advice.kind.cache_clear()
 
 
 def test_a_zip_appears_whole_or_not_at_all(tmp_path: Path) -> None:
