@@ -26,9 +26,11 @@ from arc2face_training.common.settings import FaceLoopConfig
 from arc2face_training.common.sharpness import sharpness_ratios
 from arc2face_training.common.sources import AvatarSource, DataConfig, open_source
 from arc2face_training.diffusion import adapters, identity, lcm, reference, vae
+from arc2face_training.diffusion.blockwise import blockwise
 from arc2face_training.diffusion.critic import PatchCritic, capped
 from arc2face_training.diffusion.denoising_loss import LossConfig
 from arc2face_training.diffusion.face_features import FaceFeatures
+from arc2face_training.diffusion.latents import encode
 from arc2face_training.diffusion.linear_vae import WIDE_CHANNELS, block_vae, fits_closed_form, write_encoder
 from arc2face_training.diffusion.noise import alphas_cumprod, amounts, target, to_clean, to_noise
 from arc2face_training.diffusion.parts import EncoderShape, UNetShape
@@ -156,6 +158,19 @@ def test_closed_form_encoder_reaches_what_components_can(data: DataConfig) -> No
     decoded = -10 * float(torch.log10((residual**2).mean() / 4))
     assert decoded > 24
     assert abs(decoded - linear) < 1.0
+
+
+def test_an_encoder_that_is_one_matrix_is_applied_as_one(data: DataConfig) -> None:
+    """13.3: latents of 60,000 pictures took hours through the layers; no other encoder is taken for such a map."""
+    pictures = open_source(data).pixels(np.arange(6))
+    model = block_vae(SIZE)
+    assert blockwise(model, lambda pixels: encode(model, pixels), pictures[:2]) is None  # random weights
+    write_encoder(model, ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    quick = blockwise(model, lambda pixels: encode(model, pixels), pictures[:2])
+    assert quick is not None
+    wanted = encode(model, pictures)
+    assert quick(pictures).shape == wanted.shape
+    assert float((quick(pictures) - wanted).square().mean().sqrt() / wanted.std()) < 1e-3
 
 
 def test_vae_keeps_the_frozen_encoder_and_resumes(data: DataConfig, bundle: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from arc2face_training.common.session import Session
 from arc2face_training.common.shares import filled
 from arc2face_training.common.sources import AvatarSource, Latents, Source, StoredLatents
+from arc2face_training.diffusion.blockwise import Encode, blockwise
 from arc2face_training.photos.mixed import MixedLatents, MixedSource
 from arc2face_training.photos.source import PhotoSource
 
@@ -76,11 +77,13 @@ def _filled(
     digest = vae_digest(vae)
     vae.to(session.device)
 
+    quick = _encoder(source, vae, session, rows_of(np.flatnonzero(ready)[:4]))
+
     def encoded(mirrored: bool) -> Tensor:
         def write(store: NDArray[np.float16], units: NDArray[np.int64]) -> None:
             numbers, pixels = _readable(source, rows_of(units))
             pixels = pixels.flip(-1) if mirrored else pixels
-            parts = [encode(vae, part.to(session.device)).half().cpu() for part in pixels.split(16)]
+            parts = [quick(part.to(session.device)).half().cpu() for part in pixels.split(16)]
             if len(numbers):
                 store[numbers] = torch.cat(parts).numpy()
             log.info("latents up to %d of %d", units[-1] + 1, len(ready))
@@ -91,6 +94,17 @@ def _filled(
         return torch.from_numpy(np.load(path, mmap_mode="c"))
 
     return StoredLatents(encoded(False), encoded(True) if source.flip else None)
+
+
+def _encoder(source: Source, vae: AutoencoderKL, session: Session, numbers: NDArray[np.int64]) -> Encode:
+    """What encodes a batch: one convolution where the encoder is no more than that."""
+
+    def plain(pixels: Tensor) -> Tensor:
+        return encode(vae, pixels)
+
+    _, pixels = _readable(source, numbers)
+    quick = blockwise(vae, plain, pixels.to(session.device)) if len(pixels) else None
+    return quick or plain
 
 
 def _readable(source: Source, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
