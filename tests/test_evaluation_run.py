@@ -312,7 +312,7 @@ def test_the_command_says_what_is_wrong(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for words, said in (
-        (["evaluate", "--suite", "lfw"], "arc2face evaluate photos FOLDER --suite lfw"),
+        (["evaluate", "--suite", "lfw"], "evaluate photos FOLDER --suite lfw"),
         (["evaluate", "photos", "gone"], "does not exist"),
         (["evaluate", "photos", str(photos), "--suite", "casia"], "must be"),
         (["evaluate", "photos", str(photos), "--shard", "4/2"], "shard"),
