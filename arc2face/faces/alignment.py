@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from arc2face.errors import InputError, SettingsError
 from arc2face.faces.ffhq import AlignmentQuad, alignment_quad
@@ -127,6 +126,8 @@ def _pad(
     picture: Image.Image, corners: NDArray[np.float64], pad: tuple[int, int, int, int], size: float
 ) -> tuple[Image.Image, NDArray[np.float64]]:
     """Reflect, blur towards the rim, and fade the rim into the median colour."""
+    from scipy.ndimage import gaussian_filter  # a quarter of a second that no start needs
+
     left, top, right, bottom = (max(side, int(np.rint(size * 0.3))) for side in pad)
     pixels: NDArray[Any] = np.pad(
         np.asarray(picture, np.float32), ((top, bottom), (left, right), (0, 0)), mode="reflect"

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import ConvexHull
 
 from arc2face import checks
 from arc2face.errors import ImageError, SettingsError
@@ -128,6 +126,8 @@ def _outline(
     landmarks: ArrayLike, to_unit: Float64Array, generated_landmarks: ArrayLike | None, side: int
 ) -> Float64Array:
     """Hull of the face in 0..1, (n, 2), in order."""
+    from scipy.spatial import ConvexHull  # loaded when a picture is pasted, not when the page starts
+
     points = transform_points(to_unit, check_landmarks(landmarks) + 0.5)
     if generated_landmarks is not None:
         points = np.concatenate([points, (check_landmarks(generated_landmarks) + 0.5) / side])
@@ -191,6 +191,8 @@ def _colour_shift(photo: Float32Array, pixels: Float32Array, weight: Float32Arra
     the rim's median show something else in the two pictures (hair against skin) and say nothing about colour, so they
     count little; where most of the rim is like that, nothing is shifted.
     """
+    from scipy.ndimage import gaussian_filter
+
     height, width = weight.shape
     scale = min(1.0, _COLOUR_GRID / max(height, width))
     small = (max(2, round(width * scale)), max(2, round(height * scale)))
