@@ -109,8 +109,8 @@ def _follow_loading(page: gr.Blocks, shell: PageShell, head: gr.HTML) -> None:
         shell.jobs.cancel(session_of(request))
 
     def suit(values: Values, request: gr.Request) -> Updates:
-        if links.asks(dict(request.query_params or {})):
-            return {controls[0].fast: gr.skip()}  # an address that names settings means them
+        if links.says_how(dict(request.query_params or {})):
+            return {controls[0].fast: gr.skip()}  # such an address means it
         engine = shell.backend.engine() if shell.backend.ready else None
         why = "" if engine is None or engine.missing("fast") else _why_fast(engine.runtime.device, request)
         if not why:

@@ -136,6 +136,13 @@ def test_addresses_that_make_no_sense_are_refused(asked: dict[str, str], message
         links.content(asked)
 
 
+def test_only_an_address_that_means_it_decides_about_fast_mode() -> None:
+    """A refused address, or one that turns the head, changes nothing else: fast mode stays what suits the machine."""
+    assert not links.says_how({"tab": "pose", "steps": "abc"})
+    assert not links.says_how({"tab": "pose", "turn": "20"}) and not links.says_how({"seed": "3"})
+    assert links.says_how({"fast": "0"}) and links.says_how({"steps": "9"}) and links.says_how({"scheduler": "ddim"})
+
+
 def test_a_shared_link_has_a_title_a_sentence_and_a_picture(studio: Any) -> None:
     """U16: it was called Gradio, with a picture from elsewhere."""
     asked = urllib.request.Request(f"{studio.url}/?tab=pose", headers={"Accept-Language": "de-AT,en;q=0.5"})

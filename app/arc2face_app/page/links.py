@@ -140,3 +140,12 @@ def content(asked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 def asks(asked: Mapping[str, str], part: str = "") -> bool:
     """Whether an address names settings; `part`: those whose names begin like this."""
     return any(name.name in asked for name in NAMES if name.name.startswith(part))
+
+
+def says_how(asked: Mapping[str, str]) -> bool:
+    """Whether an address decides about fast mode: it says so, or names what only one of both modes takes."""
+    try:
+        settings = content(asked).get("settings", {})
+    except SettingsError:
+        return False  # a refused address changes nothing
+    return not settings.keys().isdisjoint(("fast", "steps", "guidance_scale", "scheduler"))
