@@ -149,6 +149,7 @@ def test_a_picture_goes_to_another_tab_and_out_larger(visit: Any, photos: dict[s
     assert read_recipe(saved)["enlarged"] == 2
     found.first.get_by_label("Open large").click()
     page.get_by_role("dialog").get_by_role("button", name="Turn it").click()
+    expect(page).to_have_url(re.compile(r"[?&]tab=pose"))  # a reload comes back to the tab that was opened
     expect(page.get_by_role("tab", name="Pose")).to_have_attribute("aria-selected", "true")
     expect(page.locator(".photos img[src*='identity-1-seed']").first).to_be_visible()
     expect(shown(page.locator(".peek img"))).to_be_visible()  # drawn, although nobody tapped the tab

@@ -4,17 +4,21 @@
   const wanted = new URL(location.href).searchParams.get("tab");
   const open = [...document.querySelectorAll("[role=tab]")].find((tab) => wanted && (tab.dataset.tabId || named(tab)) === wanted);
   if (open?.getAttribute("aria-selected") === "false") open.click();
-  document.addEventListener("click", (event) => {
-    const tab = event.target instanceof Element ? event.target.closest("[role=tab]") : null;
+  const say = (tab) => {
     const name = tab?.dataset.tabId || named(tab);
-    if (!name) return;
     const address = new URL(location.href);
-    if (address.searchParams.get("tab") !== name) {
-      // Settings in the address belong to the tab that they were made for.
-      address.search = "";
-      for (const [key, value] of new URL(location.href).searchParams) if (key.startsWith("__") || key === "lang") address.searchParams.set(key, value);
-      address.searchParams.set("tab", name);
-      history.replaceState(history.state, "", address);
-    }
+    if (!name || address.searchParams.get("tab") === name) return;
+    // Settings in the address belong to the tab that they were made for.
+    address.search = "";
+    for (const [key, value] of new URL(location.href).searchParams) if (key.startsWith("__") || key === "lang") address.searchParams.set(key, value);
+    address.searchParams.set("tab", name);
+    history.replaceState(history.state, "", address);
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target instanceof Element) say(event.target.closest("[role=tab]"));
   }, true);
+  // A picture that is taken to another tab opens it without a click.
+  new MutationObserver((changes) => {
+    for (const { target } of changes) if (target.matches("[role=tab][aria-selected=true]")) say(target);
+  }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
 }
