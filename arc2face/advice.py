@@ -28,6 +28,7 @@ COMMANDS = (
 _MENTION = re.compile(rf"(?<![\w./-])arc2face (?=(?:{'|'.join(COMMANDS)})\b)")
 _EXTRA = re.compile(rf'(?<![\w-])pip install "{DISTRIBUTION}\[([\w,]+)\]"')
 _PACKAGE = re.compile(r'(?<![\w-])pip install ((?:--upgrade )?)("[^"\[]+"|[A-Za-z][\w-]*(?:\.\w+)*(?:\[\w+\])?)')
+_PROGRAMS: dict[Kind, str] = {"checkout": IN_PLACE, "uvx": ONCE}
 _EXTRAS: dict[Kind, str] = {
     "checkout": "./run install {}",
     "pip": 'pip install "arc2face-studio[{}]"',
@@ -62,7 +63,7 @@ def kind_of(prefix: PurePath, *, in_checkout: bool = False) -> Kind:
 
 def program() -> str:
     """What a command line begins with here: the installed script, `./run cli` or `uvx`."""
-    return {"checkout": IN_PLACE, "uvx": ONCE}.get(kind(), INSTALLED)
+    return _PROGRAMS.get(kind(), INSTALLED)
 
 
 def command(arguments: str) -> str:
@@ -73,8 +74,7 @@ def command(arguments: str) -> str:
 def spoken(text: str, where: Kind | None = None) -> str:
     """A message whose commands are the ones that work here (or `where`)."""
     here = where or kind()
-    begins = {"checkout": IN_PLACE, "uvx": ONCE}.get(here, INSTALLED)
-    text = _MENTION.sub(f"{begins} ", text)
+    text = _MENTION.sub(f"{_PROGRAMS.get(here, INSTALLED)} ", text)
     if here == "pip":
         return text
     if here == "checkout":  # MediaPipe is removed by the next start unless this variable is set

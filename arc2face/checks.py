@@ -7,6 +7,7 @@ shows at most 40 characters of what was given.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from numbers import Real
 
@@ -37,6 +38,14 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
         raise SettingsError(f"{name} must be true or false, not {shown(value)}.")
     return bool(value)
+
+
+def switched_on(variable: str, *, usual: bool) -> bool:
+    """An environment variable that is on or off (1, 0); `usual` when it is empty or not set. Raises SettingsError."""
+    switch = os.environ.get(variable, "").strip().lower()
+    if switch not in ("on", "off", "1", "0", ""):
+        raise SettingsError(f"{variable} is on or off, not {switch!r}.")
+    return switch in ("on", "1") if switch else usual
 
 
 def choice(name: str, value: object, options: Iterable[str]) -> str:
@@ -94,4 +103,4 @@ def _number(value: object) -> float | None:
         return math.inf
 
 
-__all__ = ["choice", "flag", "number", "one_number", "rgb_picture", "shown", "size", "span", "whole"]
+__all__ = ["choice", "flag", "number", "one_number", "rgb_picture", "shown", "size", "span", "switched_on", "whole"]

@@ -7,7 +7,6 @@ import importlib.util
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from PIL import Image
 
 from arc2face import read_recipe
 from scripts.checkout import python_path
+from tests.app.conftest import free_port
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("cog") is None, reason="cog is not installed")
@@ -40,9 +40,7 @@ def file_of(answer: str) -> bytes:
 @pytest.fixture(scope="module")
 def predict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predict]:
     folder = tmp_path_factory.mktemp("cog")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         # The server starts its worker as `python` from PATH.

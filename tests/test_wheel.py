@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +19,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.app.conftest import free_port
 
 pytest.importorskip("hatchling", reason="the build backend is not installed")
 
@@ -113,9 +114,7 @@ def test_models_of_others_are_not_looked_at_and_advice_fits(installed: Path, tmp
 @pytest.mark.server
 def test_the_page_starts(installed: Path, tmp_path: Path) -> None:
     """`arc2face app` says its address, and the page answers there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [str(installed / "arc2face"), "app", "--port", str(port)]
     app = subprocess.Popen(command, cwd=tmp_path, env=_clean(), stdout=subprocess.PIPE, text=True)
     try:

@@ -49,6 +49,7 @@ from arc2face.types import (
 if TYPE_CHECKING:
     from arc2face.engine import Engine
     from arc2face.evaluation.judge import Judge
+    from arc2face.faces.face import Face
     from arc2face.jobs import Job
 
 __all__ = ["LEFT_OUT", "Drawer", "Drawn", "never"]
@@ -83,7 +84,7 @@ class _Try:
     attempts: int = 0
     image: GeneratedImage | None = None
     result: GenerationResult | None = None
-    detector_score: float | None = None
+    face: Face | None = None
     reason: str | None = None
 
     @property
@@ -148,9 +149,11 @@ class Drawer:
         return rows if self.judge is None else self._judged(self.judge, tries, rows)
 
     def _judged(self, judge: Judge, tries: Sequence[_Try], rows: Sequence[Drawn]) -> list[Drawn]:
-        kept = zip(tries, rows, strict=True)
-        pictures = [each.image.rgb_u8 if drawn.data is not None and each.image else None for each, drawn in kept]
-        seconds = second_similarities(judge, self.engine.faces, pictures)
+        seen = [
+            (each.image.rgb_u8, each.face) if drawn.data is not None and each.image and each.face else None
+            for each, drawn in zip(tries, rows, strict=True)
+        ]
+        seconds = second_similarities(judge, self.engine.faces, seen)
         return [
             Drawn(replace(drawn.row, second_similarity=second), drawn.data)
             for drawn, second in zip(rows, seconds, strict=True)
@@ -295,13 +298,13 @@ class Drawer:
             except PERSONAL as error:
                 each.reason = str(error)
                 continue
-            image, detector_score = self._scored(result.images[0], identity)
+            image, face = self._scored(result.images[0], identity)
             each.attempts += 1
             better = -2.0 if image.similarity is None else image.similarity
             if each.image is None or better > each.score:
-                each.image, each.result, each.detector_score = image, result, detector_score
+                each.image, each.result, each.face = image, result, face
 
-    def _scored(self, image: GeneratedImage, identity: IdentityEmbedding) -> tuple[GeneratedImage, float | None]:
+    def _scored(self, image: GeneratedImage, identity: IdentityEmbedding) -> tuple[GeneratedImage, Face | None]:
         if not self.can_score:
             return image, None
         analyser = self.engine.faces
@@ -309,7 +312,7 @@ class Drawer:
         if not faces:
             return replace(image, face_found=False), None
         similarity = analyser.embed(image.rgb_u8, faces[0]).cosine(identity)
-        return replace(image, face_found=True, similarity=similarity), float(faces[0].score)
+        return replace(image, face_found=True, similarity=similarity), faces[0]
 
     def _too_low(self, each: _Try) -> bool:
         lowest = self.opened.plan.min_score
@@ -349,7 +352,7 @@ class Drawer:
             expression_name=each.wish.expression_name,
             expression=each.wish.expression,
             similarity=None if each.image is None else each.image.similarity,
-            detector_score=each.detector_score,
+            detector_score=None if each.face is None else float(each.face.score),
             error=each.reason,
             plan=sha,
             settings=settings,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arc2face import checks
 from arc2face.errors import ImageError, SettingsError
 from arc2face.pictures.selfmade import self_made
 
@@ -63,10 +64,7 @@ class Provenance:
 
 def wanted() -> bool:
     """Whether pictures get credentials. Raises SettingsError for a switch that is neither on nor off."""
-    switch = os.environ.get(SWITCH, "on").strip().lower()
-    if switch not in ("on", "off", "1", "0", ""):
-        raise SettingsError(f"{SWITCH} is on or off, not {switch!r}.")
-    return switch not in ("off", "0")
+    return checks.switched_on(SWITCH, usual=True)
 
 
 def signed(png: bytes, source_type: str, version: str) -> bytes:

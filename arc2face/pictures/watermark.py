@@ -8,13 +8,13 @@ bytes. What it survives was measured (docs/responsible-use.md); whoever wants it
 from __future__ import annotations
 
 import importlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from arc2face import checks
 from arc2face.errors import SettingsError
 from arc2face.types import RgbU8
 
@@ -40,10 +40,7 @@ class Watermark:
 
 def wanted() -> bool:
     """Whether saved pictures get the watermark. Raises SettingsError for a wrong switch, or without the package."""
-    switch = os.environ.get(SWITCH, "off").strip().lower()
-    if switch not in ("on", "off", "1", "0", ""):
-        raise SettingsError(f"{SWITCH} is on or off, not {switch!r}.")
-    if switch not in ("on", "1"):
+    if not checks.switched_on(SWITCH, usual=False):
         return False
     _library()
     return True
