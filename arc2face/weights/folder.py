@@ -154,6 +154,16 @@ def emoca_assets() -> tuple[Path, ...]:
     return () if folder is None else (folder / "external" / "emoca" / "assets",)
 
 
+def _full_folders() -> list[Path]:
+    house = checkout()
+    return [Path("models"), *([] if house is None else [house / "models"])]
+
+
+def starter_folders() -> list[Path]:
+    """Where starter models may lie: below ./models, in the checkout's models, and in the package (of a wheel)."""
+    return [*(folder / "starter" for folder in _full_folders()), *([_PACKAGED] if _PACKAGED.is_dir() else [])]
+
+
 def best_bundle(explicit: Path | str | None = None) -> ModelsFolder:
     """The best models found: `explicit`, ARC2FACE_MODELS, ./models, the checkout's models, then a starter bundle.
 
@@ -169,9 +179,8 @@ def best_bundle(explicit: Path | str | None = None) -> ModelsFolder:
         if not folder.is_dir():
             raise MissingWeightsError(f"The models folder {folder} does not exist; create it or choose another.")
         return _opened(ModelsFolder(folder, assets))
-    house = checkout()
-    full = [Path("models"), *([] if house is None else [house / "models"])]
-    starter = [*(folder / "starter" for folder in full), *([_PACKAGED] if _PACKAGED.is_dir() else [])]
+    house, full = checkout(), _full_folders()
+    starter = starter_folders()
     # The tiny random models have no face networks of their own; the starter bundle's work beside them.
     tiny = [] if house is None else [house / "tests" / "data" / "tiny" / "models"]
     candidates = [*full, *starter, *tiny]

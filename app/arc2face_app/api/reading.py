@@ -12,7 +12,6 @@ from arc2face.errors import SettingsError
 from arc2face_app.api import common
 from arc2face_app.api.fields import any_json, file_field, publish, whole_field
 from arc2face_app.api.tables import COMBINING, PERSON, face_field
-from arc2face_app.runs.avatars import FRESH_SEEDS, render_avatar
 from arc2face_app.runs.errors import errors_shown
 from arc2face_app.runs.shell import Shell, session_of
 
@@ -103,15 +102,17 @@ def _draw_person(shell: Shell) -> None:
     seed = whole_field("seed", "Which person; a new one each time when left out.", None, "The seed", (0, 2**31 - 1))
 
     def run(request: gr.Request, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        from arc2face.faces.made_up import made_up_person
+        from arc2face.pictures.saving import save_picture
+
         with errors_shown():
-            chosen = values["seed"] if values["seed"] is not None else random.choice(FRESH_SEEDS)
+            seed = random.randrange(2**31) if values["seed"] is None else int(values["seed"])
             target = shell.files.new_run(session_of(request)) / "somebody-new.png"
-            render_avatar(int(chosen), target)
-            return str(target), {"seed": int(chosen)}
+            return str(save_picture(made_up_person(seed), target)), {"seed": seed}
 
     publish(
         "draw_person",
-        "Draw a photo of somebody who does not exist, to start with.",
+        "A photo of somebody who does not exist, to start with.",
         [seed],
         "A PNG file that the other endpoints take as a photo, and a JSON object with the seed.",
         [gr.File(label="Photo"), any_json("Seed")],

@@ -17,7 +17,6 @@ from arc2face.errors import Arc2FaceError, InputError, SettingsError
 from arc2face.types import Progress
 from arc2face.weights.writing import replace_with
 from arc2face_app.runs import runner
-from arc2face_app.runs.avatars import FRESH_SEEDS, render_avatar
 from arc2face_app.runs.files import zip_files
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ POSES: dict[str, tuple[float, float, float]] = {
 MAX_PEOPLE, MAX_EACH, MAX_TOTAL = 64, 32, 512
 """People, pictures per person, and pictures of a set that a page draws; larger ones are for the command line."""
 POOL = 24
-"""People who are drawn by the avatar world, between whom new ones are sampled; with the starter models only."""
+"""Made-up people between whom new ones are sampled; with the starter models only, which know no others."""
 NEAREST = 0.5
 """Largest cosine between two new people. The starter models' people all lie within a small part of the sphere."""
 WHOLE = "set"
@@ -218,7 +217,7 @@ def _people(
     if wanted.who == SEVERAL or len(wanted.files) >= 4:
         found = yield from _read(shell, session, engine, wanted.files, ticket)
     elif engine.models.kind == "starter":
-        found = yield from _pool(shell, session, engine, wanted.seed, ticket)
+        found = yield from _pool(engine, wanted.seed, ticket)
     else:
         raise InputError(NO_POOL)
     if wanted.who == SEVERAL:
@@ -255,26 +254,17 @@ def _read(
     return Identities.of(people)
 
 
-def _pool(
-    shell: Shell, session: str, engine: Engine, seed: int, ticket: Ticket
-) -> Generator[Progress, None, Identities]:
-    """People of the avatar world, who do not exist either."""
+def _pool(engine: Engine, seed: int, ticket: Ticket) -> Generator[Progress, None, Identities]:
+    """People who do not exist either."""
     from arc2face.dataset.identities import Identities
+    from arc2face.faces.made_up import made_up_people, made_up_person
 
     people: list[tuple[str, Any, str]] = []
-    folder = shell.files.new_run(session)
-    first = FRESH_SEEDS[(seed * 4 * POOL) % (len(FRESH_SEEDS) // 2)]
-    for number in range(2 * POOL):
+    for number in range(min(POOL, made_up_people())):
         ticket.check()
-        if len(people) == POOL:
-            break
-        yield Progress("encoding", len(people), POOL, message="Looking for people who do not exist")
-        path = folder / f"{number}.png"
-        render_avatar(first + 2 * number, path)
-        try:
-            people.append((str(number), engine.perception.embed(shell.photos.get(session, str(path)), None), "avatar"))
-        except InputError:  # turned too far away
-            continue
+        yield Progress("encoding", number, POOL, message="Looking for people who do not exist")
+        identity = engine.perception.embed(made_up_person(seed * POOL + number), None)
+        people.append((str(number), identity, "made up"))
     return Identities.of(people)
 
 

@@ -1,4 +1,4 @@
-"""Ready-made inputs: a strip of example faces that run on a click, and a freshly rendered one."""
+"""Ready-made inputs: a strip of example faces that run on a click, and somebody new at each press."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from arc2face_app.page.parts.keyed import Updates, Values
 from arc2face_app.page.parts.person import SOMEBODY_NEW, PersonPicker
 from arc2face_app.page.parts.photos import PhotoPicker
 from arc2face_app.page.theme import EXAMPLES
-from arc2face_app.runs.avatars import FRESH_SEEDS, render_avatar
 from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
 
 TAPPED = "tapped"
@@ -107,14 +106,17 @@ class ExampleStrip:
             return person.filled_with(self.paths[event.index if isinstance(event.index, int) else 0])
 
         @shows_errors
-        def rendered(request: gr.Request) -> Updates:
+        def somebody(request: gr.Request) -> Updates:
+            from arc2face.faces.made_up import made_up_person
+            from arc2face.pictures.saving import save_picture
+
             target = self._shell.files.new_run(session_of(request)) / SOMEBODY_NEW
-            render_avatar(random.choice(FRESH_SEEDS), target)
+            save_picture(made_up_person(random.randrange(2**31)), target)
             return person.filled_with(str(target))
 
         taps = (
             self.strip.select(chosen, None, [*person.fillable], **INSTANT),
-            self.surprise.click(rendered, None, [*person.fillable], **LIGHT),
+            self.surprise.click(somebody, None, [*person.fillable], **LIGHT),
         )
         _released(self.strip, person)
         for tap in taps:
