@@ -38,8 +38,8 @@ Photos: TypeAlias = "Picture | Iterable[Picture]"
 PoseAngles: TypeAlias = "tuple[float, float, float]"
 KEPT_PIXEL_BYTES = 128 * 1024 * 1024
 """Decoded pictures that an identity of several photos keeps for what may follow; more are decoded again when needed."""
-AVATARS_ONLY = (
-    "The small models in use know drawn avatars only; for photos of people, fetch the full ones: "
+RENDERED_ONLY = (
+    "The small models in use learned from rendered people only; for photos of real ones, fetch the full models: "
     "arc2face download identity"
 )
 
@@ -189,7 +189,7 @@ class Perception:
         return self.worker.light(run) if shares_device else self._own.call(run)
 
     def _face(self, photo: Photo, pick: int | None) -> Face:
-        return photo.face(self.faces, pick, ONE_CLEAR_FACE if self.models.kind == "full" else AVATARS_ONLY)
+        return photo.face(self.faces, pick, ONE_CLEAR_FACE if self.models.kind == "full" else RENDERED_ONLY)
 
     def _upright(
         self, photo: Photo, pick: int | None, with_landmarks: bool = True

@@ -31,7 +31,6 @@ VARIABLES = {
     "ARC2FACE_SPACE_FEATURES": "`space.py`: what a Space downloads at its start ([deploy.md](deploy.md))",
     "ARC2FACE_IMAGE": "set in the images: for which device they are built ([docker.md](docker.md))",
     "ARC2FACE_FETCH": "the Cog runner: what it downloads at set-up ([replicate.md](replicate.md))",
-    "TRAINING_WORLD": "trainers: `avatars` or `people`, the world that drawn faces come from",
     "PEOPLE_RASTER": "rendering of people: `numpy` does without a compiler",
     "PEOPLE_SAMPLES": "rendering of people: how many heads the shape basis is made from",
 }

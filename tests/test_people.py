@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-if importlib.util.find_spec("anny") is None:
-    pytest.skip("needs the package anny (pip install --no-deps anny)", allow_module_level=True)
-
 import torch
 
 from arc2face.faces.ffhq import alignment_quad
@@ -24,9 +19,7 @@ from arc2face_training.people.posing import flame_vertices, pose
 from arc2face_training.people.state import rotation, sample_state
 
 
-@pytest.fixture(scope="module")
-def world() -> PeopleWorld:
-    return PeopleWorld()
+pytestmark = pytest.mark.people
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def test_a_failed_download_is_told_and_survived(
     note = space.fetch(tmp_path / "models")
     assert (space.NOT_FETCHED in note) is bool(said) and said in note
     header = markup.header("starter", ready=True, note=note)
-    assert ('class="note warn"' in header) is bool(said) and "stylised avatars" in header
+    assert ('class="note warn"' in header) is bool(said) and "people who do not exist" in header
 
 
 def test_missing_and_damaged_weights_are_told_on_the_page(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from arc2face.expression.presets import PRESETS_FILE, load_presets
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.types import Expression, ExpressionCondition, PoseCondition, ReferenceCondition
 from arc2face.weights.folder import ModelsFolder
-from arc2face_training.avatars.presets import PRESETS, lines
+from arc2face_training.people.presets import PRESETS, lines
 from arc2face_training.evaluate import figures
 from arc2face_training.evaluate.figures import Bench
 from tests.conftest import PROJECT
@@ -122,7 +122,7 @@ def _border_error(picture: U8, aligned: U8) -> float:
     return float(np.mean([np.abs(picture[p].astype(float) - aligned[p]).mean() for p in parts]))
 
 
-def test_presets_are_those_of_the_avatar_head() -> None:
+def test_presets_are_those_of_the_people_head() -> None:
     assert (STARTER / PRESETS_FILE).read_text(encoding="utf-8") == lines()
     shipped = load_presets(STARTER)
     for name, wanted in PRESETS.items():

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from arc2face.engine import Engine
-from arc2face_training.avatars.dataset import DatasetConfig, open_dataset, write_dataset
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, open_dataset, write_dataset
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.sources import DataConfig, open_source
 from arc2face_training.faces.people import PhotoPeople
@@ -40,9 +41,9 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.uint8]:
+def pictures(world: PeopleWorld, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.uint8]:
     """Two rendered people, two pictures of each, (4, 128, 128, 3)."""
-    folder = tmp_path_factory.mktemp("avatars")
+    folder = tmp_path_factory.mktemp("people")
     write_dataset(folder, DatasetConfig(people=2, per_person=2, size=SIZE, normals=False), processes=1)
     return np.asarray(open_dataset(folder).rgb)
 

@@ -20,7 +20,8 @@ import torch
 import yaml
 
 from arc2face.errors import StorageError
-from arc2face_training.avatars.dataset import DatasetConfig, write_dataset
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, write_dataset
 from arc2face_training.common.checkpoint import CHECKPOINT, STABLE, load_torch, save_torch
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.loop import Batch, Loop, LoopConfig, Objective, Outcome, Turn
@@ -190,7 +191,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def settings(world: PeopleWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A config file of a very small landmark network whose run would take hours."""
     folder = tmp_path_factory.mktemp("toy")
     write_dataset(folder / "data", DatasetConfig(people=3, per_person=2, normals=False), processes=1)
@@ -339,7 +340,7 @@ def test_mirrored_labels() -> None:
     assert turned[0, :, 0, 0].tolist() == [0, 0, 0]
 
 
-def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
+def test_half_of_the_pictures_are_mirrored(world: PeopleWorld, tmp_path: Path) -> None:
     write_dataset(tmp_path, DatasetConfig(people=2, per_person=2, size=32), processes=1)
     source = open_source(DataConfig(path=tmp_path, size=32, flip=True))
     plain, mirrored = torch.zeros(4, 1, 2, 2).half(), torch.ones(4, 1, 2, 2).half()
@@ -354,7 +355,7 @@ def test_half_of_the_pictures_are_mirrored(tmp_path: Path) -> None:
     assert torch.equal(again["pixels"][~flips], wanted[~flips])
 
 
-def test_pictures_of_another_size_are_refused(tmp_path: Path) -> None:
+def test_pictures_of_another_size_are_refused(world: PeopleWorld, tmp_path: Path) -> None:
     write_dataset(tmp_path, DatasetConfig(people=1, per_person=2, size=32), processes=1)
     with pytest.raises(TrainingError, match="32 pixels a side, not 64"):
         open_source(DataConfig(path=tmp_path, size=64))

@@ -1,9 +1,7 @@
-"""The choice of the world, and the driver that makes a bundle from nothing: order, pieces, being killed."""
+"""The driver that makes a bundle from nothing: order, pieces, being killed."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -17,17 +15,12 @@ import torch
 from arc2face_training.common import augment
 from arc2face_training.common.checkpoint import save_torch
 from arc2face_training.common.errors import TrainingError
-from arc2face_training.common.worlds import avatars, people
 from arc2face_training.pipeline import Plan, main, read_plan, run_pipeline
 from scripts.checkout import python_path
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDS_ANNY = pytest.mark.skipif(
-    importlib.util.find_spec("anny") is None, reason="needs the package anny (pip install --no-deps anny)"
-)
 TOY = """
 recipe: people-cpu
-world: people
 data:
   eval: {people: 2, per_person: 2, first: 1, size: 64, normals: false}
   ids: {people: 40, per_person: 1, first: 20, size: 64, normals: false}
@@ -65,27 +58,6 @@ def shards(plan: Plan, name: str, count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(count):
         (folder / f"{k:05d}.npz").touch()
-
-
-def test_both_worlds_offer_the_same_names() -> None:
-    assert avatars.__all__ == people.__all__
-    assert all(hasattr(people, name) for name in people.__all__)
-    chosen = importlib.import_module("arc2face_training.common.world")
-    assert all(hasattr(chosen, name) for name in avatars.__all__)
-
-
-def test_the_variable_chooses_the_world_and_an_unknown_one_is_refused() -> None:
-    code = "import arc2face_training.common.world as w; print(w.AvatarWorld.__name__, w.N_CODES, w.SMILE)"
-
-    def said(world: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment(TRAINING_WORLD=world), capture_output=True, text=True
-        )
-        return done.stdout + done.stderr
-
-    assert said("people").startswith("PeopleWorld 100 mouthSmile")
-    assert said("").startswith("AvatarWorld")
-    assert "There is no world 'dolls'" in said("dolls")
 
 
 def test_stages_follow_their_needs_and_places(tmp_path: Path) -> None:
@@ -153,7 +125,7 @@ def test_the_status_needs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "to do  recogniser: step 0 of 0" in capsys.readouterr().out
 
 
-@NEEDS_ANNY
+@pytest.mark.people
 def test_a_killed_pipeline_goes_on(tmp_path: Path) -> None:
     state = tmp_path / "state"
     command = [

@@ -130,7 +130,7 @@ def test_an_example_fills_the_form_and_starts(visit: Any) -> None:
     page = visit()
     page.locator(".strip .thumbnail-item").locator("visible=true").nth(2).click()
     expect(page.locator(".photos img").first).to_be_visible()
-    # The tiny detector knows painted discs only, so an avatar ends in an explanation; other models draw it.
+    # The tiny detector knows painted discs only, so an example person ends in an explanation; other models draw it.
     expect(page.locator(".failure, .results .thumbnail-item").first).to_be_visible()
 
 

@@ -56,7 +56,7 @@ def picture_with(path: Path, recipe: Any) -> Path:
 
 
 def test_an_example_tapped_during_a_run_takes_its_place(visit: Any, photos: dict[str, Path]) -> None:
-    """F2: nothing of the older run is shown any more; the tiny detector sees nobody in an avatar, and says so."""
+    """F2: nothing of the older run is shown any more; the tiny detector sees nobody in an example, and says so."""
     page = visit()
     add_photo(page, photos["one"])
     found(page)

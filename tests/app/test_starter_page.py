@@ -44,7 +44,7 @@ def similarities(page: Page) -> list[float]:
 
 
 def test_an_example_becomes_pictures_of_the_same_person(page: Page, tmp_path: Path) -> None:
-    expect(page.get_by_text("stylised avatars")).to_be_visible()
+    expect(page.get_by_text("people who do not exist")).to_be_visible()
     assert page.locator(".note.warn:visible").count() == 0
     expect(shown(page.get_by_label("Fast mode"))).to_be_checked()
     shown(page.locator(".strip .thumbnail-item")).click()

@@ -24,10 +24,11 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from arc2face.engine import Engine
+from arc2face.faces.made_up import made_up_person
 from arc2face.pictures.loading import load_rgb_u8
+from arc2face.pictures.saving import save_picture
 from arc2face.types import GenerationRequest
 from arc2face_app.runs import quota
-from arc2face_app.runs.avatars import FRESH_SEEDS, render_avatar
 from arc2face_app.runs.quota import NO_GPU
 from scripts.checkout import python_path
 from space import NOT_FETCHED
@@ -46,11 +47,9 @@ def api(tmp_path: Path) -> Iterator[DeviceApi]:
 
 
 @pytest.fixture
-def avatar(tmp_path: Path) -> Path:
+def somebody(tmp_path: Path) -> Path:
     """A photo that the starter models read."""
-    path = tmp_path / "avatar.png"
-    render_avatar(FRESH_SEEDS[0], path)
-    return path
+    return save_picture(made_up_person(1), tmp_path / "somebody.png")
 
 
 def test_a_booked_process_draws_stops_and_keeps_nothing(
@@ -103,7 +102,7 @@ def token() -> str:
 
 
 def test_the_space_starts_from_its_folder_and_draws(
-    api: DeviceApi, tmp_path: Path, project_root: Path, avatar: Path
+    api: DeviceApi, tmp_path: Path, project_root: Path, somebody: Path
 ) -> None:
     """The folder that assemble.py makes, started as the platform does; no download, so the starter models serve.
 
@@ -121,14 +120,14 @@ def test_the_space_starts_from_its_folder_and_draws(
             client = _client(port, space, tmp_path / "log")
             config = client.config
             (head,) = [one for one in config["components"] if "studio-head" in str(one["props"].get("value"))]
-            assert NOT_FETCHED in head["props"]["value"] and "stylised avatars" in head["props"]["value"]
+            assert NOT_FETCHED in head["props"]["value"] and "people who do not exist" in head["props"]["value"]
             _check_that_the_platform_is_asked_who_visits(config)
             # In the page's process, on the CPU, without a booking.
             assert client.predict(20, 0, 0, api_name="/normal_map")
             assert api.named("/schedule") == []
 
             drawn = {"num_images": 1, "steps": 1, "fast": True, "api_name": "/generate_identity"}
-            files, answer = client.predict([handle_file(str(avatar))], **drawn)
+            files, answer = client.predict([handle_file(str(somebody))], **drawn)
             assert np.asarray(Image.open(files[0])).shape[2] == 3
             assert answer["stage"] == "done" and answer["pictures"][0]["similarity"] is not None
             (booked,) = api.named("/schedule")
@@ -139,7 +138,7 @@ def test_the_space_starts_from_its_folder_and_draws(
             for refusal, sentence in ((exceeded, "9 s, and 3 s are left. Try again in 2:30:00."), (NONE_FREE, NO_GPU)):
                 api.refusals.append(refusal)
                 with pytest.raises(AppError, match=sentence):
-                    client.predict([handle_file(str(avatar))], **drawn)
+                    client.predict([handle_file(str(somebody))], **drawn)
             client.close()
 
             (worker,) = api.workers

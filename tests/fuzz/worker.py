@@ -30,16 +30,8 @@ _ran: list[str] = []
 
 
 def _watch(event: str, details: tuple[Any, ...]) -> None:
-    if event in _FORBIDDEN and not _compiles_the_rasteriser(event, details):
+    if event in _FORBIDDEN:
         _ran.append(event)
-
-
-def _compiles_the_rasteriser(event: str, details: tuple[Any, ...]) -> bool:
-    """The first avatar that is drawn on a machine compiles its rasteriser, from a file of our own."""
-    if event != "subprocess.Popen":
-        return False
-    words = [str(word) for word in details[1]]
-    return words[-2:-1] == [str(PROJECT / "training" / "arc2face_training" / "avatars" / "raster.c")]
 
 
 def _status() -> dict[str, int]:

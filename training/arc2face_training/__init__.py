@@ -1,1 +1,1 @@
-"""Training code: the avatar world and one script per model component."""
+"""Training code: the world of people and one script per model component."""

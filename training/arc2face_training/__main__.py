@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse and run; exit status 2 for errors a person can fix."""
     parser = argparse.ArgumentParser(prog="python -m arc2face_training", description=__doc__)
     parser.add_argument("component", choices=sorted(COMPONENTS))
-    parser.add_argument("--config", default="starter", help=f"{', '.join(RECIPES)}, or a YAML file")
+    parser.add_argument("--config", default="people", help=f"{', '.join(RECIPES)}, or a YAML file")
     parser.add_argument("--out", type=Path, default=None, help="folder of checkpoint and curves")
     parser.add_argument("--device", default="auto", help="auto or cpu")
     parser.add_argument("--seconds", type=float, default=None, help="length of this piece; run again to go on")

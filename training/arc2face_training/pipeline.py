@@ -87,13 +87,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """`recipe`: of the trainers. `world`: TRAINING_WORLD of all processes. `data`: datasets by name.
+    """`recipe`: of the trainers. `data`: datasets by name.
 
     `piece`: seconds of one process.
     """
 
     recipe: str
-    world: str
     data: dict[str, Pictures]
     stages: tuple[Stage, ...]
     piece: float = 480.0
@@ -105,7 +104,6 @@ class Plan:
 
     recipe: str
     state: Path
-    world: str
     data: dict[str, Pictures]
     stages: tuple[Stage, ...]
     piece: float
@@ -153,7 +151,7 @@ class Plan:
         """The process that goes on with a stage."""
         if stage.render:
             limit = ["--until", str(stage.people)] if stage.people else []
-            start = [sys.executable, "-m", f"arc2face_training.{self.world}.dataset", str(self.state / stage.render)]
+            start = [sys.executable, "-m", "arc2face_training.people.dataset", str(self.state / stage.render)]
             pictures = self.data[stage.render].arguments()
             return [*start, *pictures, "--processes", "1", "--seconds", str(seconds), *limit]
         start = [sys.executable, "-m", "arc2face_training", str(stage.train), "--config", self.recipe]
@@ -189,7 +187,7 @@ def read_plan(recipe: str, state: Path) -> Plan:
     path = config_path("pipeline", recipe)
     config = load_config(PipelineConfig, path)
     _check(path, config.data, config.stages)
-    return Plan(config.recipe, state, config.world, config.data, config.stages, config.piece)
+    return Plan(config.recipe, state, config.data, config.stages, config.piece)
 
 
 def _check(path: Path, data: dict[str, Pictures], stages: tuple[Stage, ...]) -> None:
@@ -260,7 +258,7 @@ def _start(plan: Plan, stage: Stage, seconds: float, lock: int) -> subprocess.Po
     command = plan.command(stage, seconds)
     path = plan.state / "log" / f"{stage.name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "TRAINING_WORLD": plan.world, "PEOPLE": str(plan.state)}
+    environment = {**os.environ, "PEOPLE": str(plan.state)}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")
     log.info("%s: %s", stage.name, " ".join(command[1:]))

@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; exit status 2 for errors a person can fix."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="starter")
+    parser.add_argument("--config", default="people")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--recogniser", type=Path, default=Path("models/starter/antelopev2/arcface.onnx"))

@@ -22,7 +22,7 @@ from arc2face_training.common.session import PieceOver
 
 log = logging.getLogger(__name__)
 CONFIGS = Path(__file__).resolve().parent / "configs"
-RECIPES = ("starter", "starter-cpu", "people", "people-cpu", "full")
+RECIPES = ("people", "people-cpu", "full")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -131,9 +131,9 @@ def run(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     chosen = options or RunOptions()
     if chosen.processes > 1:
-        return several_processes(component, config or "starter", output, device, chosen)
+        return several_processes(component, config or "people", output, device, chosen)
     train(
-        component, config or "starter", output,
+        component, config or "people", output,
         resume=chosen.resume, seconds=chosen.seconds, device=device, overrides=chosen.overrides(),
     )  # fmt: skip
     return 0
@@ -141,7 +141,7 @@ def run(
 
 def train(
     component: str,
-    config: str | Path = "starter",
+    config: str | Path = "people",
     out: Path | None = None,
     *,
     resume: bool = True,

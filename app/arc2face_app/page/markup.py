@@ -17,7 +17,7 @@ from arc2face_app.runs.words import progress_words
 
 KINDS = {"full": "Full models", "starter": "Starter models", "tiny": "Test models"}
 BANNERS = {
-    "starter": ("", "Starter models: stylised avatars; {} fetches the photorealistic ones."),
+    "starter": ("", "Starter models: rendered people who do not exist; {} fetches the photorealistic ones."),
     "tiny": ("warn", "Random test models: every step runs, but the pictures are noise. {} fetches the real ones."),
 }
 TOGGLE = (

@@ -13,14 +13,14 @@ from arc2face.weights.store import hash_file
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.session import Session
 from arc2face_training.common.shares import filled
-from arc2face_training.common.world import AvatarDataset
+from arc2face_training.common.world import PeopleDataset
 
 log = logging.getLogger(__name__)
 SURROGATE_NOISE = 0.5
 
 
 def dataset_embeddings(
-    data: AvatarDataset, folder: Path, recogniser: Path | None, session: Session | None = None
+    data: PeopleDataset, folder: Path, recogniser: Path | None, session: Session | None = None
 ) -> NDArray[np.float16]:
     """(n, 512) float16 rows of length 1, in the order of the dataset's pictures. Raises as `filled`."""
     if recogniser is None:
@@ -38,7 +38,7 @@ def dataset_embeddings(
     return filled(path, (len(data.crops), 512), np.asarray(data.done), write, session)
 
 
-def surrogate_embeddings(data: AvatarDataset) -> NDArray[np.float16]:
+def surrogate_embeddings(data: PeopleDataset) -> NDArray[np.float16]:
     """Ground-truth attributes through a fixed random projection, with noise, of length 1."""
     generator = np.random.default_rng(7)
     attributes = np.array(data.attributes[:], np.float32)

@@ -1,4 +1,4 @@
-"""Where batches come from: the rendered avatars, or photos with their annotations.
+"""Where batches come from: the rendered people, or photos with their annotations.
 
 A batch is a dict of float32 tensors: `pixels` (B, 3, S, S) in -1..1, `identity` (B, 512) of length 1, taken from
 another picture of the same person where there is one, `expression` (B, 55), `normals` (B, 3, S, S) in 0..1, and, when
@@ -24,7 +24,7 @@ from arc2face_training.common.embeddings import dataset_embeddings
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.mirror import mirrored_expressions, mirrored_normals, mirrored_points
 from arc2face_training.common.session import Session
-from arc2face_training.common.world import EXPRESSION_COLUMNS, WRITE_COMMAND, AvatarDataset, open_dataset
+from arc2face_training.common.world import EXPRESSION_COLUMNS, WRITE_COMMAND, PeopleDataset, open_dataset
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class PhotoSet:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """`kind`: avatars (a folder written by arc2face_training.avatars.dataset) or photos.
+    """`kind`: rendered (a folder written by arc2face_training.people.dataset) or photos.
 
-    `size`: pixels of a side. `recogniser`: ONNX file for the avatars' identity embeddings; None uses their
+    `size`: pixels of a side. `recogniser`: ONNX file for rendered people's identity embeddings; None uses their
     ground-truth attributes through a fixed random projection (useful before a recogniser exists). `flip`: half of the
     pictures are mirrored, with their expression and normal map.
 
@@ -53,8 +53,8 @@ class DataConfig:
     `path` among them.
     """
 
-    kind: Literal["avatars", "photos"] = "avatars"
-    path: Path = Path("data/avatars")
+    kind: Literal["rendered", "photos"] = "rendered"
+    path: Path = Path("data/people")
     size: int = 128
     recogniser: Path | None = None
     flip: bool = False
@@ -183,15 +183,15 @@ def _mirror(rows: Tensor, mirrored: Tensor, change: Callable[[Tensor], Tensor]) 
     return rows
 
 
-class AvatarSource(Source):
-    """A folder of rendered avatars; only finished people are used."""
+class RenderedSource(Source):
+    """A folder of rendered people; only finished people are used."""
 
     def __init__(self, config: DataConfig, session: Session | None = None) -> None:
         try:
-            self.data: AvatarDataset = open_dataset(config.path)
+            self.data: PeopleDataset = open_dataset(config.path)
         except (OSError, KeyError, ValueError) as error:
             raise TrainingError(
-                f"{config.path} is no avatar dataset ({error}). Render one: {WRITE_COMMAND} {config.path}"
+                f"{config.path} is no dataset of rendered people ({error}). Render one: {WRITE_COMMAND} {config.path}"
             ) from error
         done = np.flatnonzero(self.data.done)
         if not len(done):
@@ -235,7 +235,7 @@ class AvatarSource(Source):
     def normals(self, numbers: NDArray[np.int64]) -> Tensor:
         """See Source."""
         if self.data.normals is None:
-            raise TrainingError("This avatar dataset was rendered without normal maps; render it again with them.")
+            raise TrainingError("This dataset was rendered without normal maps; render it again with them.")
         return to_tensor(self.data.normals[numbers]) / 255
 
 
@@ -244,8 +244,8 @@ def open_source(config: DataConfig, session: Session | None = None, needs: tuple
 
     Raises PieceOver when the session's time ends while it is prepared.
     """
-    if config.kind == "avatars":
-        return AvatarSource(config, session)
+    if config.kind == "rendered":
+        return RenderedSource(config, session)
     from arc2face_training.photos.mixed import open_photos
 
     return open_photos(config, session, needs)

@@ -1,7 +1,7 @@
 """The identity UNet and its text encoder (Arc2Face, arXiv 2403.11641), optionally together with the adapters.
 
-`full`: fine-tune SD 1.5's UNet and CLIP text encoder, both trainable, noise prediction. `starter`: the same loss from
-random weights at a small size. `starter-cpu` trains UNet, encoder, ControlNet and expression branch jointly with
+`full`: fine-tune SD 1.5's UNet and CLIP text encoder, both trainable, noise prediction. `people`: the same loss from
+random weights at a small size. `people-cpu` trains UNet, encoder, ControlNet and expression branch jointly with
 dropout: what pose and expression explain is then no noise to the identity, and one run replaces three. Batches with
 control run the ControlNet; rows without expression switch the branch off.
 """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arc2face_training.common.session import Session
 from arc2face_training.common.shares import filled
-from arc2face_training.common.sources import AvatarSource, Latents, Source, StoredLatents
+from arc2face_training.common.sources import RenderedSource, Latents, Source, StoredLatents
 from arc2face_training.diffusion.blockwise import Encode, blockwise
 from arc2face_training.photos.mixed import MixedLatents, MixedSource
 from arc2face_training.photos.source import PhotoSource
@@ -47,7 +47,7 @@ def cached_latents(source: Source, vae: AutoencoderKL, folder: Path, session: Se
         parts = [cached_latents(part, vae, folder / f"set-{k}", session) for k, part in enumerate(source.parts)]
         whole = [part for part in parts if part is not None]
         return MixedLatents(whole, source.starts) if len(whole) == len(parts) else None
-    if isinstance(source, AvatarSource):
+    if isinstance(source, RenderedSource):
         data = source.data
 
         def rows_of(people: NDArray[np.int64]) -> NDArray[np.int64]:

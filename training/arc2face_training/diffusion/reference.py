@@ -1,7 +1,7 @@
 """The reference adapter: LoRA on self-attention, reading what the frozen UNet saw of a reference picture at t = 0.
 
 How it reads: `arc2face_training.diffusion.reading`. Trained on pairs of frames of one person: photos of one folder, or
-avatars rendered twice (`--pairs` of the dataset, else while training) with the same light, background and nearly the
+people rendered twice (`--pairs` of the dataset, else while training) with the same light, background and nearly the
 same pose, but another expression. Rows without identity do not read, as at inference.
 """
 
@@ -19,7 +19,7 @@ from torch.nn import functional
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Objective, Turn
 from arc2face_training.common.session import Session
-from arc2face_training.common.sources import AvatarSource, DataConfig, Latents, Source, open_source
+from arc2face_training.common.sources import RenderedSource, DataConfig, Latents, Source, open_source
 from arc2face_training.common.world import same_moment
 from arc2face_training.diffusion.denoising_loss import LossConfig, latents_of, prepare
 from arc2face_training.diffusion.expression_module import ExpressionBranch
@@ -88,12 +88,12 @@ class ReferenceObjective(Objective):
 
 
 class PairRenderer:
-    """Two moments of one avatar: same light, background, clothes and camera; other expression; nearly the same pose."""
+    """Two moments of one person: same light, background, clothes and camera; other expression; nearly the same pose."""
 
-    def __init__(self, source: AvatarSource, turn: float, size: int) -> None:
-        from arc2face_training.common.world import AvatarWorld
+    def __init__(self, source: RenderedSource, turn: float, size: int) -> None:
+        from arc2face_training.common.world import PeopleWorld
 
-        self.world, self.source, self.turn, self.size = AvatarWorld(), source, turn, size
+        self.world, self.source, self.turn, self.size = PeopleWorld(), source, turn, size
 
     def draw(self, rng: np.random.Generator, n: int) -> Batch:
         """`pixels`, `other_pixels`, `identity`, `expression` (of `pixels`)."""
@@ -124,7 +124,7 @@ def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, 
     torch.manual_seed(config.loop.seed)
     objective = make_objective(config, bundle)
     loop = Loop(session, objective, out, config, resume)
-    paired = isinstance(source, AvatarSource) and source.data.config.pairs
+    paired = isinstance(source, RenderedSource) and source.data.config.pairs
     latents = cached_latents(source, objective.vae, out, session) if paired else None
     outcome = loop.run(_drawer(config, source, latents))
     if outcome.export:
@@ -135,7 +135,7 @@ def train(config: ReferenceConfig, out: Path, resume: bool = True) -> dict[str, 
 
 def refuse_singles(source: Source, where: Path) -> None:
     """A picture that reads itself teaches copying. Raises TrainingError where no person has two photos."""
-    if not isinstance(source, AvatarSource) and all(len(own) < 2 for own in source.people[:1000]):
+    if not isinstance(source, RenderedSource) and all(len(own) < 2 for own in source.people[:1000]):
         raise TrainingError(f"The reference adapter learns from two photos of a person; {where} has one of each.")
 
 
@@ -158,7 +158,7 @@ def export(layers: dict[str, LoraLayer], root: Path) -> None:
 
 
 def _drawer(config: ReferenceConfig, source: Source, latents: Latents | None) -> DrawBatch:
-    live = isinstance(source, AvatarSource) and not source.data.config.pairs
+    live = isinstance(source, RenderedSource) and not source.data.config.pairs
     pairs = PairRenderer(source, config.turn, config.data.size) if live else None
 
     def draw(turn: Turn, n: int) -> Batch:

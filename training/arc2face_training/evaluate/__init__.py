@@ -1,6 +1,6 @@
 """Measuring a models folder with a written protocol: `arc2face evaluate --suite starter`.
 
-Everything runs through the product's Engine on avatars of odd seeds, which no training sees.
+Everything runs through the product's Engine on rendered people of odd seeds, which no training sees.
 """
 
 from __future__ import annotations

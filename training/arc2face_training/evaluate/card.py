@@ -47,7 +47,7 @@ def card(root: Path, figures: dict[str, Any]) -> str:
 def _introduction(figures: dict[str, Any]) -> str:
     suite, people = figures.get("suite"), figures.get("people")
     return (
-        f"Suite `{suite}`, {people} avatars of odd seeds, which no training saw. Repeat with\n"
+        f"Suite `{suite}`, {people} rendered people of odd seeds, which no training saw. Repeat with\n"
         f"`arc2face evaluate --suite {suite} --models models/starter`. Pose is judged by a regression from\n"
         "found landmarks, expression by the expression encoder; the judge's own error or correlation on real renders\n"
         "stands beside each figure and bounds what can be measured."

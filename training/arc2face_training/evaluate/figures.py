@@ -188,7 +188,7 @@ def recogniser(bench: Bench, people: int) -> Figures:
 
 
 def detector(bench: Bench, count: int) -> Figures:
-    """Unseen avatars from 48 pixels to full frame, turned up to 30 degrees, on a 384-pixel canvas."""
+    """Unseen people from 48 pixels to full frame, turned up to 30 degrees, on a 384-pixel canvas."""
     import cv2
 
     found = 0

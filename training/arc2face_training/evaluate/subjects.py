@@ -1,4 +1,4 @@
-"""The avatars an evaluation is made of, all from odd seeds, and the moments they are put into."""
+"""The people an evaluation is made of, all from odd seeds, and the moments they are put into."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face_training.common.world import AvatarIdentity, AvatarWorld, Rendering, State
+from arc2face_training.common.world import Person, PeopleWorld, Rendering, State
 
 U8 = NDArray[np.uint8]
 FIRST_SEED = 1_000_001
@@ -19,7 +19,7 @@ class Subject:
     """One unseen person with an input picture (calm, nearly frontal)."""
 
     seed: int
-    person: AvatarIdentity
+    person: Person
     state: State
     photo: Rendering
 
@@ -34,7 +34,7 @@ class Cast:
     """Maker of subjects and renders. `size`: pixels of the input pictures."""
 
     def __init__(self, size: int = 256, first: int = FIRST_SEED) -> None:
-        self.world, self.size, self.first = AvatarWorld(), size, first
+        self.world, self.size, self.first = PeopleWorld(), size, first
 
     def subject(self, number: int) -> Subject:
         """Subject `number` (0, 1, ...)."""
@@ -51,7 +51,7 @@ class Cast:
         """A random moment."""
         return self.world.sample_state(np.random.default_rng([seed, 2]))
 
-    def render(self, person: AvatarIdentity, state: State, size: int | None = None) -> Rendering:
+    def render(self, person: Person, state: State, size: int | None = None) -> Rendering:
         """A picture with normal map and labels."""
         return self.world.render(person, state, size or self.size)
 

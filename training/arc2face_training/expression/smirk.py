@@ -1,4 +1,4 @@
-"""The expression encoder in SMIRK's architecture: trained to read the avatar's 55 numbers off a face crop.
+"""The expression encoder in SMIRK's architecture: trained to read the person's 55 numbers off a face crop.
 
 Crops and channel order are those of the product (`arc2face.expression.smirk`): 1.4 times the face box, B, G, R. Most
 steps run at 112 pixels, which costs a quarter; the last ones at the 224 pixels of use, so that the features settle.
@@ -24,7 +24,7 @@ from arc2face_training.common.loop import Batch, Loop, Objective, Turn, total
 from arc2face_training.common.memory import layout_of
 from arc2face_training.common.session import Session
 from arc2face_training.common.settings import FaceLoopConfig
-from arc2face_training.common.world import EXPRESSION_COLUMNS, AvatarDataset, open_dataset, random_rows
+from arc2face_training.common.world import EXPRESSION_COLUMNS, PeopleDataset, open_dataset, random_rows
 
 Float32 = NDArray[np.float32]
 FILE_NAME = "SMIRK_em1.pt"
@@ -39,8 +39,8 @@ class SmirkConfig:
     are about 1 in size, eyelids too, jaw rotations 0.3 at most.
     """
 
-    data: Path = Path("data/avatars_train")
-    evaluation: Path = Path("data/avatars_eval")
+    data: Path = Path("data/people_train")
+    evaluation: Path = Path("data/people_eval")
     small: int = 112
     small_share: float = 0.75
     jitter: float = 0.015
@@ -53,7 +53,7 @@ class SmirkConfig:
 
 
 def sample_crop(
-    data: AvatarDataset, row: int, rng: np.random.Generator, jitter: float, size: int = CROP_SIZE
+    data: PeopleDataset, row: int, rng: np.random.Generator, jitter: float, size: int = CROP_SIZE
 ) -> NDArray[np.uint8]:
     """The network's input (size, size, 3) uint8 B, G, R for one picture, cut by slightly wrong landmarks."""
     points = data.labels[row, 58:194].reshape(68, 2).astype(np.float64)
@@ -126,7 +126,7 @@ def export_expression(model: nn.Module, path: Path) -> None:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: AvatarDataset, most: int = 600) -> dict[str, float]:
+def evaluate(model: nn.Module, data: PeopleDataset, most: int = 600) -> dict[str, float]:
     """Correlation per number on unseen people, at the size of use."""
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(np.repeat(np.asarray(data.done), data.config.per_person))[:most]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from arc2face.faces.analyser import Face, FaceAnalyser
-from arc2face_training.common.world import AvatarWorld
+from arc2face_training.common.world import PeopleWorld
 from arc2face_training.faces.recogniser import verification
 from arc2face_training.faces.sprites import Composition, Sprites, compose, make_sprites
 
@@ -85,14 +85,14 @@ def detection(faces: FaceAnalyser, sprites: Sprites, per_group: int) -> dict[str
 
 def portraits(faces: FaceAnalyser, people: int, per_person: int, size: int = 128) -> dict[str, float]:
     """Renders framed as the generator's pictures: detection, landmarks, and verification by detected points."""
-    world, tally, error = AvatarWorld(), Tally(), [0.0]
+    world, tally, error = PeopleWorld(), Tally(), [0.0]
     vectors: list[Float32] = []
     labels: list[int] = []
     for person in range(people):
         seed = 2 * person + 100_001
-        avatar, rng = world.identity(seed), np.random.default_rng([seed, 77])
+        person, rng = world.identity(seed), np.random.default_rng([seed, 77])
         for _ in range(per_person):
-            picture = world.render(avatar, world.sample_state(rng), size, ("rgb",))
+            picture = world.render(person, world.sample_state(rng), size, ("rgb",))
             assert picture.rgb_u8 is not None
             truth = Composition(picture.rgb_u8, picture.box[None], picture.points5[None])
             found = faces.detect(picture.rgb_u8)

@@ -21,7 +21,7 @@ from arc2face_training.common.loop import Batch, Loop, Objective, Turn, total
 from arc2face_training.common.memory import layout_of
 from arc2face_training.common.session import Session
 from arc2face_training.common.settings import FaceLoopConfig
-from arc2face_training.common.world import AvatarDataset, open_dataset, random_rows
+from arc2face_training.common.world import PeopleDataset, open_dataset, random_rows
 from arc2face_training.faces.onnx_export import export
 
 Float32 = NDArray[np.float32]
@@ -35,8 +35,8 @@ OUTPUTS = 3309
 class LandmarksConfig:
     """Data folders and widths; `jitter` of the box's place and size, as shares of its size."""
 
-    data: Path = Path("data/avatars_train")
-    evaluation: Path = Path("data/avatars_eval")
+    data: Path = Path("data/people_train")
+    evaluation: Path = Path("data/people_eval")
     widths: tuple[int, ...] = (24, 40, 72, 112)
     jitter: float = 0.08
     output: Path | None = None
@@ -92,7 +92,7 @@ def crop_matrix(box: Float32, size: int, turn: float = 0.0) -> Float32:
 
 
 def sample_crop(
-    data: AvatarDataset, row: int, rng: np.random.Generator, jitter: float
+    data: PeopleDataset, row: int, rng: np.random.Generator, jitter: float
 ) -> tuple[NDArray[np.uint8], Float32]:
     """A crop (96, 96, 3) around a box that errs a little, and its landmarks (68, 2) in -1..1."""
     label = data.labels[row]
@@ -150,7 +150,7 @@ def train(config: LandmarksConfig, out: Path, resume: bool = True) -> dict[str, 
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: AvatarDataset) -> dict[str, float]:
+def evaluate(model: nn.Module, data: PeopleDataset) -> dict[str, float]:
     """Mean distance on unseen people, in percent of the face box's longer side."""
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(np.repeat(np.asarray(data.done), data.config.per_person))

@@ -1,4 +1,4 @@
-"""The people a recogniser learns to tell apart: rendered avatars, or photos."""
+"""The people a recogniser learns to tell apart: rendered people, or photos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHITENED = 256
 """People whose attributes set the scale: few, so that the scale stays while more are rendered."""
 
 
-class AvatarPeople:
+class RenderedPeople:
     """All people of several data folders, one class each."""
 
     def __init__(self, folders: tuple[Path, ...]) -> None:

@@ -1,7 +1,7 @@
 """The recogniser: 112-pixel crop to a 512-number identity embedding, exported as `antelopev2/arcface.onnx`.
 
 Loss: additive angular margin softmax (ArcFace, Deng et al. 2019, eq. 3). Our addition: a linear layer on the
-embedding regresses the avatar's shape and appearance numbers, so that the embedding holds what an image generator
+embedding regresses the person's shape and appearance numbers, so that the embedding holds what an image generator
 needs, in a form that is easy to read. The layer is dropped at export.
 """
 
@@ -26,7 +26,7 @@ from arc2face_training.common.session import Session
 from arc2face_training.common.settings import FaceLoopConfig
 from arc2face_training.common.world import n_attributes
 from arc2face_training.faces.onnx_export import export
-from arc2face_training.faces.people import AvatarPeople, PhotoPeople
+from arc2face_training.faces.people import RenderedPeople, PhotoPeople
 
 EMBEDDING = 512
 CROP = 112
@@ -34,17 +34,17 @@ CROP = 112
 
 @dataclass(frozen=True)
 class RecogniserConfig:
-    """Data folders written by `arc2face_training.avatars.dataset`, network widths, the loss; `output`: a models folder.
+    """Data folders written by `arc2face_training.people.dataset`, network widths, the loss; `output`: a models folder.
 
     `photos`: a folder tree (one folder per person) or WebDataset tar files of 112-pixel crops aligned on the ArcFace
-    template, in place of the avatars; every twentieth person is kept for evaluation. `stem_stride`: 4 for pictures that
+    template, in place of rendered people; every twentieth person is kept for evaluation. `stem_stride`: 4 for pictures that
     were small before the crop, 2 for photos. `sampled_classes`: other people that a step compares with, drawn anew each
     time (Partial FC, arXiv 2203.15565); 0 for all of them, which with a million people takes 4 KB per picture and
     thousand people.
     """
 
-    data: tuple[Path, ...] = (Path("data/avatars_train"),)
-    evaluation: Path = Path("data/avatars_eval")
+    data: tuple[Path, ...] = (Path("data/people_train"),)
+    evaluation: Path = Path("data/people_eval")
     widths: tuple[int, ...] = (24, 48, 96, 160)
     blocks: tuple[int, ...] = (1, 1, 2, 1)
     stem_stride: int = 4
@@ -91,7 +91,6 @@ class Recogniser(nn.Module):
         stem_stride: int = 4,
     ) -> None:
         super().__init__()
-        # The avatars' crops come from pictures of 128 pixels: finer detail is not to be relied on, hence 4 at once.
         self.stem = nn.Sequential(
             nn.Conv2d(3, widths[0], 7, stem_stride, 3, bias=False), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
         )
@@ -172,7 +171,7 @@ class RecogniserObjective(Objective):
 def train(config: RecogniserConfig, out: Path, resume: bool = True) -> dict[str, float]:
     """Train (a piece); evaluate on unseen people and export `arcface.onnx` into `out` when finished."""
     session = Session(config.loop)
-    people = PhotoPeople(config.photos, session) if config.photos else AvatarPeople(config.data)
+    people = PhotoPeople(config.photos, session) if config.photos else RenderedPeople(config.data)
     held_out = people.held_out(config.evaluation)  # before the work: it may not be usable
     torch.manual_seed(config.loop.seed)
     model = Recogniser(config.widths, config.blocks, config.stem_stride)

@@ -1,4 +1,4 @@
-"""Cut-out avatars and pictures composed of them: training data of the detector."""
+"""Cut-out people and pictures composed of them: training data of the detector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arc2face.weights.store import replace_with
-from arc2face_training.common.world import SPRITE_VIEW, AvatarDataset, AvatarWorld, sample_background
+from arc2face_training.common.world import SPRITE_VIEW, PeopleDataset, PeopleWorld, sample_background
 
 Float32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -47,7 +47,7 @@ def make_sprites(n: int, first_seed: int, folder: Path | None = None) -> Sprites
     if cached is not None and cached.exists():
         with np.load(cached) as found:
             return Sprites(**{name: found[name] for name in ("rgba", "points", "outline", "box")})
-    world = AvatarWorld()
+    world = PeopleWorld()
     rgba = np.empty((n, SPRITE_SIZE, SPRITE_SIZE, 4), np.uint8)
     points, outline = np.empty((n, 5, 2), np.float32), np.empty((n, 68, 2), np.float32)
     box = np.empty((n, 4), np.float32)
@@ -74,7 +74,7 @@ def _faded_rim(size: int, width: int = 14) -> Float32:
     return (along[:, None] * along[None, :])[..., None]
 
 
-def from_dataset(data: AvatarDataset, row: int) -> Composition:
+def from_dataset(data: PeopleDataset, row: int) -> Composition:
     """A whole rendered picture with its one face."""
     box = data.labels[row, 204:208].astype(np.float32)
     points = data.labels[row, 194:204].reshape(5, 2).astype(np.float32)

@@ -12,11 +12,8 @@ read, and cached with what is computed from them in the user's cache folder); ev
     python -m arc2face_training.people.bench
     python -m arc2face_training.people.presets models/starter/expression_presets.json
 
-What differs from the world of avatars it replaces (`arc2face_training.avatars`):
+What to know before using it:
 
-- names: `PeopleWorld`, `Person`, `PeopleDataset` instead of `AvatarWorld`, `AvatarIdentity`, `AvatarDataset`; errors,
-  `State`, `sample_state`, `same_moment`, `Rendering`, `LABEL_SLICES`, `align_crop`, `label_row`, `open_dataset`,
-  `write_dataset`, `head_model` keep theirs. There is no `state.sample_background`: `backgrounds.sample_background`.
 - pictures are 256 pixels by default and framed as the product's FFHQ alignment frames them. `State.view` counts in
   sides of that square (1 is aligned, 2 twice as wide), `State.shift` in shares of the picture, `State.upright` says
   how much of the roll the framing takes out, and `Rendering.pose` is the pose that the picture shows after that:

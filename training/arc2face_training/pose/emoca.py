@@ -1,4 +1,4 @@
-"""The pose encoder in EMOCA's format, with the avatar head in FLAME's place.
+"""The pose encoder in EMOCA's format, with the people's head in FLAME's place.
 
 One small ResNet trunk serves E_flame and E_expression (the file holds it twice, as EMOCA's layout has it). It learns
 shape, expression, head and jaw rotation and the camera of the crop that `emoca.preprocess` cuts out.
@@ -28,7 +28,7 @@ from arc2face_training.common.settings import FaceLoopConfig
 from arc2face_training.common.world import (
     EXPRESSION_COLUMNS,
     N_CODES,
-    AvatarDataset,
+    PeopleDataset,
     HeadModel,
     head_model,
     landmark_corners,
@@ -39,7 +39,7 @@ from arc2face_training.common.world import (
 from arc2face_training.expression.smirk import correlation
 
 Float32 = NDArray[np.float32]
-CHECKPOINT_PATH = "EMOCA/models/EMOCA_v2_lr_mse_20/detail/checkpoints/avatars-epoch=00-val_loss=0.00.ckpt"
+CHECKPOINT_PATH = "EMOCA/models/EMOCA_v2_lr_mse_20/detail/checkpoints/people-epoch=00-val_loss=0.00.ckpt"
 SHAPE, EXPRESSION, TURN, JAW, CAMERA = slice(0, 100), slice(150, 200), slice(200, 203), slice(203, 206), slice(206, 209)
 N_EXPRESSION = len(EXPRESSION_COLUMNS)
 CAMERA_MEAN = (8.5, 0.0, 0.0)
@@ -49,8 +49,8 @@ CAMERA_MEAN = (8.5, 0.0, 0.0)
 class EmocaConfig:
     """Trunk of both encoders and the weights of the loss' parts."""
 
-    data: Path = Path("data/avatars_train")
-    evaluation: Path = Path("data/avatars_eval")
+    data: Path = Path("data/people_train")
+    evaluation: Path = Path("data/people_eval")
     stem: int = 12
     widths: tuple[int, ...] = (12, 24, 40, 56)
     blocks: tuple[int, ...] = (1, 2, 2, 1)
@@ -94,7 +94,7 @@ class TwoHeads(nn.Module):
 
 
 def sample(
-    data: AvatarDataset, row: int, rng: np.random.Generator, jitter: float
+    data: PeopleDataset, row: int, rng: np.random.Generator, jitter: float
 ) -> tuple[NDArray[np.uint8], Float32, Float32]:
     """Crop (224, 224, 3) uint8 RGB, its 236 numbers (unused ones 0) and its picture-to-crop matrix (2, 3)."""
     label = data.labels[row]
@@ -197,7 +197,7 @@ def train(config: EmocaConfig, out: Path, resume: bool = True) -> dict[str, floa
 
 
 def head_geometry(head: HeadModel) -> FlameGeometry:
-    """The avatar head as emoca's FLAME, with its 68 landmarks."""
+    """The people's head as emoca's FLAME, with its 68 landmarks."""
     geometry = FlameGeometry.from_arrays(head.flame_arrays())
     corners = landmark_corners(head)
     return FlameGeometry(
@@ -222,11 +222,11 @@ def export_pose(model: TwoHeads, config: EmocaConfig, path: Path) -> None:
         else:
             small[name] = (value if "running" in name else value.half()).contiguous().clone()
     save_torch({"state_dict": small, "epoch": 0, "global_step": config.loop.steps}, path)
-    deflate(path)  # most shape directions of the avatar head are zero
+    deflate(path)  # most shape directions of the people's head are zero
 
 
 @torch.no_grad()
-def evaluate(model: TwoHeads, data: AvatarDataset, most: int = 600) -> dict[str, float]:
+def evaluate(model: TwoHeads, data: PeopleDataset, most: int = 600) -> dict[str, float]:
     """Errors on unseen people: rotation in degrees, jaw in radians, camera, correlations of shape and expression."""
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(np.repeat(np.asarray(data.done), data.config.per_person))[:most]
