@@ -24,7 +24,12 @@ FACES = (100_001, 100_005, 100_029, 100_043, 100_045, 100_103)
 """Seeds of the example people; odd, so none that the models were trained on."""
 SHOWN = {"poses": 100_009, "expressions": 100_091}
 ACTOR, GROUP = 100_005, (100_049, 100_033, 100_087)
-POSES = {"1-left": (-0.5, 0.0, 0.0), "2-right": (0.5, 0.0, 0.0), "3-down": (0.0, 0.33, 0.0), "4-tilted": (0.15, 0.0, 0.3)}
+POSES = {
+    "1-left": (-0.5, 0.0, 0.0),
+    "2-right": (0.5, 0.0, 0.0),
+    "3-down": (0.0, 0.33, 0.0),
+    "4-tilted": (0.15, 0.0, 0.3),
+}
 """Yaw, pitch and roll in radians."""
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "1-smile": {"mouthSmile": 1.2, "cheekSquint": 0.6, "mouthStretch": 0.3},

@@ -169,7 +169,7 @@ def starter() -> Iterator[Engine]:
 
 def test_poses_are_read_as_the_full_reader_reads_them(starter: Engine) -> None:
     """Without a normal map it takes a fraction of the time; both say the same of an upright face."""
-    photo = PROJECT / "tests" / "data" / "cases" / "avatar.png"
+    photo = PROJECT / "tests" / "data" / "cases" / "person.png"
     yaw, pitch, roll = starter.perception.read_angles(photo)
     full = starter.read_pose(photo, photo)
     assert abs(yaw - full.yaw) < 8 and abs(pitch - full.pitch) < 8 and abs(roll - full.roll) < 8
@@ -179,7 +179,7 @@ def test_poses_and_expressions_of_photos(starter: Engine, tmp_path: Path) -> Non
     from arc2face.evaluation import read_set
 
     (tmp_path / "set" / "anna").mkdir(parents=True)
-    shutil.copy(PROJECT / "tests" / "data" / "cases" / "avatar.png", tmp_path / "set" / "anna" / "1.png")
+    shutil.copy(PROJECT / "tests" / "data" / "cases" / "person.png", tmp_path / "set" / "anna" / "1.png")
     faces, quick = read_set("folder", tmp_path / "set"), Protocol(replicates=10)
     found = evaluate(faces, starter.perception, quick, out=tmp_path / "run", plots=False).figures
     assert found["pose"]["coverage"]["real"]["cells"]["taken"] == 1

@@ -88,7 +88,7 @@ def test_sources(project_root: Path, tmp_path: Path) -> None:
         assert find_negative(engine, None) is None
         direct = find_negative(engine, OTHER)
         assert direct is not None and direct.identity is OTHER
-        photo = project_root / "tests" / "data" / "cases" / "avatar.png"
+        photo = project_root / "tests" / "data" / "cases" / "person.png"
         read = find_negative(engine, photo)
         assert read is not None and read.identity.cosine(engine.identify(photo).identity) > 0.999
         with pytest.raises(NoFaceError):

@@ -169,21 +169,21 @@ class TestStarterFaces(_Starter):
     def test_a_sideways_photo_is_the_same_person(self, starter: Engine, project_root: Path) -> None:
         """C6: a photo on its side without EXIF."""
         cases = project_root / "tests" / "data" / "cases"
-        upright = starter.identify(cases / "avatar.png").identity
+        upright = starter.identify(cases / "person.png").identity
         turned = starter.identify(cases / "rot90.png").identity
         assert turned.cosine(upright) > 0.95
-        points, sideways = (starter.landmarks(cases / name) for name in ("avatar.png", "rot90.png"))
+        points, sideways = (starter.landmarks(cases / name) for name in ("person.png", "rot90.png"))
         assert min(np.abs(turn_points(sideways, k, (384, 384)) - points).max() for k in (1, 3)) < 2
-        expressions = [starter.read_expression(cases / name).values for name in ("avatar.png", "rot90.png")]
+        expressions = [starter.read_expression(cases / name).values for name in ("person.png", "rot90.png")]
         assert np.abs(expressions[0] - expressions[1]).max() < 0.01
 
     def test_a_small_face_on_a_large_photo_gets_a_second_look(self, starter: Engine, project_root: Path) -> None:
         """C6: 384 pixels on 6000 x 4500 gave another person."""
-        avatar = Image.open(project_root / "tests" / "data" / "cases" / "avatar.png").convert("RGB")
-        alone = starter.identify(avatar).identity
+        person = Image.open(project_root / "tests" / "data" / "cases" / "person.png").convert("RGB")
+        alone = starter.identify(person).identity
         for size, least in (((6000, 4500), 0.9), ((1600, 1200), 0.9)):
             large = Image.new("RGB", size, (90, 110, 120))
-            large.paste(avatar, ((size[0] - 384) // 2, (size[1] - 384) // 2))
+            large.paste(person, ((size[0] - 384) // 2, (size[1] - 384) // 2))
             assert starter.identify(large).identity.cosine(alone) > least
 
     def test_one_portrait_is_one_face(self, starter: Engine) -> None:

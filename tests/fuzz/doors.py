@@ -216,7 +216,7 @@ def _checkpoint_change(rng: random.Random, data: bytes) -> bytes:
     return (mutate.change_pickle if data.startswith(b"\x80") else mutate.change_safetensors)(rng, data)
 
 
-_PICTURES = ("picture--", "avatar", "noeoi", "rot90", "jpeg-", "rgb16")
+_PICTURES = ("picture--", "person", "noeoi", "rot90", "jpeg-", "rgb16")
 _CHECKPOINTS = ("checkpoint--", "bin--", "safetensors--")
 DOORS: dict[str, Door] = {
     door.name: door
