@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from arc2face_app.page.theme import EXAMPLES
 from arc2face_training.people import PeopleWorld, State

@@ -1,8 +1,8 @@
 """Render the pool of people who do not exist that the starter models bring along: `people.zip`.
 
-`python -m scripts.make_people models/starter/people.zip` needs the package anny (see training/README.md). Seeds are odd,
-so that nobody of the training is among them. Who is not found by the detector of the models beside the file is left out.
-The same command writes the same file.
+`python -m scripts.make_people models/starter/people.zip` needs the package anny (see training/README.md). Seeds are
+odd, so that nobody of the training is among them. Who is not found by the detector of `--models` is left out. The same
+command writes the same file.
 """
 
 from __future__ import annotations
@@ -76,10 +76,13 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("models/starter"))
     parser.add_argument("--count", type=int, default=COUNT)
     options = parser.parse_args()
-    with Engine.open(options.models) as engine, replace_with(options.out) as part:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as pool:
-            for seed, picture in people(engine, options.count):
-                pool.writestr(zipfile.ZipInfo(f"{seed:07d}.webp", EPOCH), as_webp(picture))
+    with (
+        Engine.open(options.models) as engine,
+        replace_with(options.out) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as pool,
+    ):
+        for seed, picture in people(engine, options.count):
+            pool.writestr(zipfile.ZipInfo(f"{seed:07d}.webp", EPOCH), as_webp(picture))
     print(options.out, options.out.stat().st_size)
 
 

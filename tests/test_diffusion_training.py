@@ -17,15 +17,13 @@ from arc2face.diffusion.adapters.expression import ExpressionAdapter
 from arc2face.diffusion.adapters.lcm import LcmAdapter
 from arc2face.diffusion.adapters.reference import ReferenceAdapter
 from arc2face.weights.folder import ModelsFolder
-from arc2face_training.people import PeopleWorld
-from arc2face_training.people.dataset import DatasetConfig, align_crop, write_dataset
 from arc2face_training.common.checkpoint import CHECKPOINT
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.loop import LoopConfig
 from arc2face_training.common.optimisers import orthogonalised
 from arc2face_training.common.settings import FaceLoopConfig
 from arc2face_training.common.sharpness import sharpness_ratios
-from arc2face_training.common.sources import RenderedSource, DataConfig, open_source
+from arc2face_training.common.sources import DataConfig, RenderedSource, open_source
 from arc2face_training.diffusion import adapters, identity, lcm, reference, vae
 from arc2face_training.diffusion.blockwise import blockwise
 from arc2face_training.diffusion.critic import PatchCritic, capped
@@ -38,6 +36,8 @@ from arc2face_training.diffusion.parts import EncoderShape, UNetShape
 from arc2face_training.diffusion.sampling import fixed_noise, sample
 from arc2face_training.diffusion.text import Prompts, make_encoder, whiten, write_tokenizer
 from arc2face_training.faces import recogniser
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, align_crop, write_dataset
 
 SIZE = 64
 SHAPE = UNetShape(
@@ -249,6 +249,13 @@ def test_orthogonalised_momentum_has_equal_singular_values() -> None:
     for shape in ((32, 48), (64, 32)):
         values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
         assert float(values.max()) < 1.35 and float(values.min()) > 0.3
+
+
+def test_momentum_may_be_orthogonalised_in_bfloat16() -> None:
+    matrix = torch.randn((32, 48), generator=torch.Generator().manual_seed(0))
+    rough = orthogonalised(matrix, torch.bfloat16)
+    assert rough.dtype == matrix.dtype
+    assert 0.001 < float((rough - orthogonalised(matrix)).norm() / rough.norm()) < 0.1
 
 
 def test_five_levels_hold_a_sixteenth_and_carry_the_transform(data: DataConfig, tmp_path: Path) -> None:

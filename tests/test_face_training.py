@@ -11,8 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from arc2face_training.people import PeopleWorld
-from arc2face_training.people.dataset import DatasetConfig, open_dataset, write_dataset
 from arc2face_training.common.checkpoint import CHECKPOINT, averaged_state
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.settings import FaceLoopConfig
@@ -20,6 +18,8 @@ from arc2face_training.expression import smirk
 from arc2face_training.faces import detector, landmarks, recogniser
 from arc2face_training.faces.people import PhotoPeople
 from arc2face_training.faces.sprites import compose, make_sprites
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, open_dataset, write_dataset
 from arc2face_training.pose import emoca as pose
 
 TINY = FaceLoopConfig(steps=2, batch_size=3, log_every=1, device="cpu")

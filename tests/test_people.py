@@ -18,7 +18,6 @@ from arc2face_training.people.head import JAW_OPEN
 from arc2face_training.people.posing import flame_vertices, pose
 from arc2face_training.people.state import rotation, sample_state
 
-
 pytestmark = pytest.mark.people
 
 

@@ -16,9 +16,9 @@ from arc2face.expression.presets import PRESETS_FILE, load_presets
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.types import Expression, ExpressionCondition, PoseCondition, ReferenceCondition
 from arc2face.weights.folder import ModelsFolder
-from arc2face_training.people.presets import PRESETS, lines
 from arc2face_training.evaluate import figures
 from arc2face_training.evaluate.figures import Bench
+from arc2face_training.people.presets import PRESETS, lines
 from tests.conftest import PROJECT
 
 U8 = NDArray[np.uint8]

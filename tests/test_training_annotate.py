@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from arc2face.engine import Engine
-from arc2face_training.people import PeopleWorld
-from arc2face_training.people.dataset import DatasetConfig, open_dataset, write_dataset
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.sources import DataConfig, open_source
 from arc2face_training.faces.people import PhotoPeople
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, open_dataset, write_dataset
 from arc2face_training.photos.annotate import AnnotateOptions, annotate, options_of
 from arc2face_training.photos.annotations import ABOUT, DONE, NO_FACE, UNREADABLE, AnnotationFolder, default_folder
 from arc2face_training.photos.source import PhotoSource

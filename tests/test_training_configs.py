@@ -23,17 +23,9 @@ def test_places_may_name_an_environment_variable(monkeypatch: pytest.MonkeyPatch
 
 def test_every_recipe_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEOPLE", "/somewhere")
-    diffusion = {
-        name: entry for name, entry in COMPONENTS.items() if entry.module.startswith("arc2face_training.diffusion")
-    }
-    for recipe in RECIPES:
-        for name, entry in diffusion.items():
-            module = __import__(entry.module, fromlist=[entry.config])
-            load_config(getattr(module, entry.config), config_path(name, recipe))
     for name, entry in COMPONENTS.items():
         module = __import__(entry.module, fromlist=[entry.config])
-        load_config(getattr(module, entry.config), config_path(name, "starter"))
-        for recipe in ("full", "people", "people-cpu"):
+        for recipe in RECIPES:
             load_config(getattr(module, entry.config), config_path(name, recipe))
 
 

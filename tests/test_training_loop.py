@@ -20,8 +20,6 @@ import torch
 import yaml
 
 from arc2face.errors import StorageError
-from arc2face_training.people import PeopleWorld
-from arc2face_training.people.dataset import DatasetConfig, write_dataset
 from arc2face_training.common.checkpoint import CHECKPOINT, STABLE, load_torch, save_torch
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.loop import Batch, Loop, LoopConfig, Objective, Outcome, Turn
@@ -30,6 +28,8 @@ from arc2face_training.common.session import PieceOver, Session
 from arc2face_training.common.settings import FaceLoopConfig, fall_start, learning_rate_factor
 from arc2face_training.common.shares import filled
 from arc2face_training.common.sources import DataConfig, StoredLatents, open_source
+from arc2face_training.people import PeopleWorld
+from arc2face_training.people.dataset import DatasetConfig, write_dataset
 from arc2face_training.train import RunOptions, refuse_lone_process
 from scripts.checkout import python_path
 
@@ -184,6 +184,20 @@ def test_the_fall_of_a_release_has_a_fixed_length() -> None:
 
 
 # Real processes.
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_cpu_trains_in_bfloat16_where_it_can_and_in_float32_else(precision: str) -> None:
+    code = (
+        "from arc2face_training.common.session import Session, cpu_has_bfloat16;"
+        "from arc2face_training.common.settings import LoopConfig;"
+        f"chosen = Session(LoopConfig(precision={precision!r}, device='cpu')).accelerator.mixed_precision;"
+        "print(chosen, cpu_has_bfloat16())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    chosen, can = done.stdout.split()
+    assert chosen == ("bf16" if precision == "bf16" and can == "True" else "no")
+    assert "training on the CPU" in done.stderr
 
 
 def environment() -> dict[str, str]:

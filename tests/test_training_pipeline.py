@@ -111,7 +111,7 @@ def test_a_stage_that_keeps_failing_is_left(tmp_path: Path) -> None:
         ("render: eval}", "render: nothing}", "does not describe"),
         ("train: recogniser", "train: unicorn", "known: recogniser"),
         ("after: [recogniser]", "after: [later]", "not above it"),
-        ("world: people", "world: people\nwhirled: 1", "unknown key 'whirled'"),
+        ("recipe: people-cpu", "recipe: people-cpu\nwhirled: 1", "unknown key 'whirled'"),
         ("people: 40", "people: many", "must be a int"),
     ],
 )

@@ -16,7 +16,10 @@ from arc2face.weights.folder import starter_folders
 
 POOL = "people.zip"
 """One picture per person, in the folder of the models or of the starter models."""
-NO_POOL = "The pictures of people who do not exist (people.zip, in the folder of the starter models) are not there. Give a photo."
+NO_POOL = (
+    "The pictures of people who do not exist (people.zip, in the folder of the starter models) are not there. "
+    "Give a photo."
+)
 
 
 def made_up_people(folder: Path | None = None) -> int:

@@ -42,23 +42,32 @@ def split_groups(groups: Iterable[dict[str, Any]], names: dict[int, str]) -> lis
     return split
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Roughly U V^T of (m, n) `matrix` = U S V^T: all singular values between about 0.7 and 1.2."""
+def orthogonalised(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Roughly U V^T of (m, n) `matrix` = U S V^T: all singular values between about 0.7 and 1.2.
+
+    `dtype` of the products; the result is rough enough for bfloat16.
+    """
     a, b, c = COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-7)
+    x = (matrix / (matrix.norm() + 1e-7)).to(dtype)
     wide = x if x.shape[0] <= x.shape[1] else x.T
     for _ in range(ITERATIONS):
         gram = wide @ wide.T
         wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    return wide if x.shape[0] <= x.shape[1] else wide.T
+    return (wide if x.shape[0] <= x.shape[1] else wide.T).to(matrix.dtype)
 
 
 class MuonAdamW(torch.optim.Optimizer):
     """One optimiser over groups from `split_groups`. Learning rates of the two halves are comparable."""
 
     def __init__(
-        self, groups: list[dict[str, Any]], betas: tuple[float, float], weight_decay: float, momentum: float = 0.94
+        self,
+        groups: list[dict[str, Any]],
+        betas: tuple[float, float],
+        weight_decay: float,
+        momentum: float = 0.94,
+        products: torch.dtype = torch.float32,
     ) -> None:
+        self._products = products
         super().__init__(groups, {"betas": betas, "weight_decay": weight_decay, "momentum": momentum, "lr": 1e-3})
 
     @torch.no_grad()
@@ -80,7 +89,7 @@ class MuonAdamW(torch.optim.Optimizer):
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov
         rows = ahead.reshape(len(ahead), -1)
         # With this factor an update has the root mean square of AdamW's.
-        return 0.2 * max(rows.shape) ** 0.5 * orthogonalised(rows).view_as(parameter)
+        return 0.2 * max(rows.shape) ** 0.5 * orthogonalised(rows, self._products).view_as(parameter)
 
     def _adam(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
         state, gradient = self.state[parameter], parameter.grad
@@ -111,7 +120,8 @@ def make_optimiser(config: LoopConfig, groups: list[dict[str, Any]], names: dict
     `names`: id of a parameter -> its name. Raises TrainingError where bitsandbytes is wanted and missing.
     """
     if config.optimiser == "muon":
-        return MuonAdamW(split_groups(groups, names), config.betas, config.weight_decay)
+        products = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        return MuonAdamW(split_groups(groups, names), config.betas, config.weight_decay, products=products)
     if config.optimiser == "adamw8bit":
         return _adamw8bit(config, groups)
     fused = not torch.backends.mps.is_available()

@@ -89,13 +89,18 @@ class Session:
         self.caught.append(number)
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself (AVX-512 BF16, AMX, ARM's BF16); elsewhere it is slower."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _accelerator(config: LoopConfig) -> Accelerator:
-    """Accelerate's view of the machine; falls back to the CPU, in full precision, with a warning."""
+    """Accelerate's view of the machine; falls back to the CPU, with a warning, and in float32 where it must."""
     on_cpu = config.device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     precision = config.precision
     if on_cpu and precision != "no":
-        log.warning("no accelerator found: training on the CPU in float32; expect it to be a hundred times slower")
-        precision = "no"
+        log.warning("no accelerator found: training on the CPU; expect it to be a hundred times slower")
+        precision = "bf16" if precision == "bf16" and cpu_has_bfloat16() else "no"
     # Parts that a step does not use (the ControlNet, say) have no gradient there.
     parts = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(mixed_precision=precision, cpu=on_cpu, kwargs_handlers=[parts])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arc2face_training.common.session import Session
 from arc2face_training.common.shares import filled
-from arc2face_training.common.sources import RenderedSource, Latents, Source, StoredLatents
+from arc2face_training.common.sources import Latents, RenderedSource, Source, StoredLatents
 from arc2face_training.diffusion.blockwise import Encode, blockwise
 from arc2face_training.photos.mixed import MixedLatents, MixedSource
 from arc2face_training.photos.source import PhotoSource

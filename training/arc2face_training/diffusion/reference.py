@@ -19,7 +19,7 @@ from torch.nn import functional
 from arc2face_training.common.errors import TrainingError
 from arc2face_training.common.loop import Batch, DrawBatch, Loop, LoopConfig, Objective, Turn
 from arc2face_training.common.session import Session
-from arc2face_training.common.sources import RenderedSource, DataConfig, Latents, Source, open_source
+from arc2face_training.common.sources import DataConfig, Latents, RenderedSource, Source, open_source
 from arc2face_training.common.world import same_moment
 from arc2face_training.diffusion.denoising_loss import LossConfig, latents_of, prepare
 from arc2face_training.diffusion.expression_module import ExpressionBranch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arc2face_training.common.world import Person, PeopleWorld, Rendering, State
+from arc2face_training.common.world import PeopleWorld, Person, Rendering, State
 
 U8 = NDArray[np.uint8]
 FIRST_SEED = 1_000_001

@@ -26,7 +26,7 @@ from arc2face_training.common.session import Session
 from arc2face_training.common.settings import FaceLoopConfig
 from arc2face_training.common.world import n_attributes
 from arc2face_training.faces.onnx_export import export
-from arc2face_training.faces.people import RenderedPeople, PhotoPeople
+from arc2face_training.faces.people import PhotoPeople, RenderedPeople
 
 EMBEDDING = 512
 CROP = 112
@@ -37,8 +37,8 @@ class RecogniserConfig:
     """Data folders written by `arc2face_training.people.dataset`, network widths, the loss; `output`: a models folder.
 
     `photos`: a folder tree (one folder per person) or WebDataset tar files of 112-pixel crops aligned on the ArcFace
-    template, in place of rendered people; every twentieth person is kept for evaluation. `stem_stride`: 4 for pictures that
-    were small before the crop, 2 for photos. `sampled_classes`: other people that a step compares with, drawn anew each
+    template, in place of rendered people; every twentieth person is kept for evaluation. `stem_stride`: 4 for
+    pictures that were small before the crop, 2 for photos. `sampled_classes`: other people that a step compares with, drawn anew each
     time (Partial FC, arXiv 2203.15565); 0 for all of them, which with a million people takes 4 KB per picture and
     thousand people.
     """

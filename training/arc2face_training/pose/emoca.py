@@ -28,8 +28,8 @@ from arc2face_training.common.settings import FaceLoopConfig
 from arc2face_training.common.world import (
     EXPRESSION_COLUMNS,
     N_CODES,
-    PeopleDataset,
     HeadModel,
+    PeopleDataset,
     head_model,
     landmark_corners,
     open_dataset,
