@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -16,6 +17,7 @@ from arc2face import forks
 from arc2face.errors import SettingsError
 from arc2face.faces.alignment import align_rgb_u8
 from arc2face.faces.analyser import ONE_CLEAR_FACE, FaceAnalyser
+from arc2face.faces.covered import warning_of
 from arc2face.faces.face import Face
 from arc2face.faces.identities import IdentityReport, combine
 from arc2face.faces.photo import Photo
@@ -113,15 +115,19 @@ class Perception:
         """
         sources = [photos] if isinstance(photos, Photo) else as_photos(cast("Any", photos))
         chosen = _picks(picks, len(sources))
-        embeddings: list[IdentityEmbedding] = []
+        embeddings, covered = list[IdentityEmbedding](), list[str]()
         pixels = 0
         for place, (source, pick) in enumerate(zip(sources, chosen, strict=True), start=1):
             photo = Photo.of(source, "the photo" if len(sources) == 1 else f"photo {place}")
-            embeddings.append(self.embed(photo, pick))
+            face = self._face(photo, pick)
+            embeddings.append(photo.embedding(self.faces, face))
+            if self.models.kind != "tiny":  # whose networks were never trained: their eyes lie anywhere
+                covered.append(warning_of(photo.covered(self.faces, face), photo.name))
             pixels += photo.pixel_bytes
             if pixels > KEPT_PIXEL_BYTES:
                 photo.forget_pixels()
-        return combine(embeddings, method=method, drop_outliers=drop_outliers)  # type: ignore[arg-type]
+        report = combine(embeddings, method=method, drop_outliers=drop_outliers)  # type: ignore[arg-type]
+        return replace(report, warnings=(*report.warnings, *filter(None, covered)))
 
     def landmarks(self, picture: Picture, pick: int | None = None, name: str | None = None) -> Float32Array:
         """(68, 2) landmarks of one face, pixels."""

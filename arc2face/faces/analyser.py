@@ -20,6 +20,7 @@ from arc2face import checks, forks
 from arc2face.errors import EmbeddingError, IncompatibleWeightsError, MissingWeightsError, NoFaceError, SettingsError
 from arc2face.faces import search
 from arc2face.faces.boxes import draw_boxes
+from arc2face.faces.covered import covered_parts
 from arc2face.faces.face import Face
 from arc2face.faces.networks import load_detector, load_landmarks, load_recogniser, understood
 from arc2face.faces.recogniser import check_recogniser, check_recogniser_file
@@ -164,6 +165,13 @@ class FaceAnalyser:
             with understood(self.recogniser_path):
                 vector = np.asarray(net.get(bgr_u8, _insight_face(face)), np.float32)
         return IdentityEmbedding(vector, digest)
+
+    def covered(self, rgb_u8: RgbU8, face: Face) -> tuple[str, ...]:
+        """Which of `eyes` and `mouth` of one detected face something seems to lie over."""
+        from insightface.utils.face_align import norm_crop
+
+        crop = norm_crop(rgb_u8, self.closer(rgb_u8, face).points)
+        return covered_parts(np.asarray(crop, np.uint8))
 
     def landmarks(self, rgb_u8: RgbU8, face: Face) -> Float32Array:
         """(68, 2) float32 x, y in pixels, iBUG order; projections of 3D points, so the far jaw may lie behind the face.

@@ -36,6 +36,7 @@ class Photo:
         self._faces: tuple[Face, ...] | None = None
         self._embeddings: dict[int, IdentityEmbedding] = {}
         self._landmarks: dict[int, Float32Array] = {}
+        self._covered: dict[int, tuple[str, ...]] = {}
         forks.remake_in_child(self)
 
     def after_fork(self) -> None:
@@ -75,7 +76,7 @@ class Photo:
         with self._lock:
             if self._analyser is not analyser:
                 self._analyser, self._faces = analyser, None
-                self._embeddings, self._landmarks = {}, {}
+                self._embeddings, self._landmarks, self._covered = {}, {}, {}
             if self._faces is None:
                 self._faces = analyser.detect(self.rgb_u8)
             return self._faces
@@ -87,6 +88,10 @@ class Photo:
     def embedding(self, analyser: FaceAnalyser, face: Face) -> IdentityEmbedding:
         """Identity embedding of one of `faces`. Raises EmbeddingError."""
         return self._once(self._embeddings, analyser, face, lambda: analyser.embed(self.rgb_u8, face))
+
+    def covered(self, analyser: FaceAnalyser, face: Face) -> tuple[str, ...]:
+        """Which of `eyes` and `mouth` of one of `faces` something seems to lie over."""
+        return self._once(self._covered, analyser, face, lambda: analyser.covered(self.rgb_u8, face))
 
     def landmarks(self, analyser: FaceAnalyser, face: Face) -> Float32Array:
         """(68, 2) float32 x, y in pixels of one of `faces`. Raises MissingWeightsError."""

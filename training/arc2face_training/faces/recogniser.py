@@ -38,9 +38,9 @@ class RecogniserConfig:
 
     `photos`: a folder tree (one folder per person) or WebDataset tar files of 112-pixel crops aligned on the ArcFace
     template, in place of rendered people; every twentieth person is kept for evaluation. `stem_stride`: 4 for
-    pictures that were small before the crop, 2 for photos. `sampled_classes`: other people that a step compares with, drawn anew each
-    time (Partial FC, arXiv 2203.15565); 0 for all of them, which with a million people takes 4 KB per picture and
-    thousand people.
+    pictures that were small before the crop, 2 for photos. `sampled_classes`: other people that a step compares with,
+    drawn anew each time (Partial FC, arXiv 2203.15565); 0 for all of them, which with a million people takes 4 KB per
+    picture and thousand people.
     """
 
     data: tuple[Path, ...] = (Path("data/people_train"),)
