@@ -25,7 +25,12 @@ pixels 25 and 23; plain bars have 7 and 15 at most."""
 DARKEST_EYES = 85.0
 """Brightness that a quarter of an eye's part reaches, on the brighter side: 98 or more without dark glasses."""
 LUMA = np.array([0.299, 0.587, 0.114])
-WARNING = "The {part} in {photo} seem{s} to be covered, so it says little about who it is. Show the whole face."
+WARNINGS = {
+    ("eyes",): "Something seems to cover the eyes ({}). Use a photo that shows the whole face.",
+    ("mouth",): "Something seems to cover the mouth ({}). Use a photo that shows the whole face.",
+    ("eyes", "mouth"): "Something seems to cover eyes and mouth ({}). Use a photo that shows the whole face.",
+}
+"""What is said about a photo, by what is covered."""
 
 
 def covered_parts(crop_rgb_u8: RgbU8) -> tuple[str, ...]:
@@ -40,8 +45,7 @@ def covered_parts(crop_rgb_u8: RgbU8) -> tuple[str, ...]:
 
 def warning_of(covered: tuple[str, ...], photo: str) -> str:
     """One sentence for the user about a photo, which is called `photo`; empty where nothing is covered."""
-    part = " and the ".join(covered)
-    return WARNING.format(part=part, photo=photo, s="s" if covered == ("mouth",) else "") if covered else ""
+    return WARNINGS[covered].format(photo) if covered else ""
 
 
 def _channels(crop_rgb_u8: RgbU8) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
