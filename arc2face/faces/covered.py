@@ -25,7 +25,7 @@ pixels 25 and 23; plain bars have 7 and 15 at most."""
 DARKEST_EYES = 85.0
 """Brightness that a quarter of an eye's part reaches, on the brighter side: 98 or more without dark glasses."""
 LUMA = np.array([0.299, 0.587, 0.114])
-WARNINGS = {
+WARNINGS: dict[tuple[str, ...], str] = {
     ("eyes",): "Something seems to cover the eyes ({}). Use a photo that shows the whole face.",
     ("mouth",): "Something seems to cover the mouth ({}). Use a photo that shows the whole face.",
     ("eyes", "mouth"): "Something seems to cover eyes and mouth ({}). Use a photo that shows the whole face.",

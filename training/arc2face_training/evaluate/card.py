@@ -12,23 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from arc2face_training.common.exports import write_text
+from arc2face_training.evaluate.judges import ANGLES, TRAITS
 
 GOALS = {
-    ("identity", "rank1"): ">= 0.90 of 100",
-    ("identity", "margin"): ">= 0.35",
-    ("fast", "share_of_plain"): ">= 0.90",
-    ("pose", "mean_error_degrees"): "<= 8",
-    ("expression", "jaw_correlation"): ">= 0.8",
-    ("expression", "left_lid_correlation"): ">= 0.8",
-    ("expression", "right_lid_correlation"): ">= 0.8",
-    ("expression", "smile_correlation"): ">= 0.8",
-    ("expression", "identity_share_of_plain"): ">= 0.90",
-    ("reference", "background_gain_db"): ">= 6",
-    ("reference", "jaw_correlation"): ">= 0.6",
-    ("recogniser", "verification_accuracy"): ">= 0.97",
+    ("identity", "rank1"): ">= 0.95 of 100",
+    ("identity", "margin"): ">= 0.45",
+    ("sharpness", "gradient_ratio"): "0.75 to 1.25",
+    ("sharpness", "high_frequency_ratio"): "0.75 to 1.25",
+    ("decoder", "psnr_db"): ">= 31",
+    ("fast", "share_of_plain"): ">= 0.95",
+    ("pose", "mean_error_degrees"): "<= 6",
+    ("yaw", "mean_error_degrees"): "<= 8",
+    **{("expression", f"{name}_correlation"): ">= 0.85" for name in TRAITS[ANGLES:]},
+    ("expression", "identity_share_of_plain"): ">= 0.92",
+    ("turning", "worst_degrees"): "<= 2",
+    ("reference", "background_gain_db"): ">= 10",
+    ("reference", "jaw_correlation"): ">= 0.8",
+    ("fairness", "largest_gap"): "<= 0.05",
+    ("grey", "rank1"): ">= 0.9",
     ("detector", "recall"): ">= 0.99",
-    ("speed", "fast_4_steps_seconds"): "< 5",
-    ("speed", "plain_25_steps_seconds"): "< 20",
+    ("speed", "fast_4_steps_seconds"): "<= 6",
+    ("speed", "plain_25_steps_seconds"): "<= 25",
     ("speed", "resident_memory_mb"): "< 2048",
 }
 SUFFIXES = (".safetensors", ".bin", ".onnx", ".pt", ".ckpt", ".pkl")

@@ -9,18 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arc2face.engine import Engine
-from arc2face.faces.alignment import align_rgb_u8
-from arc2face.types import (
-    Expression,
-    ExpressionCondition,
-    GenerationRequest,
-    IdentityEmbedding,
-    PoseCondition,
-    ReferenceCondition,
-)
+from arc2face.types import GenerationRequest, IdentityEmbedding
 from arc2face_training.common.sharpness import sharpness_ratios
-from arc2face_training.evaluate.judges import TRAITS, Judge, embedding, pearson, traits_of
-from arc2face_training.evaluate.subjects import Cast, Subject, with_expression
+from arc2face_training.evaluate.judges import embedding
+from arc2face_training.evaluate.subjects import Cast, Subject
 
 U8 = NDArray[np.uint8]
 Figures = dict[str, Any]
@@ -43,7 +35,7 @@ class Bench:
     def picture(self, number: int, *, fast: bool = False, seed: int = 0, **conditions: Any) -> U8:
         """One generated picture of subject `number`."""
         request = GenerationRequest(
-            identity=self.identities[number],
+            identity=conditions.pop("identity", self.identities[number]),
             num_images=1,
             seed=1000 * number + seed,
             steps=FAST_STEPS if fast else self.steps,
@@ -99,6 +91,30 @@ def sharpness(bench: Bench) -> Figures:
     return dict(sharpness_ratios(plain, [picture for picture in real if picture is not None]))
 
 
+def decoder(bench: Bench, count: int) -> Figures:
+    """Real renders through the VAE and back: PSNR in dB, and how sharp they come out."""
+    import torch
+
+    from arc2face_training.diffusion.parts import Bundle
+
+    vae = Bundle(bench.engine.models.root).vae()
+    size = bench.engine.native_size
+    renders = [bench.cast.render(s.person, s.state, size).rgb_u8 for s in bench.subjects[:count]]
+    real = np.stack([picture for picture in renders if picture is not None])
+    with torch.no_grad():
+        pixels = torch.from_numpy(real).permute(0, 3, 1, 2).float() / 127.5 - 1
+        again = torch.cat([vae.decode(vae.encode(one[None]).latent_dist.mode()).sample for one in pixels])
+    made = ((again.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    error = ((made.astype(np.float64) - real) ** 2).mean((1, 2, 3))
+    bench.shown["decoded"] = list(made)
+    return {"psnr_db": float((10 * np.log10(255**2 / error)).mean()), **sharpness_ratios(made, real)}
+
+
+def random_results(bench: Bench, count: int) -> list[U8]:
+    """Fast pictures of all people in turn, each of another seed: what a person looks at to count distorted faces."""
+    return [bench.picture(k % len(bench.subjects), fast=True, seed=50 + k // len(bench.subjects)) for k in range(count)]
+
+
 def fast_mode(bench: Bench) -> Figures:
     """Four steps with the LCM-LoRA."""
     pictures = [bench.picture(k, fast=True) for k in range(len(bench.subjects))]
@@ -106,66 +122,6 @@ def fast_mode(bench: Bench) -> Figures:
     figures = bench.identity_score(pictures)
     figures["share_of_plain"] = bench.share_of_plain(figures["cosine_own"])
     return figures
-
-
-def pose(bench: Bench, judge: Judge, count: int) -> Figures:
-    """ControlNet with normal maps rendered for each subject in a random pose."""
-    wanted, got, pictures = [], [], []
-    for k in range(count):
-        drawn = bench.cast.render(bench.subjects[k].person, bench.cast.turned(k), bench.engine.native_size)
-        assert drawn.normal_map_u8 is not None
-        pictures.append(bench.picture(k, pose=PoseCondition(drawn.normal_map_u8)))
-        traits = judge.traits(pictures[-1])
-        if traits is not None:
-            wanted.append(traits_of(drawn.pose, drawn.expression55)[:3])
-            got.append(traits[:3])
-    bench.shown["pose"] = pictures
-    figures: Figures = {"face_found": len(got) / count, "identity_cosine": bench.identity_score(pictures)["cosine_own"]}
-    if got:
-        difference = np.abs(np.array(got) - np.array(wanted))
-        figures["mean_error_degrees"] = float(difference.mean())
-        for k, name in enumerate(TRAITS[:3]):
-            figures[f"{name}_correlation"] = pearson(np.array(got)[:, k], np.array(wanted)[:, k])
-    figures["judge_error_degrees"] = float(np.mean([judge.error[name] for name in TRAITS[:3]]))
-    return figures
-
-
-def expression(bench: Bench, judge: Judge, count: int) -> Figures:
-    """Expression adapter with the expression of a random moment."""
-    pictures, wanted, got = [], [], []
-    for k in range(count):
-        moment = bench.cast.moment(7000 + k)
-        condition = ExpressionCondition(Expression(moment.expression55))
-        pictures.append(bench.picture(k, expression=condition))
-        _note(judge, pictures[-1], moment.pose, moment.expression55, wanted, got)
-    bench.shown["expression"] = pictures
-    figures = _expression_correlations(judge, wanted, got)
-    score = bench.identity_score(pictures)["cosine_own"]
-    figures["identity_share_of_plain"] = bench.share_of_plain(score)
-    return figures
-
-
-def reference(bench: Bench, judge: Judge, count: int) -> Figures:
-    """Reference adapter with an aligned picture and another expression; background against plain generation."""
-    pictures, gains, wanted, got = [], [], [], []
-    size = bench.engine.native_size
-    for k in range(count):
-        subject, moment = bench.subjects[k], bench.cast.moment(9000 + k)
-        landmarks = bench.engine.perception.landmarks(subject.rgb_u8)
-        aligned = align_rgb_u8(subject.rgb_u8, landmarks, size)
-        assert subject.photo.alpha_u8 is not None
-        cover = np.repeat(subject.photo.alpha_u8[..., None], 3, 2)
-        background = align_rgb_u8(cover, landmarks, size)[..., 0] < 8
-        condition = ExpressionCondition(Expression(with_expression(subject.state, moment).expression55))
-        picture = bench.picture(k, reference=ReferenceCondition(aligned), expression=condition)
-        pictures.append(picture)
-        if background.mean() > 0.05:
-            plain = bench.shown["plain"][k] if "plain" in bench.shown else bench.picture(k)
-            gains.append(_psnr(picture, aligned, background) - _psnr(plain, aligned, background))
-        _note(judge, picture, moment.pose, moment.expression55, wanted, got)
-    bench.shown["reference"] = pictures
-    figures: Figures = {"background_gain_db": float(np.mean(gains)) if gains else 0.0}
-    return {**figures, **_expression_correlations(judge, wanted, got)}
 
 
 def recogniser(bench: Bench, people: int) -> Figures:
@@ -223,27 +179,6 @@ def speed(bench: Bench) -> Figures:
         figures[f"{name}_seconds"] = time.perf_counter() - started
     figures["resident_memory_mb"] = psutil.Process().memory_info().rss / 2**20
     return figures
-
-
-def _note(judge: Judge, picture: U8, pose: Any, expression55: Any, wanted: list[Any], got: list[Any]) -> None:
-    traits = judge.traits(picture)
-    if traits is not None:
-        wanted.append(traits_of(pose, expression55)[3:])
-        got.append(traits[3:])
-
-
-def _expression_correlations(judge: Judge, wanted: list[Any], got: list[Any]) -> Figures:
-    figures: Figures = {"measured": len(got)}
-    for k, name in enumerate(TRAITS[3:]):
-        if got:
-            figures[f"{name}_correlation"] = pearson(np.array(got)[:, k], np.array(wanted)[:, k])
-        figures[f"{name}_judge_correlation"] = judge.correlation[name]
-    return figures
-
-
-def _psnr(a: U8, b: U8, where: NDArray[np.bool_]) -> float:
-    error = ((a[where].astype(np.float64) - b[where]) ** 2).mean()
-    return float(10 * np.log10(255**2 / max(error, 1e-3)))
 
 
 def _hits(box: NDArray[Any], centre: NDArray[Any], face: float) -> bool:

@@ -16,20 +16,26 @@ from numpy.typing import NDArray
 
 from arc2face.engine import Engine
 from arc2face.errors import NoFaceError
-from arc2face_training.common.world import EXPRESSION_COLUMNS, SMILE
+from arc2face_training.common.world import EXPRESSION_COLUMNS
 from arc2face_training.evaluate.subjects import Cast
 
 Float64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
-TRAITS = ("yaw", "pitch", "roll", "jaw", "left_lid", "right_lid", "smile")
+TRAITS = ("yaw", "pitch", "roll", "jaw", "left_lid", "right_lid", "smile", "brow_raise", "frown", "pucker")
+SHOWN = {"smile": ("mouthSmile",), "brow_raise": ("browInnerUp", "browOuterUp"), "frown": ("mouthFrown",),
+         "pucker": ("mouthPucker",)}  # fmt: skip
+"""Traits that are means of expression columns, by how the columns' names begin."""
 RIDGE = 1e-3
 ANGLES = 3
 
 
 def traits_of(pose: NDArray[Any], expression55: NDArray[Any]) -> Float64:
-    """(7,) in the order of TRAITS: angles in degrees, jaw in radians, lids and smile as coefficients."""
-    smile = expression55[[k for k, name in enumerate(EXPRESSION_COLUMNS) if name.startswith(SMILE)]].mean()
-    return np.array([*np.degrees(pose), expression55[52], expression55[50], expression55[51], smile], np.float64)
+    """(10,) in the order of TRAITS: angles in degrees, jaw in radians, the others as coefficients."""
+    means = [
+        expression55[[k for k, name in enumerate(EXPRESSION_COLUMNS) if name.startswith(begin)]].mean()
+        for begin in SHOWN.values()
+    ]
+    return np.array([*np.degrees(pose), expression55[52], expression55[50], expression55[51], *means], np.float64)
 
 
 def embedding(engine: Engine, picture: U8) -> NDArray[np.float32] | None:
@@ -53,7 +59,7 @@ class Judge:
     correlation: dict[str, float]
 
     def traits(self, picture: U8) -> Float64 | None:
-        """(7,) in the order of TRAITS, or None when no face is found."""
+        """(10,) in the order of TRAITS, or None when no face is found."""
         row = _features(self.engine, picture)
         return None if row is None else _with_expression(self.engine, picture, row @ self.weights)
 
@@ -90,7 +96,7 @@ class Judge:
 
 
 def _with_expression(engine: Engine, picture: U8, angles: Float64) -> Float64:
-    """The angles, then jaw, lids and smile as the expression encoder reads them."""
+    """The angles, then the other traits as the expression encoder reads them."""
     numbers = engine.read_expression(picture).values.astype(np.float64)
     return traits_of(np.radians(angles), numbers)
 

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from arc2face.engine import Engine
 from arc2face.errors import Arc2FaceError, SettingsError, WeightsError
+from arc2face.pictures.sheets import contact_sheet as grid
 from arc2face.weights.store import replace_with
 from arc2face_training.common.exports import write_json
-from arc2face_training.evaluate import figures
+from arc2face_training.evaluate import controls, figures, inputs
 from arc2face_training.evaluate.figures import Bench, Figures
 from arc2face_training.evaluate.judges import Judge
 
@@ -24,28 +26,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Suite:
-    """Sizes of a suite. `people`: identities of the identity figures; `controlled`: pictures per control figure."""
+    """Sizes of a suite. `people`: identities of the identity figures; `controlled`: pictures per control figure.
+
+    `random`: pictures of the sheet on which a person counts distorted faces.
+    """
 
     people: int
     controlled: int
     judge: int
     pairs: int
     detections: int
+    random: int
     steps: int = 25
 
 
 SUITES = {
-    "starter": Suite(people=100, controlled=40, judge=360, pairs=200, detections=200),
-    "quick": Suite(people=12, controlled=8, judge=90, pairs=30, detections=30),
-    "smoke": Suite(people=2, controlled=2, judge=12, pairs=3, detections=2, steps=2),
+    "starter": Suite(people=100, controlled=40, judge=360, pairs=200, detections=200, random=200),
+    "quick": Suite(people=12, controlled=8, judge=90, pairs=30, detections=30, random=24),
+    "smoke": Suite(people=2, controlled=2, judge=12, pairs=3, detections=2, random=2, steps=2),
 }
 
 
 def evaluate_suite(
     suite: str = "starter", models_root: Path | None = None, out: Path = Path("runs/evaluation"), device: str = "auto"
 ) -> dict[str, Any]:
-    """Measure a bundle and write `out/figures.json` and `out/contact_sheet.png`; returns the figures.
+    """Measure a bundle and write `out/figures.json`, `contact_sheet.png` and `random.jpg`; returns the figures.
 
+    The figures are written after each measurement, so that an interrupted suite leaves what it has measured.
     A figure whose model files are missing is reported as `missing`, with the file and the command that fetches it.
     """
     if suite not in SUITES:
@@ -57,16 +64,20 @@ def evaluate_suite(
         results: dict[str, Any] = {"suite": suite, "models": engine.models.kind, "people": sizes.people}
         for name, measure in _measures(bench, sizes).items():
             results[name] = _guarded(name, measure)
+            write_json(out / "figures.json", results)
+        _save(contact_sheet(bench), out / "contact_sheet.png")
+        _save(grid(figures.random_results(bench, sizes.random), columns=20), out / "random.jpg")
     finally:
         engine.close()
-    write_json(out / "figures.json", results)
-    sheet = contact_sheet(bench)
-    with replace_with(out / "contact_sheet.png") as part:
-        Image.fromarray(sheet).save(part, "PNG")
     return results
 
 
-def contact_sheet(bench: Bench, columns: int = 12) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _save(sheet: NDArray[np.uint8], path: Path) -> None:
+    with replace_with(path) as part:
+        Image.fromarray(sheet).save(part, "PNG" if path.suffix == ".png" else "JPEG", quality=90)
+
+
+def contact_sheet(bench: Bench, columns: int = 12) -> NDArray[np.uint8]:
     """One row per mode, one column per person; modes with fewer pictures end earlier."""
     size = bench.engine.native_size
     rows = []
@@ -90,10 +101,17 @@ def _measures(bench: Bench, sizes: Suite) -> dict[str, Callable[[], Figures]]:
     return {
         "identity": lambda: figures.identity(bench),
         "sharpness": lambda: figures.sharpness(bench),
+        "decoder": lambda: figures.decoder(bench, count),
         "fast": lambda: figures.fast_mode(bench),
-        "pose": lambda: figures.pose(bench, judge(), count),
-        "expression": lambda: figures.expression(bench, judge(), count),
-        "reference": lambda: figures.reference(bench, judge(), count),
+        "pose": lambda: controls.pose(bench, judge(), count),
+        "yaw": lambda: controls.yaw_slider(bench, judge(), max(1, count // 5)),
+        "expression": lambda: controls.expression(bench, judge(), count),
+        "calm": lambda: controls.calm(bench, judge(), count),
+        "turning": lambda: controls.turning(bench, judge(), max(1, count // 10)),
+        "reference": lambda: controls.reference(bench, judge(), count),
+        "fairness": lambda: inputs.fairness(bench),
+        "grey": lambda: inputs.grey(bench),
+        "covered": lambda: inputs.covered(bench),
         "recogniser": lambda: figures.recogniser(bench, sizes.pairs),
         "detector": lambda: figures.detector(bench, sizes.detections),
         "speed": lambda: figures.speed(bench),
