@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from arc2face.errors import CorruptWeightsError, InputError, SettingsError
 from arc2face.faces.made_up import POOL, made_up_people, made_up_person
+from arc2face_app.cli import main
 from tests.conftest import PROJECT
 
 
@@ -45,6 +47,15 @@ def test_what_is_missing_or_damaged_is_said(folder: Path, tmp_path: Path) -> Non
     assert made_up_people(folder) == 0
     with pytest.raises(InputError, match=r"people\.zip, in the folder of the starter models"):
         made_up_person(1, folder)
+
+
+def test_the_command_saves_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["draw-person", str(tmp_path / "somebody.png"), "--seed", "4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seed"] == 4
+    saved = np.asarray(Image.open(tmp_path / "somebody.png"))
+    assert np.array_equal(saved, made_up_person(4))
+    assert main(["draw-person", str(tmp_path / "somebody.jpg")]) == 1
+    assert "must end in .png" in capsys.readouterr().err
 
 
 def test_the_starter_models_bring_many_different_people() -> None:

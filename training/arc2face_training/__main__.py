@@ -1,4 +1,4 @@
-"""`python -m arc2face_training COMPONENT --config starter`: the same as `arc2face train`, without the command-line
+"""`python -m arc2face_training COMPONENT --config people`: the same as `arc2face train`, without the command-line
 package.
 """
 

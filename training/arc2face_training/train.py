@@ -1,4 +1,4 @@
-"""One entry for every trainer: `arc2face train COMPONENT --config starter`, `python -m arc2face_training COMPONENT`."""
+"""One entry for every trainer: `arc2face train COMPONENT --config people`, `python -m arc2face_training COMPONENT`."""
 
 from __future__ import annotations
 

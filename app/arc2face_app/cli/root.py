@@ -18,6 +18,7 @@ from arc2face_app.cli import (
     provenance,
     recipe,
     serve,
+    somebody,
     training,
 )
 from arc2face_app.cli.options import Version
@@ -47,6 +48,7 @@ app.command("drive", help=driving.HELP)(driving.run)
 app.command("group", help=group.HELP)(group.run)
 app.add_typer(dataset.app, name="dataset")
 app.command("embed", help=embed.HELP)(embed.run)
+app.command("draw-person", help=somebody.HELP)(somebody.run)
 app.command("recipe", help=recipe.HELP)(recipe.run)
 app.command("provenance", help=provenance.HELP)(provenance.run)
 app.command("doctor", help=doctor.HELP)(doctor.run)

@@ -20,7 +20,7 @@ Component = Annotated[str, typer.Argument(help="For example unet, vae, controlne
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Single settings, for example loop.batch_size=8.", metavar="[KEY=VALUE]...")
 ]
-Config = Annotated[str | None, typer.Option(help="Recipe (starter, people-cpu, ...) or a YAML file.")]
+Config = Annotated[str | None, typer.Option(help="Recipe (people, people-cpu, full) or a YAML file.")]
 Seconds = Annotated[float | None, typer.Option(min=0, help="Length of this piece; run the same command to go on.")]
 Length = Annotated[int | None, typer.Option(min=1, help="Steps of the whole run; may be raised later.")]
 NoResume = Annotated[bool, typer.Option("--no-resume", help="Start over.")]
