@@ -237,11 +237,13 @@ def run_pipeline(plan: Plan, seconds: float = 0.0, workers: int = 1) -> bool:
 
 
 def _describe_bundle(bundle: Path) -> None:
-    """What a models folder holds beside its models: its kind, and expressions by name."""
+    """What a models folder holds beside its models: its kind, expressions by name, and what its numbers are called."""
+    from arc2face_training.people import shapes
     from arc2face_training.people.presets import lines
 
     write_json(bundle / "bundle.json", {"kind": "starter"})
     write_text(bundle / "expression_presets.json", lines())
+    write_text(bundle / "expression_shapes.json", shapes.text())
 
 
 def _outcome(plan: Plan, early: bool) -> bool:
