@@ -22,7 +22,7 @@ from arc2face.types import ExpressionCondition, GenerationRequest, PoseCondition
 from arc2face_app.page.parts.showcase import CELLS, FOLDER
 from arc2face_app.page.theme import EXAMPLES
 
-PEOPLE = ("100007", "100021")
+PEOPLE = ("100005", "100045")
 """Example people, one row each."""
 SEED = 7
 ANGLES = {"left": (-30.0, 0.0, 0.0), "right": (30.0, 0.0, 0.0), "up": (0.0, -20.0, 0.0), "down": (0.0, 20.0, 0.0)}

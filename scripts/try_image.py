@@ -18,7 +18,7 @@ from typing import Any
 
 TMPFS = ("--tmpfs", "/tmp:size=512m")
 LOCKED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=1000:1000")
-FACE = "/app/app/arc2face_app/page/assets/examples/faces/100007.webp"
+FACE = "/app/app/arc2face_app/page/assets/examples/faces/100005.webp"
 PICTURE = f"""
 from gradio_client import Client, handle_file
 client = Client("http://127.0.0.1:7860", verbose=False, download_files="/tmp/got")

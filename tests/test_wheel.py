@@ -25,7 +25,7 @@ from tests.app.conftest import free_port
 pytest.importorskip("hatchling", reason="the build backend is not installed")
 
 PROJECT = Path(__file__).resolve().parent.parent
-PHOTO = PROJECT / "app" / "arc2face_app" / "page" / "assets" / "examples" / "faces" / "100007.webp"
+PHOTO = PROJECT / "app" / "arc2face_app" / "page" / "assets" / "examples" / "faces" / "100005.webp"
 ROOTS = (("app", "app"), ("training", "training"), ("external/emoca", "emoca"))
 SIZE_LIMIT = 60_000_000
 
