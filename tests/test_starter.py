@@ -18,6 +18,7 @@ from arc2face.types import Expression, ExpressionCondition, PoseCondition, Refer
 from arc2face.weights.folder import ModelsFolder
 from arc2face_training.evaluate import figures
 from arc2face_training.evaluate.figures import Bench
+from arc2face_training.people import PeopleWorld
 from arc2face_training.people.presets import PRESETS, lines
 from tests.conftest import PROJECT
 
@@ -27,7 +28,7 @@ STARTER = PROJECT / "models" / "starter"
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def bench(world: PeopleWorld) -> Iterator[Bench]:
     engine = Engine.open(STARTER, device="cpu")
     yield Bench(engine, PEOPLE, steps=12)
     engine.close()
@@ -36,7 +37,7 @@ def bench() -> Iterator[Bench]:
 def test_bundle_is_complete_small_and_named() -> None:
     files = [path for path in STARTER.rglob("*") if path.is_file()]
     sizes = [path.stat().st_size for path in files]
-    assert sum(sizes) <= 40e6
+    assert sum(sizes) <= 60e6
     assert max(sizes) <= 25e6
     assert ModelsFolder(STARTER).kind == "starter"
     card = (STARTER / "MODEL_CARD.md").read_text(encoding="utf-8")
