@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, ControlNetModel
 
 from arc2face_training.common.checkpoint import save_torch
 from arc2face_training.common.loop import Loop, LoopConfig, Outcome
 from arc2face_training.common.session import Session
-from arc2face_training.common.sources import DataConfig, open_source
+from arc2face_training.common.sources import DataConfig, Source, open_source
 from arc2face_training.diffusion.denoising_loss import DenoisingObjective, LossConfig, needs
 from arc2face_training.diffusion.expression_module import ExpressionBranch
 from arc2face_training.diffusion.identity import drawer, make_validator
 from arc2face_training.diffusion.latents import cached_latents
+from arc2face_training.diffusion.listening import level_hint
 from arc2face_training.diffusion.parts import Bundle, UNetShape, new_controlnet, save_model
 from arc2face_training.diffusion.text import Prompts
 
@@ -57,14 +59,16 @@ def train_controlnet(config: ControlNetConfig, out: Path, resume: bool = True) -
     """Train (a piece); export `controlnet` when finished."""
     session, bundle = Session(config.loop), Bundle(config.bundle)
     unet, vae = bundle.unet(), bundle.vae()
+    source = open_source(config.data, session, needs(config.loss))
     torch.manual_seed(config.loop.seed)
     if config.start == "unet":
         controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=config.unet.hint_channels)
     else:
         controlnet = new_controlnet(config.unet, int(unet.config["in_channels"]))
+    level_hint(controlnet, source.normals(np.sort(np.array([own[0] for own in source.shown(16)]))))
     controlnet.requires_grad_(True).train()
     objective = DenoisingObjective(config.loss, unet, _prompts(bundle), controlnet, None, vae)
-    loop, outcome = _run(session, config, objective, vae, out, resume)
+    loop, outcome = _run(session, config, objective, vae, source, out, resume)
     if outcome.export:
         with loop.average.applied():
             save_model(controlnet, config.output / "controlnet")
@@ -75,10 +79,11 @@ def train_expression(config: ExpressionConfig, out: Path, resume: bool = True) -
     """Train (a piece); export `exp_adapter/exp_adapter.bin` when finished."""
     session, bundle = Session(config.loop), Bundle(config.bundle)
     unet, vae = bundle.unet(), bundle.vae()
+    source = open_source(config.data, session, needs(config.loss))
     torch.manual_seed(config.loop.seed)
     branch = ExpressionBranch(unet, config.tokens)
     objective = DenoisingObjective(config.loss, unet, _prompts(bundle), None, branch, vae)
-    loop, outcome = _run(session, config, objective, vae, out, resume)
+    loop, outcome = _run(session, config, objective, vae, source, out, resume)
     if outcome.export:
         with loop.average.applied():
             state = branch.export()
@@ -95,10 +100,10 @@ def _run(
     config: ControlNetConfig | ExpressionConfig,
     objective: DenoisingObjective,
     vae: AutoencoderKL,
+    source: Source,
     out: Path,
     resume: bool,
 ) -> tuple[Loop, Outcome]:
-    source = open_source(config.data, session, needs(config.loss))
     loop = Loop(session, objective, out, config, resume)
     latents = cached_latents(source, vae, out, session)
     validate = make_validator(objective, vae, source, loop.device, config.guidance)

@@ -62,7 +62,7 @@ class FaceFeatures(nn.Module):
         pixel = torch.arange(CROP_SIZE, device=x.device, dtype=x.dtype)
         place = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"), -1) - template.mean(0)
         where = torch.einsum("nij,hwj->nhwi", linear, place) + points.mean(1)[:, None, None]
-        return (2 * where + 1) / size - 1
+        return 2 * where / size - 1  # points count pixel centres at half integers
 
 
 def _random_grid(x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from arc2face_training.common.sources import DataConfig, Latents, Source, open_s
 from arc2face_training.diffusion.denoising_loss import DenoisingObjective, LossConfig, needs, prepare, wanted
 from arc2face_training.diffusion.expression_module import ExpressionBranch
 from arc2face_training.diffusion.latents import cached_latents
+from arc2face_training.diffusion.listening import gains, level_hint
 from arc2face_training.diffusion.parts import (
     Bundle,
     EncoderShape,
@@ -83,6 +84,9 @@ def make_objective(config: IdentityConfig, vae: AutoencoderKL, source: Source) -
             write_tokenizer(Path(folder), config.encoder.context)
             tokenizer = CLIPTokenizer.from_pretrained(folder)
     controlnet = new_controlnet(config.unet, channels) if config.joint else None
+    if controlnet is not None and config.start == "random":
+        rows = np.sort(np.array([own[0] for own in source.shown(16)]))
+        level_hint(controlnet, source.normals(rows))
     branch = ExpressionBranch(unet) if config.joint else None
     prompts = Prompts(encoder.requires_grad_(True), tokenizer)
     if config.start == "random" and config.encoder.components:
@@ -189,7 +193,7 @@ def make_validator(
 
             latent = sample(guided(predict, scale), noise, objective.config.prediction)
             rows.append(vae.decode(latent / vae.config["scaling_factor"]).sample)
-        return {}, grid(torch.cat(rows), count)
+        return gains(objective, vae, source, device), grid(torch.cat(rows), count)
 
     return validate
 
