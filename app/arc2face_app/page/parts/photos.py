@@ -14,6 +14,7 @@ from arc2face_app.page import markup
 from arc2face_app.page.messages import shows_errors, words
 from arc2face_app.page.parts.face_order import left_to_right, numbered
 from arc2face_app.page.parts.keyed import Component, Rules, Updates, Values
+from arc2face_app.runs.given import pictures_as_they_lie
 from arc2face_app.runs.shell import LIGHT, Shell, session_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class PhotoPicker:
             sources=["upload", "webcam", "clipboard"],
             elem_classes=["photos"],
         )
+        pictures_as_they_lie(self.photos)
         self.report = gr.HTML(markup.hint(text) if text else "")
         self.picks: gr.State = gr.State({})
         self.shown: gr.State = gr.State("")

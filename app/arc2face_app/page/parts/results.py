@@ -133,8 +133,12 @@ class ResultsPanel:
         return {self.aside_row: gr.update(visible=True), **filled}
 
     def failed(self, message: str, before: Made) -> Updates:
-        """When it could not be done; the message stays until the next run, and so do the pictures made before."""
-        return {self.status: markup.failure(message), self.shown: gr.update(visible=bool(before.run))}
+        """When it could not be done: the pictures made before stay.
+
+        The message goes once something of what was asked for is changed, or another run starts (`assets/sayings.js`).
+        """
+        below = "" if before.run else self._invitation
+        return {self.status: markup.failure(message) + below, self.shown: gr.update(visible=bool(before.run))}
 
     def stopped(self, before: Made) -> Updates:
         """When the visitor asked to stop: what was there before comes back."""
