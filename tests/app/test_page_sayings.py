@@ -1,4 +1,4 @@
-"""What the page refuses and what did not work: said where it belongs, for as long as it is true (trial of 2026-11-26)."""
+"""What the page refuses and what did not work: said where it belongs, as long as it is true. A trial's numbers."""
 
 from __future__ import annotations
 

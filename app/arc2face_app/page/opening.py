@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from arc2face_app.page.messages import warn, words
-from arc2face_app.page.parts.keyed import Component, Updates
+from arc2face_app.page.parts.keyed import Component, Updates, Values
 from arc2face_app.runs.shell import LIGHT, QUIET, TELLING, session_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def connect(page: gr.Blocks, tabs: gr.Tabs, benches: Sequence[Workbench]) -> Any
 
 
 def resume(page: gr.Blocks, shell: PageShell) -> None:
-    """A page that was loaded anew takes over the pictures of the one before it in the same browser tab."""
+    """A page that was loaded anew goes on with person and pictures of the one before it in the same browser tab.
+
+    A run that was under way has ended with that page; its tab says so.
+    """
     secret = gr.Textbox(visible=False)
 
     def resumed(before: str, request: gr.Request) -> tuple[str, int]:
@@ -54,3 +57,20 @@ def resume(page: gr.Blocks, shell: PageShell) -> None:
 
     loaded = page.load(resumed, secret, [secret, shell.history], js="() => window.studio.visit.before()", **TELLING)
     loaded.success(None, [secret], None, js="(secret) => window.studio.visit.keep(secret)", **QUIET)
+
+    def returned(values: Values, request: gr.Request) -> Updates:
+        session = session_of(request)
+        running = shell.visits.page(session).running
+        updates: Updates = {secret: gr.skip()}
+        if not any(values[one] for one in shell.person.filled):  # nobody was quicker
+            updates |= shell.person.again(session)
+        for bench in shell.benches:
+            if not values[bench.panel.made].run:
+                updates |= bench.again(session, stopped=bench.title in running)
+        running.clear()
+        return updates
+
+    shown: set[Component] = {component for bench in shell.benches for component in bench.panel.outputs}
+    asked = {*shell.person.filled, *(bench.panel.made for bench in shell.benches)}
+    back = loaded.success(returned, asked, [secret, *shell.person.fillable, shell.person.picks, *shown], **TELLING)
+    shell.person.inspect_after(back)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from arc2face_app.page.parts.keyed import Component, Rules, Updates, Values
 from arc2face_app.page.parts.photos import Line, PhotoPicker
 from arc2face_app.page.theme import EXAMPLES
 from arc2face_app.runs.given import taken_as_it_lies
-from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
+from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, TELLING, Shell, session_of
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -61,8 +62,10 @@ class PersonPicker(PhotoPicker):
             saved = gr.File(label="Saved identity (numbers only, no picture)", visible=False, interactive=False)
         save.click(self._save, self.inputs, [saved], **LIGHT)
         self._saved = saved
-        self.identity_file.change(self._named, self.filled, [self.who], **INSTANT)
-        self.photos.change(self._named, self.filled, [self.who], **INSTANT)
+        told: set[Component] = {*self.filled, self.picks}
+        self.identity_file.change(self._named, told, [self.who], **INSTANT)
+        self.photos.change(self._named, told, [self.who], **INSTANT)
+        self.picks.change(self._remembered, told, None, **TELLING)
         # Not behind the look for faces: who counts must be right before anybody can press a button.
         replaced: dict[str, Any] = {**QUIET, "concurrency_limit": None}
         self.photos.change(self._replaced, {*self.filled, self.count}, [self.identity_file, self.count], **replaced)
@@ -74,17 +77,27 @@ class PersonPicker(PhotoPicker):
 
     @property
     def fillable(self) -> set[Component]:
-        """Components that `filled_with` updates."""
+        """Components that `filled_with` updates; `again` fills the picks, too."""
         return {*self.filled, self.count}
 
     def filled_with(self, path: str) -> Updates:
         """One photo, from somewhere else than an upload; the newest counts. `inspect_after` belongs to it."""
         return {self.photos: [path], self.identity_file: None, self.count: 1}
 
+    def again(self, session: str) -> Updates:
+        """The person of the page that this one was loaded in place of, as far as the files are there."""
+        before = self._shell.visits.page(session)
+        photos = [path for path in before.photos if os.path.isfile(path)]
+        identity = before.identity if before.identity and os.path.isfile(before.identity) else None
+        if not photos and not identity:
+            return {}
+        known = {path: face for path, face in before.picks.items() if path in photos}
+        return {self.photos: photos, self.picks: known, self.identity_file: identity, self.count: len(photos)}
+
     def inspect_after(self, event: Any) -> None:
         """Look at the photos, and say whose they are, once `event` has put them there."""
         super().inspect_after(event)
-        event.success(self._named, self.filled, [self.who], **INSTANT)
+        event.success(self._named, {*self.filled, self.picks}, [self.who], **INSTANT)
 
     @property
     def inputs(self) -> set[Component]:
@@ -127,8 +140,15 @@ class PersonPicker(PhotoPicker):
         for warning in report.warnings:
             yield warning, True
 
-    def _named(self, values: Values) -> Updates:
+    def _remembered(self, values: Values, request: gr.Request) -> None:
+        """For the page that may be loaded in place of this one."""
+        page = self._shell.visits.page(session_of(request))
+        page.photos, page.picks = self.paths(values), dict(values[self.picks] or {})
+        page.identity = values[self.identity_file]
+
+    def _named(self, values: Values, request: gr.Request) -> Updates:
         """The chip that says who counts, and where from."""
+        self._remembered(values, request)
         if not any(values[component] for component in self.filled):
             return {self.who: markup.who("")}
         lends = "; the photo lends its look and head shape" if all(values[one] for one in self.filled) else ""
