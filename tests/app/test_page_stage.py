@@ -166,8 +166,10 @@ def test_pictures_come_in_by_keyboard_drop_and_camera(visit: Any, photos: dict[s
     give(page, "paste", photos["one"])
     expect(page.get_by_text("1 face found")).to_be_visible()
     give(page, "drop", photos["other"])
-    expect(page.get_by_text("2 photos, a face in each. Agreement with the group")).to_be_visible()
-    expect(page.locator(".who .fact")).to_have_text("Person: 2 photos")
+    expect(
+        page.get_by_text("2 photos, a face in each; the × on one drops it. Agreement with the group")
+    ).to_be_visible()
+    expect(page.locator(".who .fact")).to_have_text("Person: average of 2 photos")
     expect(page.locator(".cannot")).to_have_count(0)
 
 

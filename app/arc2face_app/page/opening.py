@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from arc2face import checks
+from arc2face_app.page import links
 from arc2face_app.page.messages import warn, words
 from arc2face_app.page.parts.keyed import Component, Updates, Values
 from arc2face_app.runs.shell import LIGHT, QUIET, TELLING, session_of
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from arc2face_app.page.parts.follow import PageShell
     from arc2face_app.page.parts.workbench import Workbench
 
+NO_TAB = "This page has no tab {}; what else stands in its address was left out."
 MORE_TABS = ("history", "models", "driving", "studio")
 """Tabs without settings that an address may name."""
 
@@ -26,10 +29,14 @@ def connect(page: gr.Blocks, tabs: gr.Tabs, benches: Sequence[Workbench]) -> Any
 
     def opened(request: gr.Request) -> Updates:
         asked = {str(key): str(value) for key, value in dict(request.query_params or {}).items()}
-        tab = asked.get("tab", "")
+        tab = asked.get("tab") or links.tab_of(asked)
+        for sentence in links.unknown(asked):
+            warn(sentence)
         if tab in MORE_TABS:
             return {tabs: gr.update(selected=tab)}
         if tab not in by_tab:
+            if tab:
+                warn(NO_TAB.format(checks.shown(tab)))
             return {tabs: gr.skip()}
         updates: Updates = {tabs: gr.update(selected=tab)}
         try:

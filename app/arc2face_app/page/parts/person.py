@@ -15,17 +15,20 @@ from arc2face.settings import COMBINE_METHODS, MAX_PHOTOS
 from arc2face.sources.person import NOBODY
 from arc2face_app.page import markup
 from arc2face_app.page.messages import shows_errors, warn
+from arc2face_app.page.parts.handed import hand_over
 from arc2face_app.page.parts.keyed import Component, Rules, Updates, Values
 from arc2face_app.page.parts.photos import Line, PhotoPicker
 from arc2face_app.page.theme import EXAMPLES
 from arc2face_app.runs.given import taken_as_it_lies
-from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, TELLING, Shell, session_of
+from arc2face_app.runs.shell import INSTANT, QUIET, TELLING, Shell, session_of
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
     from arc2face.faces.photo import Photo
 
 REPLACED = "The new photo takes the place of the saved identity."
+AS_ONE = {"mean": "average", "median": "median"}
+"""What several photos of a person become, by the way they are combined."""
 SOMEBODY_NEW = "somebody-new.png"
 """File of a person drawn on demand."""
 INVITATION = "One or several photos; all tabs use them."
@@ -59,12 +62,12 @@ class PersonPicker(PhotoPicker):
             )
             self.drop_outliers = gr.Checkbox(False, label="Leave out photos that look like someone else")
             save = gr.Button("Save this identity to a file", size="sm")
-            saved = gr.File(label="Saved identity (numbers only, no picture)", visible=False, interactive=False)
-        save.click(self._save, self.inputs, [saved], **LIGHT)
-        self._saved = saved
-        told: set[Component] = {*self.filled, self.picks}
+        hand_over(save.click, self._save, self.inputs)
+        told = self._telling
+        self.method.input(self._named, told, [self.who], **INSTANT)
         self.identity_file.change(self._named, told, [self.who], **INSTANT)
         self.photos.change(self._named, told, [self.who], **INSTANT)
+        self.left.success(self._named, told, [self.who], **INSTANT)
         self.picks.change(self._remembered, told, None, **TELLING)
         # Not behind the look for faces: who counts must be right before anybody can press a button.
         replaced: dict[str, Any] = {**QUIET, "concurrency_limit": None}
@@ -74,6 +77,10 @@ class PersonPicker(PhotoPicker):
     def filled(self) -> set[Component]:
         """What says who it is: photos and identity file."""
         return {self.photos, self.identity_file}
+
+    @property
+    def _telling(self) -> set[Component]:
+        return {*self.filled, self.picks, self.method}
 
     @property
     def fillable(self) -> set[Component]:
@@ -97,7 +104,7 @@ class PersonPicker(PhotoPicker):
     def inspect_after(self, event: Any) -> None:
         """Look at the photos, and say whose they are, once `event` has put them there."""
         super().inspect_after(event)
-        event.success(self._named, {*self.filled, self.picks}, [self.who], **INSTANT)
+        event.success(self._named, self._telling, [self.who], **INSTANT)
 
     @property
     def inputs(self) -> set[Component]:
@@ -136,7 +143,10 @@ class PersonPicker(PhotoPicker):
             return
         assert report is not None
         cosines = ", ".join(f"{cosine:.2f}" for cosine in report.cosines)
-        yield f"{len(photos)} photos, a face in each. Agreement with the group: {cosines}.", False
+        yield (
+            f"{len(photos)} photos, a face in each; the × on one drops it. Agreement with the group: {cosines}.",
+            False,
+        )
         for warning in report.warnings:
             yield warning, True
 
@@ -152,7 +162,9 @@ class PersonPicker(PhotoPicker):
         if not any(values[component] for component in self.filled):
             return {self.who: markup.who("")}
         lends = "; the photo lends its look and head shape" if all(values[one] for one in self.filled) else ""
-        return {self.who: markup.who(f"{self.name(values)}{lends}")}
+        several = not values[self.identity_file] and len(self.paths(values)) > 1
+        how = f"{AS_ONE[values[self.method]]} of " if several else ""
+        return {self.who: markup.who(f"{how}{self.name(values)}{lends}")}
 
     def _replaced(self, values: Values) -> Updates:
         """The newest counts: a photo that was added, in whatever way, takes the place of a saved identity."""
@@ -163,7 +175,7 @@ class PersonPicker(PhotoPicker):
         return {self.count: count, self.identity_file: None}
 
     @shows_errors
-    def _save(self, values: Values, request: gr.Request) -> Any:
+    def _save(self, values: Values, request: gr.Request) -> str:
         from arc2face.faces.identities import save_identity
 
         session = session_of(request)
@@ -172,7 +184,7 @@ class PersonPicker(PhotoPicker):
             warn(warning)
         target = self._shell.files.new_run(session) / "identity.npz"
         save_identity(target, found.identity)
-        return {self._saved: gr.update(value=str(target), visible=True)}
+        return str(target)
 
 
 def source_name(path: str) -> str:

@@ -14,8 +14,9 @@ from arc2face.types import Progress
 from arc2face_app.page import markup
 from arc2face_app.page.messages import shows_errors
 from arc2face_app.page.parts.board import board, entries_of, outputs_folder, remembered_of
+from arc2face_app.page.parts.handed import FETCH_FILE
 from arc2face_app.page.parts.keyed import Component, Updates, Values
-from arc2face_app.page.parts.picture_tools import FETCH_FILE, PictureTools
+from arc2face_app.page.parts.picture_tools import PictureTools
 from arc2face_app.runs import runner
 from arc2face_app.runs.pictures import FILM, SHEET, Picture, Run, pack
 from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
