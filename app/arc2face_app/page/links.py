@@ -19,6 +19,7 @@ from arc2face.types import EXPRESSION_SIZE
 MAX_TEXT = 2000
 """Characters of one value. An expression is the longest."""
 UNKNOWN = "`{}` in this address is not known and was left out; perhaps `{}` was meant."
+ELSEWHERE = "`{}` in this address is no field of this tab and was left out."
 POSES = {"sliders": "Sliders", "photo": "A photo", "map": "A normal map"}
 """Where a pose comes from: in an address, and in a recipe."""
 
@@ -139,11 +140,16 @@ def content(asked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def unknown(asked: Mapping[str, str]) -> list[str]:
-    """A sentence for each name of an address that is hardly anything else than one of ours, misspelt."""
+def left_out(asked: Mapping[str, str], tab: str) -> list[str]:
+    """A sentence for each name of an address that the tab has no field for, and for each that is one of ours, misspelt.
+
+    Names that are like none of ours come from elsewhere, such as those that follow people around; nothing is said.
+    """
     ours = [name.name for name in NAMES]
     found = {name: get_close_matches(name, ours, 1, 0.75) for name in asked if name not in (*ours, "tab")}
-    return [UNKNOWN.format(name, close[0]) for name, close in found.items() if close]
+    misspelt = [UNKNOWN.format(name, close[0]) for name, close in found.items() if close]
+    others = {"identity": ("pose", "expression"), "pose": ("expression",)}.get(tab, ())
+    return misspelt + [ELSEWHERE.format(name) for name in ours if name in asked and tab_of({name: ""}) in others]
 
 
 def tab_of(asked: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ def connect(page: gr.Blocks, tabs: gr.Tabs, benches: Sequence[Workbench]) -> Any
     def opened(request: gr.Request) -> Updates:
         asked = {str(key): str(value) for key, value in dict(request.query_params or {}).items()}
         tab = asked.get("tab") or links.tab_of(asked)
-        for sentence in links.unknown(asked):
+        for sentence in links.left_out(asked, tab):
             warn(sentence)
         if tab in MORE_TABS:
             return {tabs: gr.update(selected=tab)}
