@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def resume(page: gr.Blocks, shell: PageShell) -> None:
     A run that was under way has ended with that page; its tab says so.
     """
     secret = gr.Textbox(visible=False)
+    again: gr.State = gr.State("")
 
     def resumed(before: str, request: gr.Request) -> tuple[str, int]:
         session = session_of(request)
@@ -68,9 +70,10 @@ def resume(page: gr.Blocks, shell: PageShell) -> None:
     def returned(values: Values, request: gr.Request) -> Updates:
         session = session_of(request)
         running = shell.visits.page(session).running
-        updates: Updates = {secret: gr.skip()}
+        updates: Updates = {again: gr.skip()}
         if not any(values[one] for one in shell.person.filled):  # nobody was quicker
-            updates |= shell.person.again(session)
+            person = shell.person.again(session)
+            updates |= {**person, again: uuid.uuid4().hex} if person else {}
         for bench in shell.benches:
             if not values[bench.panel.made].run:
                 updates |= bench.again(session, stopped=bench.title in running)
@@ -79,5 +82,6 @@ def resume(page: gr.Blocks, shell: PageShell) -> None:
 
     shown: set[Component] = {component for bench in shell.benches for component in bench.panel.outputs}
     asked = {*shell.person.filled, *(bench.panel.made for bench in shell.benches)}
-    back = loaded.success(returned, asked, [secret, *shell.person.fillable, shell.person.picks, *shown], **TELLING)
-    shell.person.inspect_after(back)
+    loaded.success(returned, asked, [again, *shell.person.fillable, shell.person.picks, *shown], **TELLING)
+    # Only where somebody came back: a look at nobody might end after that at a photo that is given meanwhile.
+    shell.person.inspect_after(again.change(lambda: None, None, None, **TELLING))
