@@ -48,6 +48,15 @@ def test_bad_configs_are_refused_by_name(tmp_path: Path, text: str, message: str
         load_config(vae.VaeConfig, path)
 
 
+def test_a_bare_no_is_a_word_where_words_are_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "plain.yaml"
+    path.write_text("loop: {precision: no}")
+    assert load_config(vae.VaeConfig, path).loop.precision == "no"
+    path.write_text("loop: {precision: yes}")
+    with pytest.raises(TrainingError, match="must be one of"):
+        load_config(vae.VaeConfig, path)
+
+
 def test_numbers_in_scientific_notation_are_numbers() -> None:
     assert from_mapping(LoopConfig, {"learning_rate": "1e-4"}, "test").learning_rate == 1e-4
 

@@ -106,6 +106,7 @@ def _follow_loading(page: gr.Blocks, shell: PageShell, head: gr.HTML) -> None:
         yield markup.header(backend.kind, ready=backend.ready, problem=backend.problem, note=backend.note)
 
     def leave(request: gr.Request) -> None:
+        shell.visits.page(session_of(request)).gone = True  # first, so that its runs are not taken for stopped ones
         shell.jobs.cancel(session_of(request))
 
     def suit(values: Values, request: gr.Request) -> Updates:

@@ -76,7 +76,7 @@ def test_no_face_is_said_and_nothing_is_lost(visit: Any, photos: dict[str, Path]
 def test_a_missing_photo_is_said_before_anything_is_queued(visit: Any) -> None:
     page = visit()
     run(page)
-    expect(page.locator(".validation-error")).to_contain_text("Add a photo of a person first, or a saved")
+    expect(page.locator(".refusal")).to_contain_text("Add a photo of a person first, or a saved")
 
 
 def test_an_unreadable_file_is_said(visit: Any, photos: dict[str, Path]) -> None:

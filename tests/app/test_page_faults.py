@@ -209,7 +209,7 @@ def test_the_seed_is_refused_by_its_name(visit: Any, photos: dict[str, Path]) ->
     seed.fill("-1")
     seed.blur()
     run(page)
-    expect(page.locator("div.validation-error")).to_contain_text("The seed must be a whole number between 0 and")
+    expect(page.locator(".refusal")).to_contain_text("The seed must be a whole number between 0 and")
 
 
 def test_an_address_with_a_theme_wins_over_the_stored_choice(visit: Any, studio: Any) -> None:

@@ -114,7 +114,8 @@ def test_a_rule_stands_at_its_component() -> None:
     assert all(verdict["is_valid"] for verdict in judge({one: 1, two: 2}).values())
     verdicts = judge({one: 3, two: 2})
     assert verdicts[one]["is_valid"]
-    assert verdicts[two] == {"__type__": "validate", "is_valid": False, "message": "too much"}
+    refused = {"__type__": "validate", "is_valid": False, "message": "too much"}
+    assert verdicts[two] == {**refused, "field": two.elem_id} and two.elem_id
 
 
 @pytest.mark.parametrize("suffix", [".tiff", ".jp2"])

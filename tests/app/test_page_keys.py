@@ -63,7 +63,7 @@ def test_a_refused_run_keeps_the_focus(visit: Any) -> None:
     page = visit()
     shown(page.get_by_role("button", name="Make pictures")).focus()
     page.keyboard.press("Enter")
-    expect(page.locator(".validation-error")).to_be_visible()
+    expect(page.locator(".refusal")).to_be_visible()
     assert focused(page) == "Make pictures"
 
 

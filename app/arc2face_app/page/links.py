@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,8 @@ from arc2face.types import EXPRESSION_SIZE
 
 MAX_TEXT = 2000
 """Characters of one value. An expression is the longest."""
+UNKNOWN = "`{}` in this address is not known and was left out; perhaps `{}` was meant."
+ELSEWHERE = "`{}` in this address is no field of this tab and was left out."
 POSES = {"sliders": "Sliders", "photo": "A photo", "map": "A normal map"}
 """Where a pose comes from: in an address, and in a recipe."""
 
@@ -135,6 +138,26 @@ def content(asked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         if found["page"].setdefault("pose_from", POSES["sliders"]) == POSES["sliders"]:
             found["page"] |= {angle: found["page"].get(angle, 0.0) for angle in ("yaw", "pitch", "roll")}
     return found
+
+
+def left_out(asked: Mapping[str, str], tab: str) -> list[str]:
+    """A sentence for each name of an address that the tab has no field for, and for each that is one of ours, misspelt.
+
+    Names that are like none of ours come from elsewhere, such as those that follow people around; nothing is said.
+    """
+    ours = [name.name for name in NAMES]
+    found = {name: get_close_matches(name, ours, 1, 0.75) for name in asked if name not in (*ours, "tab")}
+    misspelt = [UNKNOWN.format(name, close[0]) for name, close in found.items() if close]
+    others = {"identity": ("pose", "expression"), "pose": ("expression",)}.get(tab, ())
+    return misspelt + [ELSEWHERE.format(name) for name in ours if name in asked and tab_of({name: ""}) in others]
+
+
+def tab_of(asked: Mapping[str, str]) -> str:
+    """The tab that settings without a tab are for; empty where there are none."""
+    if asks(asked, "expression") or asks(asked, "look") or asks(asked, "paste"):
+        return "expression"
+    turned = any(asks(asked, name) for name in ("pose", "turn", "nod", "tilt"))
+    return "pose" if turned else "identity" if asks(asked) else ""
 
 
 def asks(asked: Mapping[str, str], part: str = "") -> bool:

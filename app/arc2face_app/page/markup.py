@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import secrets
 from collections.abc import Sequence
 
 from PIL import Image
@@ -115,8 +116,13 @@ def idle(title: str, text: str, showcase: str = "") -> str:
 
 
 def failure(message: str, title: str = "That did not work") -> str:
-    """An error that stays on the page after its toast has gone."""
-    return f'<div class="failure" role="alert"><strong>{html.escape(title)}</strong>{html.escape(message)}</div>'
+    """An error that stays on the page after its toast has gone, until it is past (`assets/sayings.js`).
+
+    Each has a number of its own, so that the same words said again are told from those said before.
+    """
+    number = secrets.token_hex(6)
+    words = f"<strong>{html.escape(title)}</strong>{html.escape(message)}"
+    return f'<div class="failure" role="alert" data-number="{number}">{words}</div>'
 
 
 def progress(event: Progress) -> str:

@@ -14,7 +14,9 @@ DRIVING_STYLESHEET = ASSETS / "driving.css"
 ACCESS_STYLESHEET = ASSETS / "access.css"
 SCRIPT_HEAD = ASSETS / "language.js"
 """Runs before Gradio, so that no text appears in another language first."""
-SCRIPTS = tuple(ASSETS / name for name in ("page.js", "inputs.js", "access.js", "keys.js", "links.js"))
+SCRIPTS = tuple(
+    ASSETS / name for name in ("page.js", "sayings.js", "inputs.js", "files.js", "access.js", "keys.js", "links.js")
+)
 """Each holds one function without arguments."""
 PICTURE_SCRIPTS = tuple(
     ASSETS / name

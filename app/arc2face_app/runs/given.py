@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -16,12 +18,38 @@ def taken_as_it_lies(component: FileInput) -> FileInput:
     for long would fill a folder with them.
     """
 
-    def paths(payload: Any) -> Any:
+    def paths(self: Any, payload: Any) -> Any:
         if payload is None:
             return None
         files = list(payload) if hasattr(payload, "root") else [payload]
         found = [file.path for file in files]
-        return found[0] if component.file_count == "single" else found
+        return found[0] if self.file_count == "single" else found
 
-    component.preprocess = paths
+    return _reading(component, paths)
+
+
+def pictures_as_they_lie(gallery: gr.Gallery) -> gr.Gallery:
+    """The gallery, which now hands over (path, caption) of whatever is in it.
+
+    Gradio's own way refuses a file by its ending, without saying which one, and with it every event that reads the
+    gallery. What is no picture is told of where pictures are read.
+    """
+
+    def pairs(self: Any, payload: Any) -> list[tuple[str, str | None]] | None:
+        del self
+        found = [(getattr(one, "image", None) or one.video, one.caption) for one in payload.root] if payload else []
+        return [(str(file.path), caption) for file, caption in found] or None
+
+    return _reading(gallery, pairs)
+
+
+def _reading(component: Any, preprocess: Callable[[Any, Any], Any]) -> Any:
+    """The component with another way to read what the browser sends.
+
+    A class of its own: Gradio makes a component of a session anew, from its class, whenever an event updates it.
+    """
+    kind: Any = type(component)
+    # Gradio names a template after its base. Past its metaclass, which would look for the source of this class.
+    attributes = {"preprocess": preprocess, "is_template": True, "__module__": __name__}
+    component.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), attributes)
     return component

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 PATIENCE = 10.0
 """Seconds within which a busy server notices that the page before has gone."""
@@ -19,6 +20,21 @@ MOST = 5000
 
 def _nobody(before: str, now: str) -> bool:
     return False
+
+
+@dataclass(slots=True)
+class Before:
+    """What a page has, for the one that is loaded in its place.
+
+    `photos`, `picks`, `identity`: the person: files, the face of each, and a saved identity. `running`: tabs with a run
+    under way. `gone`: the page has gone, and its runs with it.
+    """
+
+    photos: list[str] = field(default_factory=list[str])
+    picks: dict[str, int] = field(default_factory=dict[str, int])
+    identity: str | None = None
+    running: set[str] = field(default_factory=set[str])
+    gone: bool = False
 
 
 class Visits:
@@ -31,6 +47,7 @@ class Visits:
         self.succeed: Callable[[str, str], bool] = _nobody
         self._lock = threading.Lock()
         self._sessions: dict[str, str] = {}
+        self._pages: dict[str, Before] = {}
 
     def enter(self, secret: object, session: str, patience: float | None = None) -> str:
         """Go on with the visit of this secret, as soon as the page before has gone; returns the visit's secret.
@@ -47,9 +64,15 @@ class Visits:
             time.sleep(0.1)
         return self._begin(session)
 
-    def forget(self, session: str) -> None:
-        """Drop the secret of one session."""
+    def page(self, session: str) -> Before:
+        """What the page of a session has, or had."""
         with self._lock:
+            return self._pages.setdefault(session, Before())
+
+    def forget(self, session: str) -> None:
+        """Drop the secret of one session, and what its page had."""
+        with self._lock:
+            self._pages.pop(session, None)
             for known in [one for one, its in self._sessions.items() if its == session]:
                 del self._sessions[known]
 
@@ -60,6 +83,8 @@ class Visits:
             if before is None or (before != session and not self.succeed(before, session)):
                 return False
             self._sessions[secret] = session
+            if before != session:
+                self._pages[session] = replace(self._pages.pop(before, Before()), gone=False)
             return True
 
     def _begin(self, session: str) -> str:

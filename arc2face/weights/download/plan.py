@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -222,7 +223,8 @@ def _check_room(root: Path, jobs: Sequence[Job]) -> None:
     folder = next(p for p in (root, *root.parents) if p.exists())
     free = shutil.disk_usage(folder).free
     if jobs and need + _SPARE > free:
+        wanted = math.ceil((need + _SPARE) / 1e8) / 10  # never "0.0 GB are needed"
         raise StorageError(
-            f"{root} has room for {free / 1e9:.1f} GB, but {need / 1e9:.1f} GB are needed. "
+            f"{root} has room for {free / 1e9:.1f} GB, but {wanted:.1f} GB are needed. "
             "Free some space or choose another folder with --models."
         )

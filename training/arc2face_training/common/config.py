@@ -105,6 +105,9 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, where)
     if origin is typing.Literal:
+        # YAML reads a bare no, off, yes or on as a truth value.
+        words = {False: ("no", "off"), True: ("yes", "on")}.get(value, ()) if isinstance(value, bool) else ()
+        value = next((word for word in words if word in arguments), value)
         if value not in arguments:
             raise TrainingError(f"{where} must be one of {', '.join(map(repr, arguments))}, not {value!r}.")
         return value

@@ -1,14 +1,13 @@
 () => {
   // Ways in that Gradio lacks: pictures pasted with the keyboard, and pictures dropped onto a zone that holds some.
-  const pictures = (transfer) => [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/") || !file.type);
   const give = (zone, files) => {
     const input = zone?.querySelector("input[type=file]");
     if (!input || !files.length) return false;
     const transfer = new DataTransfer();
+    say("");
     for (const file of files) transfer.items.add(file);
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
-    say("");
     return true;
   };
   const filled = (target) => {
@@ -20,25 +19,26 @@
       const zone = filled(event.target);
       if (!zone || !event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
-      if (kind === "drop") give(zone, pictures(event.dataTransfer));
+      if (kind === "drop") give(zone, [...event.dataTransfer.files]);
     }, true);
   }
   document.addEventListener("paste", (event) => {
-    const files = pictures(event.clipboardData);
+    const files = [...(event.clipboardData?.files ?? [])];
     const zone = document.activeElement?.closest(".photos") ?? document.querySelector(".who .photos");
     if (give(zone, files)) event.preventDefault();
   });
 
   // Camera and clipboard: what goes wrong is said in a sentence below the zone, whatever the browser calls it.
-  const say = (text) => {
+  const say = (text, beside) => {
     for (const old of document.querySelectorAll(".cannot")) old.remove();
-    const zone = document.activeElement?.closest(".photos")
+    const zone = beside ?? document.activeElement?.closest(".photos")
       ?? [...document.querySelectorAll(".photos")].find((one) => one.querySelector("video"));
     if (!text || !zone) return;
     const note = Object.assign(document.createElement("p"), { className: "note warn cannot", textContent: text });
     note.setAttribute("role", "alert");
     zone.after(note);
   };
+  window.studio.cannot = say;
   const OTHERWISE = "Choose a file instead.";
   const CAMERA = {
     NotAllowedError: "The camera is blocked. Allow it for this page in the browser's address bar, or choose a file.",

@@ -1,6 +1,6 @@
 () => {
-  // Keys, and where the focus goes. Ctrl or Cmd with Enter makes; Escape closes what lies on top, else stops the run;
-  // arrows move among pictures. The focus never falls to the page's body: what vanishes hands it on.
+  // Keys, and where the focus goes. Ctrl or Cmd with Enter makes; Escape closes what covers the page, else stops the run,
+  // else closes a note; arrows move among pictures. The focus never falls to the page's body: what vanishes hands it on.
   const seen = (element) => element instanceof HTMLElement && element.isConnected && element.offsetParent !== null;
   const all = (selector, root = document) => [...root.querySelectorAll(selector)].filter(seen);
   const panel = () => all("[role=tabpanel]")[0] ?? document.body;
@@ -8,9 +8,8 @@
 
   const make = () => all(".run-row button.primary", panel())[0];
   const stop = () => all(".run-row button.secondary, .run-row button.stop", panel())[0];
-  const closing = () => all(
-    ".preview button[aria-label='Close'], .fullscreen button[aria-label*='xit'], .toast-close",
-  );
+  const covering = () => all(".preview button[aria-label='Close'], .fullscreen button[aria-label*='xit']");
+  const notes = () => all(".toast-close");
 
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing) return;
@@ -25,7 +24,8 @@
     } else if (event.key === "Escape") {
       // Dialogs, menus and a picture on the full screen close by themselves.
       if (document.fullscreenElement || document.querySelector("dialog[open], :popover-open")) return;
-      const top = closing().at(-1) ?? stop();
+      // A run that is under way matters more than a note about the one before.
+      const top = covering().at(-1) ?? stop() ?? notes().at(-1);
       if (!top) return;
       event.preventDefault();
       top.click();

@@ -15,17 +15,6 @@
     }
   });
 
-  // What is missing is said where it belongs, which may be out of sight: go there.
-  const said = new WeakSet();
-  const goToErrors = () => {
-    for (const error of document.querySelectorAll(".validation-error")) {
-      if (said.has(error) || !error.offsetParent) continue;
-      said.add(error);
-      const { top, bottom } = error.getBoundingClientRect();
-      if (top < 0 || bottom > innerHeight) error.scrollIntoView({ block: "center" });
-    }
-  };
-
   // On a phone the results are below the form: bring them into view the moment a run starts, whatever started it.
   const running = new WeakSet();
   const goToRuns = () => {
@@ -37,7 +26,7 @@
     }
   };
 
-  new MutationObserver(() => { goToErrors(); goToRuns(); }).observe(document.body, { childList: true, subtree: true });
+  new MutationObserver(goToRuns).observe(document.body, { childList: true, subtree: true });
 
   // The row of tabs scrolls where it does not fit: the open one is in view, and a fading edge says that there is more.
   const row = () => document.querySelector(".tab-container.wrap");

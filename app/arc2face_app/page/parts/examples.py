@@ -17,6 +17,8 @@ from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
 
 TAPPED = "tapped"
 """Class of each tab's button, seen by nobody, that starts its run once an example has been tapped."""
+NONE = -1
+"""Index of no example; None would be left out of the update on its way to the browser."""
 RUN_OPEN_TAB = f"""() => {{
   const panel = [...document.querySelectorAll("[role=tabpanel]")].find((one) => one.offsetParent !== null);
   panel?.querySelector(".{TAPPED}")?.click();
@@ -56,9 +58,11 @@ def _released(strip: gr.Gallery, picker: PhotoPicker) -> None:
     def look(values: Values) -> Updates:
         chosen = {Path(path).name for path in picker.paths(values)}
         ours = {Path(path).name for path in (item[0] for item in values[strip] or ())}
-        return {strip: gr.skip() if chosen & ours else gr.update(selected_index=None)}
+        return {strip: gr.skip() if chosen & ours else gr.update(selected_index=NONE)}
 
-    picker.photos.change(look, {picker.photos, strip}, [strip], **INSTANT)
+    # A picture that is carried over changes the gallery without a word; the chip tells of it.
+    for changed in (picker.photos.change, *([picker.who.change] if isinstance(picker, PersonPicker) else [])):
+        changed(look, {picker.photos, strip}, [strip], **INSTANT)
 
 
 def _pictures(folder: str) -> list[str]:

@@ -27,6 +27,7 @@ from arc2face_app.page import links, markup
 from arc2face_app.page.messages import shows_errors, words
 from arc2face_app.page.parts.examples import picture_strip
 from arc2face_app.page.parts.expression_edit import Edit, clay, expression_of
+from arc2face_app.page.parts.handed import hand_over
 from arc2face_app.page.parts.keyed import Component, Rules, Updates, Values
 from arc2face_app.page.parts.photos import PhotoPicker
 from arc2face_app.page.parts.recipe import Recipe
@@ -128,8 +129,7 @@ class ExpressionControls:
                 save = gr.Button("Save the expression", size="sm")
                 self.load = gr.UploadButton("Load an expression", size="sm", file_types=[".json"])
                 taken_as_it_lies(self.load)
-            self.saved = gr.File(label="Expression", visible=False, interactive=False)
-        save.click(self._save, self._sources, [self.saved], **LIGHT)
+        hand_over(save.click, self._save, self._sources)
         self.load.upload(self._load, {self.load, self.edit}, [*self._by_hand], **LIGHT)
         self._connect()
 
@@ -341,10 +341,9 @@ class ExpressionControls:
         return self._direct(values[self.edit].to(load_expression(Path(values[self.load])), "file"))
 
     @shows_errors
-    def _save(self, values: Values, request: gr.Request) -> Updates:
+    def _save(self, values: Values, request: gr.Request) -> str:
         target = self._shell.files.new_run(session_of(request)) / "expression.json"
-        saved = save_expression(target, self.expression(values, session_of(request)))
-        return {self.saved: gr.update(value=str(saved), visible=True)}
+        return str(save_expression(target, self.expression(values, session_of(request))))
 
     def _draw(self, values: Values) -> Updates:
         """The preview needs FLAME's head; without it a sentence stands in its place."""

@@ -25,10 +25,15 @@ def joined(*inputs: Iterable[Component]) -> set[Component]:
 
 
 def validator(inputs: set[Component], rules: Rules) -> Callable[[Values], Updates]:
-    """A Gradio validator of an event with these inputs: every rule is asked, everything else passes."""
+    """A Gradio validator of an event with these inputs: every rule is asked, everything else passes.
+
+    A refusal says the id of its field in the document, beside which `assets/sayings.js` puts the words.
+    """
+    for component in rules:
+        component.elem_id = component.elem_id or f"field-{component._id}"
 
     def validate(values: Values) -> Updates:
-        return {component: _verdict(rules.get(component), values) for component in inputs}
+        return {component: _verdict(component, rules.get(component), values) for component in inputs}
 
     return validate
 
@@ -43,10 +48,10 @@ def last_counts(page: gr.Blocks) -> None:
             event.trigger_mode = "always_last"
 
 
-def _verdict(rule: Rule | None, values: Values) -> dict[str, Any]:
+def _verdict(component: Component, rule: Rule | None, values: Values) -> dict[str, Any]:
     try:
         if rule is not None:
             rule(values)
     except InputError as error:
-        return gr.validate(False, str(error))
+        return {**gr.validate(False, str(error)), "field": component.elem_id}
     return gr.validate(True, "")

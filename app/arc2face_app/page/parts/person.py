@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,20 @@ from arc2face.settings import COMBINE_METHODS, MAX_PHOTOS
 from arc2face.sources.person import NOBODY
 from arc2face_app.page import markup
 from arc2face_app.page.messages import shows_errors, warn
+from arc2face_app.page.parts.handed import hand_over
 from arc2face_app.page.parts.keyed import Component, Rules, Updates, Values
 from arc2face_app.page.parts.photos import Line, PhotoPicker
 from arc2face_app.page.theme import EXAMPLES
 from arc2face_app.runs.given import taken_as_it_lies
-from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
+from arc2face_app.runs.shell import INSTANT, QUIET, TELLING, Shell, session_of
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
     from arc2face.faces.photo import Photo
 
 REPLACED = "The new photo takes the place of the saved identity."
+AS_ONE = {"mean": "average", "median": "median"}
+"""What several photos of a person become, by the way they are combined."""
 SOMEBODY_NEW = "somebody-new.png"
 """File of a person drawn on demand."""
 INVITATION = "One or several photos; all tabs use them."
@@ -58,11 +62,13 @@ class PersonPicker(PhotoPicker):
             )
             self.drop_outliers = gr.Checkbox(False, label="Leave out photos that look like someone else")
             save = gr.Button("Save this identity to a file", size="sm")
-            saved = gr.File(label="Saved identity (numbers only, no picture)", visible=False, interactive=False)
-        save.click(self._save, self.inputs, [saved], **LIGHT)
-        self._saved = saved
-        self.identity_file.change(self._named, self.filled, [self.who], **INSTANT)
-        self.photos.change(self._named, self.filled, [self.who], **INSTANT)
+        hand_over(save.click, self._save, self.inputs)
+        told = self._telling
+        self.method.input(self._named, told, [self.who], **INSTANT)
+        self.identity_file.change(self._named, told, [self.who], **INSTANT)
+        self.photos.change(self._named, told, [self.who], **INSTANT)
+        self.left.success(self._named, told, [self.who], **INSTANT)
+        self.picks.change(self._remembered, told, None, **TELLING)
         # Not behind the look for faces: who counts must be right before anybody can press a button.
         replaced: dict[str, Any] = {**QUIET, "concurrency_limit": None}
         self.photos.change(self._replaced, {*self.filled, self.count}, [self.identity_file, self.count], **replaced)
@@ -73,18 +79,32 @@ class PersonPicker(PhotoPicker):
         return {self.photos, self.identity_file}
 
     @property
+    def _telling(self) -> set[Component]:
+        return {*self.filled, self.picks, self.method}
+
+    @property
     def fillable(self) -> set[Component]:
-        """Components that `filled_with` updates."""
+        """Components that `filled_with` updates; `again` fills the picks, too."""
         return {*self.filled, self.count}
 
     def filled_with(self, path: str) -> Updates:
         """One photo, from somewhere else than an upload; the newest counts. `inspect_after` belongs to it."""
         return {self.photos: [path], self.identity_file: None, self.count: 1}
 
+    def again(self, session: str) -> Updates:
+        """The person of the page that this one was loaded in place of, as far as the files are there."""
+        before = self._shell.visits.page(session)
+        photos = [path for path in before.photos if os.path.isfile(path)]
+        identity = before.identity if before.identity and os.path.isfile(before.identity) else None
+        if not photos and not identity:
+            return {}
+        known = {path: face for path, face in before.picks.items() if path in photos}
+        return {self.photos: photos, self.picks: known, self.identity_file: identity, self.count: len(photos)}
+
     def inspect_after(self, event: Any) -> None:
         """Look at the photos, and say whose they are, once `event` has put them there."""
         super().inspect_after(event)
-        event.success(self._named, self.filled, [self.who], **INSTANT)
+        event.success(self._named, self._telling, [self.who], **INSTANT)
 
     @property
     def inputs(self) -> set[Component]:
@@ -123,16 +143,28 @@ class PersonPicker(PhotoPicker):
             return
         assert report is not None
         cosines = ", ".join(f"{cosine:.2f}" for cosine in report.cosines)
-        yield f"{len(photos)} photos, a face in each. Agreement with the group: {cosines}.", False
+        yield (
+            f"{len(photos)} photos, a face in each; the × on one drops it. Agreement with the group: {cosines}.",
+            False,
+        )
         for warning in report.warnings:
             yield warning, True
 
-    def _named(self, values: Values) -> Updates:
+    def _remembered(self, values: Values, request: gr.Request) -> None:
+        """For the page that may be loaded in place of this one."""
+        page = self._shell.visits.page(session_of(request))
+        page.photos, page.picks = self.paths(values), dict(values[self.picks] or {})
+        page.identity = values[self.identity_file]
+
+    def _named(self, values: Values, request: gr.Request) -> Updates:
         """The chip that says who counts, and where from."""
+        self._remembered(values, request)
         if not any(values[component] for component in self.filled):
             return {self.who: markup.who("")}
         lends = "; the photo lends its look and head shape" if all(values[one] for one in self.filled) else ""
-        return {self.who: markup.who(f"{self.name(values)}{lends}")}
+        several = not values[self.identity_file] and len(self.paths(values)) > 1
+        how = f"{AS_ONE[values[self.method]]} of " if several else ""
+        return {self.who: markup.who(f"{how}{self.name(values)}{lends}")}
 
     def _replaced(self, values: Values) -> Updates:
         """The newest counts: a photo that was added, in whatever way, takes the place of a saved identity."""
@@ -143,7 +175,7 @@ class PersonPicker(PhotoPicker):
         return {self.count: count, self.identity_file: None}
 
     @shows_errors
-    def _save(self, values: Values, request: gr.Request) -> Any:
+    def _save(self, values: Values, request: gr.Request) -> str:
         from arc2face.faces.identities import save_identity
 
         session = session_of(request)
@@ -152,7 +184,7 @@ class PersonPicker(PhotoPicker):
             warn(warning)
         target = self._shell.files.new_run(session) / "identity.npz"
         save_identity(target, found.identity)
-        return {self._saved: gr.update(value=str(target), visible=True)}
+        return str(target)
 
 
 def source_name(path: str) -> str:

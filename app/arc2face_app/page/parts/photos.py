@@ -14,7 +14,8 @@ from arc2face_app.page import markup
 from arc2face_app.page.messages import shows_errors, words
 from arc2face_app.page.parts.face_order import left_to_right, numbered
 from arc2face_app.page.parts.keyed import Component, Rules, Updates, Values
-from arc2face_app.runs.shell import LIGHT, Shell, session_of
+from arc2face_app.runs.given import pictures_as_they_lie
+from arc2face_app.runs.shell import INSTANT, LIGHT, Shell, session_of
 
 if TYPE_CHECKING:
     from arc2face.engine import Engine
@@ -26,6 +27,8 @@ SEVERAL = "Several people here. The clearest is chosen; tap another."
 LOOKING = "Looking for a face…"
 UNSHOWN = (".heic", ".heif", ".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx")
 """Formats that most browsers cannot show."""
+LEAVE_OUT = ("Leave it out", "Leave these out")
+UNUSABLE = "Photo {} cannot be used, as said below. Leave it out, or replace it."
 LOADING = "Looking for a face as soon as the models are loaded."
 
 
@@ -70,7 +73,11 @@ class PhotoPicker:
             sources=["upload", "webcam", "clipboard"],
             elem_classes=["photos"],
         )
+        pictures_as_they_lie(self.photos)
         self.report = gr.HTML(markup.hint(text) if text else "")
+        self.bad: gr.State = gr.State([])
+        """Photos among several in which there is nobody, or that cannot be read."""
+        self.leave = gr.Button(LEAVE_OUT[0], size="sm", visible=False, elem_classes=["leave-out"])
         self.picks: gr.State = gr.State({})
         self.shown: gr.State = gr.State("")
         with gr.Column(visible=False, elem_classes=["chooser"]) as self.chooser:
@@ -82,16 +89,17 @@ class PhotoPicker:
 
     @property
     def inputs(self) -> set[Component]:
-        """Photos and picks."""
+        """Photos, picks, and which photos cannot be used."""
         return self._own
 
     @property
     def _own(self) -> set[Component]:
-        return {self.photos, self.picks}
+        return {self.photos, self.picks, self.bad}
 
     @property
     def _views(self) -> set[Component]:
-        return {self.photos, self.report, self.picks, self.shown, self.chooser, self.boxes, self.face}
+        said = {self.report, self.bad, self.leave}
+        return {self.photos, *said, self.picks, self.shown, self.chooser, self.boxes, self.face}
 
     def rules(self, missing: str = "", *, when: tuple[Component, object] | None = None) -> Rules:
         """Rules for a validator. `missing`: what to say when there is no photo; empty where it is optional.
@@ -143,9 +151,14 @@ class PhotoPicker:
             raise InputError(missing)
         if len(paths) > self._most > 1:
             raise SettingsError(f"At most {self._most} photos, not {len(paths)}. Remove the least clear ones.")
+        bad = [paths.index(path) + 1 for path in values.get(self.bad) or () if path in paths]
+        if bad and len(paths) > 1:
+            raise InputError(UNUSABLE.format(bad[0]))
 
     def _connect(self) -> None:
         self.photos.change(self._inspect, self._own, [*self._views], **LIGHT)
+        self.left = self.leave.click(self._without, self._own, [self.photos], **INSTANT)
+        PhotoPicker.inspect_after(self, self.left)
         if not self._faces:
             return
         chooser: set[Component] = {*self._own, self.shown}
@@ -166,13 +179,17 @@ class PhotoPicker:
             yield {self.photos: visible}
         if not given or not self._faces:
             report = markup.hint(self._text) if self._text and not given else ""
-            yield {self.report: report, self.picks: {}, self.shown: "", **self._closed()}
+            yield {self.report: report, self.picks: {}, self.bad: [], self.shown: "", **self._closed()}
             return
         yield {self.report: markup.notes([(LOOKING if self._shell.backend.ready else LOADING, False)])}
         try:
             yield self._found(self._shell.backend.engine(), values, session_of(request))
         except Arc2FaceError as error:
-            yield {self.report: markup.notes([(words(error), True)]), self.picks: {}, **self._closed()}
+            yield {self.report: markup.notes([(words(error), True)]), self.picks: {}, self.bad: [], **self._closed()}
+
+    def _without(self, values: Values) -> Updates:
+        """The photos that can be used."""
+        return {self.photos: [one for one in values[self.photos] or () if one[0] not in values[self.bad]]}
 
     def _visible(self, path: str, session: str) -> str:
         """The file, or a PNG of the same pixels where browsers could show a broken picture only."""
@@ -188,7 +205,7 @@ class PhotoPicker:
             return path
 
     def _found(self, engine: Engine, values: Values, session: str) -> Updates:
-        self._check(values)  # before any of too many is decoded
+        self._check({**values, self.bad: []})  # before any of too many is decoded
         photos = self.all(values, session)
         lines: list[Line] = []
         kept: dict[str, int] = {}
@@ -203,9 +220,11 @@ class PhotoPicker:
             lines.extend(self.compare(engine, photos, [kept.get(str(photo.path)) for photo in photos]))
         good = "1 face found." if len(photos) == 1 else f"{len(photos)} photos, a face in each."
         said = markup.notes(lines) or ("" if crowded is not None else markup.hint(good))
-        updates = {self.report: said, self.picks: kept}
+        bad = [str(photo.path) for photo in photos if str(photo.path) not in kept] if kept else []
+        leave = gr.update(visible=bool(bad), value=LEAVE_OUT[len(bad) > 1])
+        updates = {self.report: said, self.picks: kept, self.bad: bad}
         opened = self._closed() if crowded is None else self._opened(engine, crowded, kept)
-        return {**updates, self.shown: "" if crowded is None else str(crowded.path), **opened}
+        return {**updates, self.shown: "" if crowded is None else str(crowded.path), **opened, self.leave: leave}
 
     @staticmethod
     def _look(engine: Engine, photo: Photo, lines: list[Line]) -> int:
@@ -252,7 +271,13 @@ class PhotoPicker:
         }
 
     def _closed(self) -> Updates:
-        return {self.chooser: gr.update(visible=False), self.boxes: None, self.face: gr.update(choices=[], value=None)}
+        closed = gr.update(visible=False)
+        return {
+            self.chooser: closed,
+            self.leave: closed,
+            self.boxes: None,
+            self.face: gr.update(choices=[], value=None),
+        }
 
     def _opened(self, engine: Engine, photo: Photo, picks: Mapping[str, int]) -> Updates:
         order = left_to_right(photo.faces(engine.faces))

@@ -15,6 +15,7 @@ from arc2face.weights.writing import copy_to
 from arc2face_app.page.messages import as_shown, shows_errors, tell, words
 from arc2face_app.page.parts.board import CARRY, FETCH, KEEP, REUSE, ids_of
 from arc2face_app.page.parts.follow import GONE, TO_TOP, PageShell
+from arc2face_app.page.parts.handed import FETCH_FILE
 from arc2face_app.page.parts.keyed import Component, Updates
 from arc2face_app.page.parts.recipe import Recipe
 from arc2face_app.runs.driving import film_as
@@ -25,14 +26,6 @@ from arc2face_app.runs.shell import LIGHT, QUIET, TELLING, session_of
 if TYPE_CHECKING:
     from arc2face_app.page.parts.workbench import Workbench
 
-FETCH_FILE = """(file) => {
-  if (!file?.url) return;
-  const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name || "pictures.zip"});
-  document.body.append(link);
-  link.click();
-  link.remove();
-}"""
-"""Fetches a file that was made on demand."""
 TABS = {"photo": "identity", "turn": "pose", "express": "expression"}
 RESTORED = "Settings restored. The person above stays as chosen."
 SEEDED = "Seed {} is set; the same settings make the same picture again."

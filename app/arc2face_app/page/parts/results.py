@@ -14,10 +14,11 @@ from arc2face.types import Progress
 from arc2face_app.page import markup
 from arc2face_app.page.messages import shows_errors
 from arc2face_app.page.parts.board import board, entries_of, outputs_folder, remembered_of
+from arc2face_app.page.parts.handed import FETCH_FILE
 from arc2face_app.page.parts.keyed import Component, Updates, Values
-from arc2face_app.page.parts.picture_tools import FETCH_FILE, PictureTools
+from arc2face_app.page.parts.picture_tools import PictureTools
 from arc2face_app.runs import runner
-from arc2face_app.runs.pictures import Picture, Run, pack
+from arc2face_app.runs.pictures import FILM, SHEET, Picture, Run, pack
 from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
 
 if TYPE_CHECKING:
@@ -133,14 +134,33 @@ class ResultsPanel:
         return {self.aside_row: gr.update(visible=True), **filled}
 
     def failed(self, message: str, before: Made) -> Updates:
-        """When it could not be done; the message stays until the next run, and so do the pictures made before."""
-        return {self.status: markup.failure(message), self.shown: gr.update(visible=bool(before.run))}
+        """When it could not be done: the pictures made before stay.
+
+        The message goes once something of what was asked for is changed, or another run starts (`assets/sayings.js`).
+        """
+        below = "" if before.run else self._invitation
+        return {self.status: markup.failure(message) + below, self.shown: gr.update(visible=bool(before.run))}
 
     def stopped(self, before: Made) -> Updates:
         """When the visitor asked to stop: what was there before comes back."""
         some = bool(before.run)
         status = gr.update(value="" if some else self._invitation, visible=not some)
         return {self.status: status, self.shown: gr.update(visible=some)}
+
+    def again(self, run: Run | None, session: str, note: str) -> Updates:
+        """After the page was loaded anew: the pictures of a run, where there is one, and a sentence over them."""
+        if run is None and not note:
+            return {}
+        said = markup.notes([(note, True)]) if note else ""
+        if run is None:
+            return {self.status: said + self._invitation}
+        further = tuple(picture.path for picture in run.pictures if picture.kind in (FILM, SHEET))
+        return {
+            self.status: gr.update(value=said, visible=bool(said)),
+            self.shown: gr.update(visible=True),
+            self.source: markup.source(None, f"Made from {run.person}") if run.person else "",
+            **self.showing(Made(run.id, further), session),
+        }
 
     def _drawn(self, made: Made, session: str, order: str) -> dict[str, Any]:
         from arc2face.pictures.animation import can_write

@@ -37,6 +37,7 @@ Extra = Callable[[runner.Results, Sequence[Picture]], "tuple[Updates, Sequence[P
 An animation (WebP) among the files is shown, with the contact sheet (PNG) that comes with it. When it fails, that is
 only a warning.
 """
+STOPPED = "The run here ended when the page was loaded anew. Press Make pictures to start it again."
 FACE_SIZE, FACE_MARGIN = 96, 0.35
 FRAME_SIZE, FRAME_MARGIN = 512, 0.32
 """For comparing: about the room that the models leave around a face."""
@@ -113,6 +114,11 @@ class Workbench:
         asked = {**self.person.person_rules, **self.controls.rules, **(rules or {})}
         button.click(self._generator(plan), validator=validator(self._inputs, asked), **self._event())
 
+    def again(self, session: str, *, stopped: bool) -> Updates:
+        """What the tab shows after the page was loaded anew. `stopped`: a run was under way, which ended with it."""
+        run = next((run for run, _ in self.shell.runs.shown(session) if run.tab == self.title), None)
+        return self.panel.again(run, session, STOPPED if stopped else "")
+
     @property
     def _inputs(self) -> set[Component]:
         return {*joined(self.person.inputs, self.controls.inputs, self.more), self.panel.made}
@@ -123,17 +129,23 @@ class Workbench:
 
     def _generator(self, plan: Planner) -> Callable[..., Iterator[Updates]]:
         def generate(values: Values, request: gr.Request) -> Iterator[Updates]:
-            before = values[self.panel.made]
+            before, session = values[self.panel.made], session_of(request)
+            page = self.shell.visits.page(session)
+            page.running.add(self.title)
             try:
                 fields = self.controls.fields(values)
                 yield {**self.panel.started(), **self.buttons.busy(), self.controls.seed: fields["seed"]}
-                yield from self._run(plan, fields, values, session_of(request))
+                yield from self._run(plan, fields, values, session)
+                page.running.discard(self.title)
             except runner.ReplacedError:
                 return  # the newer run has the panel
             except CancelledError:
+                if not page.gone:
+                    page.running.discard(self.title)
                 yield {**self.panel.stopped(before), **self.buttons.free()}
                 tell("Stopped. Your inputs are untouched.", seconds=4)
             except Exception as error:
+                page.running.discard(self.title)
                 said = words(error)
                 yield {**self.panel.failed(said, before), **self.buttons.free()}
                 raise as_shown(said) from None

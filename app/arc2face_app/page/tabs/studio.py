@@ -12,9 +12,9 @@ from arc2face.types import Progress
 from arc2face_app.page import markup
 from arc2face_app.page.messages import as_shown, shows_errors, tell, warn, words
 from arc2face_app.page.parts.board import KEEP, board, ids_of
+from arc2face_app.page.parts.handed import FETCH_FILE
 from arc2face_app.page.parts.keyed import Component, Updates, Values, validator
 from arc2face_app.page.parts.notices import missing_notice
-from arc2face_app.page.parts.picture_tools import FETCH_FILE
 from arc2face_app.page.parts.results import RunButtons
 from arc2face_app.page.parts.set_form import SetForm
 from arc2face_app.runs import datasets, runner

@@ -1,0 +1,25 @@
+"""Files made on demand: handed to the browser as a download at once, without a box to press on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from arc2face_app.runs.shell import LIGHT, QUIET
+
+FETCH_FILE = """(file) => {
+  if (!file?.url) return;
+  const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name || "pictures.zip"});
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
+"""Fetches a file that was made on demand."""
+
+
+def hand_over(trigger: Any, make: Any, inputs: Any) -> None:
+    """Let an event download the file that `make` (from values to a path) makes of the inputs."""
+    packed = gr.DownloadButton(visible=False)
+    made = trigger(make, inputs, packed, **LIGHT)
+    made.success(None, [packed], None, js=FETCH_FILE, **QUIET)
