@@ -8,6 +8,7 @@ the cell's corner, which is where insightface puts it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from arc2face_training.common import augment
 from arc2face_training.common.checkpoint import averaged_state
+from arc2face_training.common.config import NOT_EXPERIMENT
 from arc2face_training.common.exports import put_into_bundle, write_json
 from arc2face_training.common.loop import Batch, Loop, Objective, Turn, total
 from arc2face_training.common.memory import layout_of
@@ -40,7 +42,8 @@ RANGE_OVERLAP = 1.15
 class DetectorConfig:
     """`canvas`: sides of the training pictures, drawn at random per step.
 
-    `start`: a detector's checkpoint to begin with; what does not fit in shape is left at random.
+    `start`: a detector's checkpoint to begin with; what does not fit in shape is left at random. `accept`: the trained
+    network's own probability that is exported as 0.5, where everybody's threshold lies.
     """
 
     sprites: int = 1500
@@ -50,6 +53,7 @@ class DetectorConfig:
     widths: tuple[int, ...] = (16, 24, 40, 64, 96)
     neck: int = 64
     points_weight: float = 16.0
+    accept: float = field(default=0.5, metadata=NOT_EXPERIMENT)
     start: Path | None = None
     output: Path | None = None
     loop: FaceLoopConfig = field(default_factory=lambda: FaceLoopConfig(steps=700, batch_size=24, learning_rate=3e-3))
@@ -107,14 +111,14 @@ class Detector(nn.Module):
 class SCRFDOutputs(nn.Module):
     """The nine outputs insightface expects of a batch of one: scores, boxes, points, each for strides 8, 16, 32."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, accept: float = 0.5) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.shift = model, math.log(accept / (1 - accept))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Rank-2 outputs, probabilities instead of logits."""
+        """Rank-2 outputs, probabilities instead of logits; `accept` comes out as 0.5."""
         levels = [self.model(look) for look in (x, F.avg_pool2d(x, 2), F.avg_pool2d(x, 4))]
-        scores = [torch.sigmoid(score[0]) for score, _, _ in levels]
+        scores = [torch.sigmoid(score[0] - self.shift) for score, _, _ in levels]
         return (*scores, *(box[0] for _, box, _ in levels), *(points[0] for _, _, points in levels))
 
 
@@ -225,7 +229,7 @@ def train(config: DetectorConfig, out: Path, resume: bool = True) -> dict[str, f
     figures = outcome.figures()
     if outcome.export:
         with loop.average.applied():
-            export_detector(model, out / "scrfd_10g_bnkps.onnx")
+            export_detector(model, out / "scrfd_10g_bnkps.onnx", config.accept)
         put_into_bundle(out / "scrfd_10g_bnkps.onnx", config.output, "antelopev2/scrfd_10g_bnkps.onnx")
         write_json(out / "figures.json", figures)
     return figures
@@ -248,9 +252,9 @@ def _start_from(model: nn.Module, checkpoint: Path) -> None:
     model.load_state_dict({k: found[k] if k in found and found[k].shape == v.shape else v for k, v in own.items()})
 
 
-def export_detector(model: nn.Module, path: Path) -> None:
+def export_detector(model: nn.Module, path: Path, accept: float = 0.5) -> None:
     """Write the ONNX file that insightface's SCRFD loads; the input's height and width are free."""
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
     side = torch.export.Dim("h", min=1, max=128), torch.export.Dim("w", min=1, max=128)
     example = torch.zeros(1, 3, 192, 256)
-    export(SCRFDOutputs(model), example, path, ["input"], names, {"x": {2: 32 * side[0], 3: 32 * side[1]}})
+    export(SCRFDOutputs(model, accept), example, path, ["input"], names, {"x": {2: 32 * side[0], 3: 32 * side[1]}})
