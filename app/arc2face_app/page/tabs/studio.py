@@ -179,7 +179,9 @@ def _least(value: float) -> float | None:
 def _summary(drawn: DrawnSet, stay: list[datasets.Tile]) -> str:
     """What goes out, how similar it is, and what could not be had."""
     scores = [one.score for one in stay if one.score is not None]
-    facts = [f"<b>{len(stay)}</b> of {len(drawn.tiles)} pictures", f"{len({one.person for one in stay})} people"]
+    count = len({one.person for one in stay})
+    people = "1 person" if count == 1 else f"{count} people"
+    facts = [f"<b>{len(stay)}</b> of {len(drawn.tiles)} pictures", people]
     if scores:
         facts.append(f"mean similarity <b>{sum(scores) / len(scores):.2f}</b>")
     lines = [(text, True) for text in drawn.failed[:3]]
