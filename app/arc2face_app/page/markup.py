@@ -115,6 +115,11 @@ def idle(title: str, text: str, showcase: str = "") -> str:
     return f'<div class="idle"><div>{showcase or FACE_OUTLINE}{words}</div></div>'
 
 
+def people(count: int) -> str:
+    """How many, in words."""
+    return "1 person" if count == 1 else f"{count} people"
+
+
 def failure(message: str, title: str = "That did not work") -> str:
     """An error that stays on the page after its toast has gone, until it is past (`assets/sayings.js`).
 

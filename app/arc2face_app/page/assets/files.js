@@ -26,11 +26,7 @@
     window.studio.cannot(bad.length ? `${names}: not taken. ${taken(kinds)}` : "", host);
     return { good: all.filter((file) => fits(file, kinds)), changed: bad.length > 0 || all.some((file, k) => file !== files[k]) };
   };
-  const put = (input, files) => {
-    const transfer = new DataTransfer();
-    for (const file of files) transfer.items.add(file);
-    input.files = transfer.files;
-  };
+  const { put } = window.studio;
 
   addEventListener("change", (event) => {
     const input = event.target;

@@ -1,12 +1,16 @@
 () => {
   // Ways in that Gradio lacks: pictures pasted with the keyboard, and pictures dropped onto a zone that holds some.
+  const put = (input, files) => {
+    const transfer = new DataTransfer();
+    for (const file of files) transfer.items.add(file);
+    input.files = transfer.files;
+  };
+  window.studio.put = put;
   const give = (zone, files) => {
     const input = zone?.querySelector("input[type=file]");
     if (!input || !files.length) return false;
-    const transfer = new DataTransfer();
     say("");
-    for (const file of files) transfer.items.add(file);
-    input.files = transfer.files;
+    put(input, files);
     input.dispatchEvent(new Event("change", { bubbles: true }));
     return true;
   };

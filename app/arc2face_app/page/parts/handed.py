@@ -8,7 +8,7 @@ import gradio as gr
 
 from arc2face_app.runs.shell import LIGHT, QUIET
 
-FETCH_FILE = """(file) => {
+_FETCH = """(file) => {
   if (!file?.url) return;
   const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name || "pictures.zip"});
   document.body.append(link);
@@ -21,5 +21,9 @@ FETCH_FILE = """(file) => {
 def hand_over(trigger: Any, make: Any, inputs: Any) -> None:
     """Let an event download the file that `make` (from values to a path) makes of the inputs."""
     packed = gr.DownloadButton(visible=False)
-    made = trigger(make, inputs, packed, **LIGHT)
-    made.success(None, [packed], None, js=FETCH_FILE, **QUIET)
+    fetch_after(trigger(make, inputs, packed, **LIGHT), packed)
+
+
+def fetch_after(event: Any, packed: gr.DownloadButton) -> None:
+    """Let the browser download the file that `event` has put into the unseen button."""
+    event.success(None, [packed], None, js=_FETCH, **QUIET)

@@ -15,7 +15,7 @@ from arc2face.weights.writing import copy_to
 from arc2face_app.page.messages import as_shown, shows_errors, tell, words
 from arc2face_app.page.parts.board import CARRY, FETCH, KEEP, REUSE, ids_of
 from arc2face_app.page.parts.follow import GONE, TO_TOP, PageShell
-from arc2face_app.page.parts.handed import FETCH_FILE
+from arc2face_app.page.parts.handed import fetch_after
 from arc2face_app.page.parts.keyed import Component, Updates
 from arc2face_app.page.parts.recipe import Recipe
 from arc2face_app.runs.driving import film_as
@@ -43,8 +43,7 @@ class PictureTools:
         """Wire every event of the board."""
         self._benches = {bench.title: bench for bench in benches}
         getattr(self._board, KEEP)(self._keep, None, [self._shell.history], trigger_mode="multiple", **TELLING)
-        fetched = getattr(self._board, FETCH)(self._fetch, None, [self._packed], **LIGHT)
-        fetched.success(None, [self._packed], None, js=FETCH_FILE, **QUIET)
+        fetch_after(getattr(self._board, FETCH)(self._fetch, None, [self._packed], **LIGHT), self._packed)
         follow = self._shell.follow
         carried = getattr(self._board, CARRY)(self._carry, None, [*follow.outputs], **LIGHT)
         self._shell.person.inspect_after(carried)

@@ -14,12 +14,12 @@ from arc2face.types import Progress
 from arc2face_app.page import markup
 from arc2face_app.page.messages import shows_errors
 from arc2face_app.page.parts.board import board, entries_of, outputs_folder, remembered_of
-from arc2face_app.page.parts.handed import FETCH_FILE
+from arc2face_app.page.parts.handed import fetch_after
 from arc2face_app.page.parts.keyed import Component, Updates, Values
 from arc2face_app.page.parts.picture_tools import PictureTools
 from arc2face_app.runs import runner
 from arc2face_app.runs.pictures import FILM, SHEET, Picture, Run, pack
-from arc2face_app.runs.shell import INSTANT, LIGHT, QUIET, Shell, session_of
+from arc2face_app.runs.shell import INSTANT, LIGHT, Shell, session_of
 
 if TYPE_CHECKING:
     from arc2face_app.page.parts.follow import PageShell
@@ -91,8 +91,7 @@ class ResultsPanel:
         looked: set[Component] = {self.made, self.order}
         self.order.input(self._redraw, looked, [self.board], **INSTANT)
         shell.history.change(self._redraw, looked, [self.board], **INSTANT)
-        packed = self.zip.click(self._pack, {self.made}, [self.packed], **LIGHT)
-        packed.success(None, [self.packed], None, js=FETCH_FILE, **QUIET)
+        fetch_after(self.zip.click(self._pack, {self.made}, [self.packed], **LIGHT), self.packed)
         PictureTools(shell, self.board, self.packed).connect([bench])
 
     @property

@@ -163,8 +163,11 @@ class SetForm:
         from arc2face.dataset.planning import gigabytes
 
         total = wanted.people * wanted.pictures
-        people = "1 person" if wanted.people == 1 else f"{wanted.people} people"
-        facts = [people, f"{total} pictures", f"about {gigabytes(datasets.bytes_needed(wanted, engine.native_size))}"]
+        facts = [
+            markup.people(wanted.people),
+            f"{total} pictures",
+            f"about {gigabytes(datasets.bytes_needed(wanted, engine.native_size))}",
+        ]
         if self.seconds is not None:
             seconds = self.seconds * total
             facts.append(f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min")

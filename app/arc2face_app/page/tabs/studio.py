@@ -12,14 +12,14 @@ from arc2face.types import Progress
 from arc2face_app.page import markup
 from arc2face_app.page.messages import as_shown, shows_errors, tell, warn, words
 from arc2face_app.page.parts.board import KEEP, board, ids_of
-from arc2face_app.page.parts.handed import FETCH_FILE
+from arc2face_app.page.parts.handed import fetch_after
 from arc2face_app.page.parts.keyed import Component, Updates, Values, validator
 from arc2face_app.page.parts.notices import missing_notice
 from arc2face_app.page.parts.results import RunButtons
 from arc2face_app.page.parts.set_form import SetForm
 from arc2face_app.runs import datasets, runner
 from arc2face_app.runs.datasets import DrawnSet
-from arc2face_app.runs.shell import HEAVY, INSTANT, LIGHT, QUIET, session_of
+from arc2face_app.runs.shell import HEAVY, INSTANT, LIGHT, session_of
 
 if TYPE_CHECKING:
     from arc2face_app.page.parts.follow import PageShell
@@ -89,8 +89,7 @@ class _Studio:
         kept: set[Component] = {self.drawn, self.least, self.left_out}
         getattr(self.board, KEEP)(self._leave, kept, [self.left_out, self.board, self.summary], **INSTANT)
         self.least.input(self._redraw, kept, [self.board, self.summary], trigger_mode="always_last", **INSTANT)
-        packed = self.save.click(self._pack, {*kept, self.to}, [self.packed], **LIGHT)
-        packed.success(None, [self.packed], None, js=FETCH_FILE, **QUIET)
+        fetch_after(self.save.click(self._pack, {*kept, self.to}, [self.packed], **LIGHT), self.packed)
 
     def _run(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         session, before = session_of(request), values[self.drawn]
@@ -179,8 +178,7 @@ def _least(value: float) -> float | None:
 def _summary(drawn: DrawnSet, stay: list[datasets.Tile]) -> str:
     """What goes out, how similar it is, and what could not be had."""
     scores = [one.score for one in stay if one.score is not None]
-    count = len({one.person for one in stay})
-    people = "1 person" if count == 1 else f"{count} people"
+    people = markup.people(len({one.person for one in stay}))
     facts = [f"<b>{len(stay)}</b> of {len(drawn.tiles)} pictures", people]
     if scores:
         facts.append(f"mean similarity <b>{sum(scores) / len(scores):.2f}</b>")
