@@ -41,6 +41,8 @@ NOT_NEEDED = ("vae.decoder.", "vae.post_quant_conv.", "features.")
 """Frozen parts that only show or judge; what is learned does not depend on their being the same later."""
 SAVING_SHARE = 0.05
 """Largest share of the time that writing checkpoints may take."""
+READ_EVERY = 10
+"""Steps after which an accelerator's losses are read."""
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Loop:
             log.warning("nothing here offers gradient checkpointing; loop.checkpointing changes nothing")
         self.average = WeightAverage(self.raw, config.average)
         self.frozen = self._frozen_digest()
-        self.step = 0
+        self.step, self._unread = 0, list[dict[str, Tensor]]()
         if resume:
             self._resume()
         elif session.is_main:
@@ -114,9 +116,9 @@ class Loop:
         drawing = batches_from(draw, config, self.step, self.session.rank, ahead)
         with self.session.interrupts(), drawing as batches:
             while self.step < config.steps:
-                losses = self._one_step(*next(batches))
-                for name, value in losses.items():
-                    running[name] = 0.95 * running.get(name, value) + 0.05 * value
+                self._one_step(*next(batches))
+                if self.device.type == "cpu" or self.step % READ_EVERY == 0 or self.step % config.log_every == 0:
+                    self._read_losses(running)
                 if self.step % config.log_every == 0:
                     self._log(curves, running, (self.step - first) * self._batch() / (time.monotonic() - started))
                 if validate is not None and config.validate_every and self.step % config.validate_every == 0:
@@ -127,9 +129,11 @@ class Loop:
                     break
                 if save or self.checkpoints.due(self.step):
                     begun = time.monotonic()
+                    self._read_losses(running)
                     self.save()
                     saved = time.monotonic()
                     pause = max(config.save_seconds, (saved - begun) / SAVING_SHARE)
+        self._read_losses(running)
         self.save()
         self.session.wait()
         if curves is not None:
@@ -211,7 +215,7 @@ class Loop:
         trained = sum(p.numel() * p.element_size() for p in self.raw.parameters() if p.requires_grad)
         return 4 * trained + sum(b.numel() * b.element_size() for b in self.raw.buffers())
 
-    def _one_step(self, seed: int, batches: list[Batch]) -> dict[str, float]:
+    def _one_step(self, seed: int, batches: list[Batch]) -> None:
         config = self.config
         factor = learning_rate_factor(self.step, config)
         for group in self.optimiser.param_groups:
@@ -230,10 +234,21 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         self.average.update()
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        if not math.isfinite(values["loss"]):
-            raise TrainingError(f"The loss became {values['loss']} at step {self.step}; lower the learning rate.")
-        return values
+        self._unread.append({name: value.detach() for name, value in losses.items()})
+
+    def _read_losses(self, running: dict[str, float]) -> None:
+        """Take the losses of the last steps into the running means. Raises TrainingError for one that is not finite.
+
+        Called before anything is saved. Reading waits for an accelerator, so it is not done after every step there.
+        """
+        first = self.step - len(self._unread) + 1
+        for step, losses in enumerate(self._unread, first):
+            values = dict(zip(losses, torch.stack([x.float() for x in losses.values()]).tolist(), strict=True))
+            if not math.isfinite(values["loss"]):
+                raise TrainingError(f"The loss became {values['loss']} at step {step}; lower the learning rate.")
+            for name, value in values.items():
+                running[name] = 0.95 * running.get(name, value) + 0.05 * value
+        self._unread.clear()
 
     def _validate(self, curves: Curves | None, validate: Validate) -> None:
         if curves is None:

@@ -42,22 +42,27 @@ def split_groups(groups: Iterable[dict[str, Any]], names: dict[int, str]) -> lis
     return split
 
 
-def orthogonalised(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Roughly U V^T of (m, n) `matrix` = U S V^T: all singular values between about 0.7 and 1.2.
+def orthogonalised(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Roughly U V^T of each (..., m, n) matrix = U S V^T: all singular values between about 0.7 and 1.2.
 
     `dtype` of the products; the result is rough enough for bfloat16.
     """
     a, b, c = COEFFICIENTS
-    x = (matrix / (matrix.norm() + 1e-7)).to(dtype)
-    wide = x if x.shape[0] <= x.shape[1] else x.T
+    x = (matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    wide = x.mT if tall else x
     for _ in range(ITERATIONS):
-        gram = wide @ wide.T
+        gram = wide @ wide.mT
         wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    return (wide if x.shape[0] <= x.shape[1] else wide.T).to(matrix.dtype)
+    return (wide.mT if tall else wide).to(matrices.dtype)
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """One optimiser over groups from `split_groups`. Learning rates of the two halves are comparable."""
+    """One optimiser over groups from `split_groups`. Learning rates of the two halves are comparable.
+
+    Matrices of one shape are orthogonalised together, and everything else is done list by list: a GPU waits for the
+    many small calls otherwise.
+    """
 
     def __init__(
         self,
@@ -75,34 +80,54 @@ class MuonAdamW(torch.optim.Optimizer):
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
             update = self._muon if group["orthogonal"] else self._adam
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update(parameter, group), alpha=-group["lr"])
+            for parameters in _alike([p for p in group["params"] if p.grad is not None], group["orthogonal"]):
+                changes = update(parameters, group)
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, changes, alpha=-group["lr"])
 
-    def _muon(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov
-        rows = ahead.reshape(len(ahead), -1)
+    def _muon(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Of parameters of one shape."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        gradients = _gradients(parameters)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])  # Nesterov
+        rows = torch.stack(list(ahead)).flatten(2)
         # With this factor an update has the root mean square of AdamW's.
-        return 0.2 * max(rows.shape) ** 0.5 * orthogonalised(rows, self._products).view_as(parameter)
+        changes = 0.2 * max(rows.shape[1:]) ** 0.5 * orthogonalised(rows, self._products)
+        return [change.view_as(parameter) for change, parameter in zip(changes, parameters, strict=True)]
 
-    def _adam(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        if not state:
-            state["step"] = torch.zeros(())
-            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += 1
+    def _adam(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros(())
+                state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            state["step"] += 1
+        states, gradients = [self.state[parameter] for parameter in parameters], _gradients(parameters)
         first, second = group["betas"]
-        count = float(state["step"])
-        mean = state["mean"].lerp_(gradient, 1 - first) / (1 - first**count)
-        square = state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second) / (1 - second**count)
-        return mean / (square.sqrt() + 1e-8)
+        counts = [float(state["step"]) for state in states]
+        means, squares = [state["mean"] for state in states], [state["square"] for state in states]
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_mul_(squares, second)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - second)
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - second**count for count in counts]))
+        torch._foreach_add_(roots, 1e-8)
+        return list(torch._foreach_div(torch._foreach_div(means, [1 - first**count for count in counts]), roots))
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def _alike(parameters: list[Tensor], by_shape: bool) -> list[list[Tensor]]:
+    """The parameters in lists of one shape, or all in one list; none where there are none."""
+    found: dict[tuple[int, ...], list[Tensor]] = {}
+    for parameter in parameters:
+        found.setdefault(tuple(parameter.shape) if by_shape else (), []).append(parameter)
+    return list(found.values())
 
 
 def _adamw8bit(config: LoopConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -53,7 +53,8 @@ def cached_latents(source: Source, vae: AutoencoderKL, folder: Path, session: Se
         def rows_of(people: NDArray[np.int64]) -> NDArray[np.int64]:
             return np.concatenate([np.arange(s.start, s.stop) for s in map(data.rows, people)])
 
-        return _filled(source, vae, folder, session, np.asarray(data.done), rows_of)
+        found = _filled(source, vae, folder, session, np.asarray(data.done), rows_of)
+        return found if source.device is None else found.to(source.device)
     if not isinstance(source, PhotoSource) or not source.cache_latents:
         return None
     found = _filled(source, vae, folder, session, source.usable, lambda numbers: numbers)

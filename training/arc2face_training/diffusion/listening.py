@@ -29,7 +29,7 @@ def level_hint(controlnet: ControlNetModel, normals: Tensor) -> None:
     every layer, and what lies behind ten of them hears nothing. The last one stays zero (ControlNet, arXiv 2302.05543).
     """
     hint = controlnet.controlnet_cond_embedding
-    signal = normals
+    signal = normals.to(hint.conv_in.weight.device)
     for layer in (hint.conv_in, *hint.blocks):
         found = layer(signal)
         spread, middle = found.std((0, 2, 3)).clamp_min(1e-6), found.mean((0, 2, 3))

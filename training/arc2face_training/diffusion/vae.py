@@ -172,7 +172,7 @@ def make_vae(config: VaeConfig, source: Source, out: Path) -> AutoencoderKL:
         vae.post_quant_conv.load_state_dict(state["post"])
         return vae
     numbers = some_numbers(source, config.fit_pictures)
-    pictures = ((source.pixels(np.sort(numbers)) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    pictures = ((source.pixels(np.sort(numbers)) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     decibels = write_encoder(vae, pictures)
     log.info("closed-form encoder: %.2f dB if decoded linearly", decibels)
     parts = {"encoder": vae.encoder, "quant": vae.quant_conv, "post": vae.post_quant_conv}
