@@ -43,13 +43,14 @@ def run(
     output: training.Target = None,
     device: Device = "auto",
     as_json: AsJson = False,
+    only: training.Only = None,
 ) -> None:
     """Without a command: a suite of rendered people (starter, quick, smoke)."""
     if context.invoked_subcommand is not None:
         return
     if suite in PHOTO_SUITES:
         raise SettingsError(f"The suite {suite} measures photos: arc2face evaluate photos FOLDER --suite {suite}")
-    training.evaluate(suite, models, output, device, as_json)
+    training.evaluate(suite, models, output, device, as_json, only)
 
 
 @app.command("photos", help="Measure a folder of photos, and pictures drawn from them with --draw or --drawn.")

@@ -29,6 +29,7 @@ Processes = Annotated[int, typer.Option(min=1, help="Processes on this machine, 
 Tracker = Annotated[str | None, typer.Option(help="Where curves go: tensorboard, wandb or none.", show_default=False)]
 Target = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.", show_default=False)]
 Suite = Annotated[str, typer.Option(help="Which set of measurements.")]
+Only = Annotated[list[str] | None, typer.Option(help="One measurement, as identity or pose; several times. Others stay.")]
 
 
 def train(
@@ -92,10 +93,11 @@ def evaluate(
     output: Target = None,
     device: Device = "auto",
     as_json: AsJson = False,
+    only: Only = None,
 ) -> None:
     """Hands over to `arc2face_training.evaluate.run`."""
     module = _module("arc2face_training.evaluate")
-    _exit(module.run(suite=suite, models=models, output=output, device=device, as_json=as_json))
+    _exit(module.run(suite=suite, models=models, output=output, device=device, as_json=as_json, only=only or ()))
 
 
 def _module(name: str) -> Any:

@@ -6,6 +6,7 @@ Everything runs through the product's Engine on rendered people of odd seeds, wh
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ def run(
     output: Path | None = None,
     device: str = "auto",
     as_json: bool = False,
+    only: Sequence[str] = (),
 ) -> int:
     """What `arc2face evaluate` calls: prints the figures, writes figures.json and contact_sheet.png to `output`."""
-    figures = evaluate_suite(suite, models, output or Path("runs") / "evaluation", device=device)
+    figures = evaluate_suite(suite, models, output or Path("runs") / "evaluation", device=device, only=only)
     if as_json:
         print(json.dumps(figures, indent=2))
     else:
