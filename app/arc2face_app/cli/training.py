@@ -29,7 +29,7 @@ Processes = Annotated[int, typer.Option(min=1, help="Processes on this machine, 
 Tracker = Annotated[str | None, typer.Option(help="Where curves go: tensorboard, wandb or none.", show_default=False)]
 Target = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.", show_default=False)]
 Suite = Annotated[str, typer.Option(help="Which set of measurements.")]
-Only = Annotated[list[str] | None, typer.Option(help="One measurement, as identity or pose; several times. Others stay.")]
+Only = Annotated[list[str] | None, typer.Option(help="One measurement, as identity or pose; several times.")]
 
 
 def train(
