@@ -23,7 +23,7 @@ from arc2face_training.evaluate.subjects import Cast
 
 U8 = NDArray[np.uint8]
 COLUMNS = ("photo", "new", "new", "new", "turned", "turned", "smile", "open mouth", "wink", "own look kept")
-SIZE = 128
+SIZE = 160
 CAPTION = 18
 
 
