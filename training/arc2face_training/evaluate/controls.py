@@ -105,7 +105,7 @@ def expression(bench: Bench, judge: Judge, count: int) -> Figures:
         moment = bench.cast.moment(7000 + k)
         condition = ExpressionCondition(Expression(moment.expression55))
         pictures.append(bench.picture(k, expression=condition))
-        _note(judge, pictures[-1], moment.pose, moment.expression55, wanted, got)
+        _note(judge, pictures[-1], moment.expression55, wanted, got)
     bench.shown["expression"] = pictures
     figures = _expression_correlations(judge, wanted, got)
     score = bench.identity_score(pictures)["cosine_own"]
@@ -130,7 +130,7 @@ def reference(bench: Bench, judge: Judge, count: int) -> Figures:
         if background.mean() > 0.05:
             plain = bench.shown["plain"][k] if "plain" in bench.shown else bench.picture(k)
             gains.append(_psnr(picture, aligned, background) - _psnr(plain, aligned, background))
-        _note(judge, picture, moment.pose, moment.expression55, wanted, got)
+        _note(judge, picture, moment.expression55, wanted, got)
         seams.append(seam(subject.rgb_u8, paste_back(subject.rgb_u8, picture, landmarks)))
     bench.shown["reference"] = pictures
     figures: Figures = {"background_gain_db": float(np.mean(gains)) if gains else 0.0}
@@ -148,10 +148,10 @@ def seam(photo: U8, pasted: U8) -> float:
     return float(steps[0] / max(steps[1], 1e-6))
 
 
-def _note(judge: Judge, picture: U8, pose: Any, expression55: Any, wanted: list[Any], got: list[Any]) -> None:
+def _note(judge: Judge, picture: U8, expression55: Any, wanted: list[Any], got: list[Any]) -> None:
     traits = judge.traits(picture)
     if traits is not None:
-        wanted.append(traits_of(pose, expression55)[ANGLES:])
+        wanted.append(traits_of(np.zeros(ANGLES), expression55)[ANGLES:])
         got.append(traits[ANGLES:])
 
 
