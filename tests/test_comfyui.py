@@ -63,7 +63,7 @@ def test_pictures_are_comfyui_images(flow: dict[str, Any]) -> None:
         assert found["shape"][0] == count and found["shape"][3] == 3 and found["dtype"] == "torch.float32"
         assert 0 <= found["low"] < found["high"] <= 1
     similarities = [one["similarity"] for one in flow["told"]]
-    assert flow["best"] == max(similarities) > 0.3 and [one["seed"] for one in flow["told"]] == [7, 8]
+    assert flow["best"] == max(similarities) > 0.2 and [one["seed"] for one in flow["told"]] == [7, 8]
 
 
 def test_everything_at_once(flow: dict[str, Any]) -> None:

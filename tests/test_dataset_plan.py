@@ -209,7 +209,7 @@ def test_a_catalogue_of_presets_numbers_shapes_and_ranges(tmp_path: Path) -> Non
     path = tmp_path / "catalogue.json"
     content: dict[str, Any] = {
         "numbers": [0.0] * 52 + [0.2, 0.0, 0.0],
-        "wide": {"shapes": {"smile": 0.5}, "ranges": {"jaw_open": [0.0, 0.3], "blink_left": [0, 1]}},
+        "wide": {"shapes": {"mouthSmileLeft": 0.5}, "ranges": {"jaw_open": [0.0, 0.3], "eyeBlinkLeft": [0, 1]}},
         "calm": {"preset": "Sleepy"},
         "saved": {"components": [1.0, -1.0], "eyelids": {"left": 0.5}},
     }

@@ -68,7 +68,7 @@ def test_readme_names_every_command_and_only_those() -> None:
     from arc2face_app.cli.root import app
 
     names = {one.name for one in (*app.registered_commands, *app.registered_groups)}
-    shown = set(re.findall(r"^arc2face (\w+)", README, re.MULTILINE))
+    shown = set(re.findall(r"^arc2face ([\w-]+)", README, re.MULTILINE))
     assert shown == names
 
 

@@ -96,7 +96,7 @@ def test_pictures_with_recipes_and_scores(predict: Predict) -> None:
     pictures = [file_of(one) for one in answer["output"]["pictures"]]
     scores = json.loads(file_of(answer["output"]["scores"]))
     assert [row["seed"] for row in scores["pictures"]] == [7, 8]
-    assert max(row["similarity"] for row in scores["pictures"]) > 0.3
+    assert max(row["similarity"] for row in scores["pictures"]) > 0.2
     assert [read_recipe(one)["settings"]["seed"] for one in pictures] == [7, 8]
     again = predict(num_images=1, seed=8, fast=True)
     pixels = [

@@ -308,7 +308,7 @@ def test_what_is_no_data_is_said_clearly(tmp_path: Path) -> None:
     for path, message in ((tmp_path, "no photos"), (tmp_path / "nowhere", "does not exist")):
         with pytest.raises(TrainingError, match=message):
             open_source(DataConfig(kind="photos", path=path))
-    with pytest.raises(TrainingError, match="no dataset of rendered people"):
+    with pytest.raises(TrainingError, match="There is no dataset of people in"):
         open_source(DataConfig(path=tmp_path))
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(TrainingError, match="neither a folder nor"):
