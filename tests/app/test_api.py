@@ -240,7 +240,7 @@ def test_somebody_new_is_drawn_by_seed(client: Client) -> None:
     again, _ = client.predict(100_003, api_name="/draw_person")
     assert answer == {"seed": 100_003}
     assert digest([first]) == digest([again])
-    assert Image.open(first).size == (512, 512)
+    assert Image.open(first).size == (384, 384)
 
 
 def test_a_normal_map_can_wear_an_expression(client: Client) -> None:
