@@ -21,8 +21,8 @@ Kind = Literal["checkout", "pip", "pipx", "uv", "uvx"]
 DISTRIBUTION = "arc2face-studio"
 INSTALLED, IN_PLACE, ONCE = "arc2face", "./run cli", f"uvx {DISTRIBUTION}"
 COMMANDS = (
-    "app", "generate", "pose", "expression", "drive", "group", "draw-person", "embed", "recipe", "provenance", "dataset",
-    "evaluate", "annotate", "train", "download", "doctor",
+    "app", "generate", "pose", "expression", "drive", "group", "draw-person", "embed", "recipe", "provenance",
+    "dataset", "evaluate", "annotate", "train", "download", "doctor",
 )  # fmt: skip
 """First words that make a mention of `arc2face` a command line."""
 _MENTION = re.compile(rf"(?<![\w./-])arc2face (?=(?:{'|'.join(COMMANDS)})\b)")
