@@ -164,7 +164,7 @@ def test_a_login_covers_every_route(models: Path) -> None:
         drawn = {"name": "normal_map", "arguments": {"yaw": 10, "pitch": 0, "roll": 0}}
         status, _, text = ask(port, "POST", "/gradio_api/mcp/", {**call, "method": "tools/call", "params": drawn},
                               **mcp, **right)  # fmt: skip
-        assert status == 200 and "401" not in text and "Not authenticated" not in text, text
+        assert status == 200 and '"isError":false' in text and "Not authenticated" not in text, text
         wrong = {"Authorization": "Basic " + base64.b64encode(b"anna:secret").decode()}
         assert ask(port, "POST", "/gradio_api/run/status", {"data": []}, **wrong)[0] == 401
 
