@@ -64,8 +64,7 @@ def yaw_slider(bench: Bench, judge: Judge, count: int) -> Figures:
 
 def calm(bench: Bench, judge: Judge, count: int) -> Figures:
     """Plain pictures, whose faces nobody asked to show anything, beside renders of the same people's calm faces."""
-    plain = bench.shown.get("plain") or [bench.picture(k) for k in range(count)]
-    found = [judge.traits(picture) for picture in plain[:count]]
+    found = [judge.traits(picture) for picture in bench.plain(count)]
     real = [judge.traits(subject.rgb_u8) for subject in bench.subjects[:count]]
     figures: Figures = {}
     for name, rows in (("plain", found), ("real", real)):
@@ -128,7 +127,7 @@ def reference(bench: Bench, judge: Judge, count: int) -> Figures:
         picture = bench.picture(k, reference=ReferenceCondition(aligned), expression=condition)
         pictures.append(picture)
         if background.mean() > 0.05:
-            plain = bench.shown["plain"][k] if "plain" in bench.shown else bench.picture(k)
+            plain = bench.plain(k + 1)[k]
             gains.append(_psnr(picture, aligned, background) - _psnr(plain, aligned, background))
         _note(judge, picture, moment.expression55, wanted, got)
         seams.append(seam(subject.rgb_u8, paste_back(subject.rgb_u8, picture, landmarks)))

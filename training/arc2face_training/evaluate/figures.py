@@ -46,6 +46,13 @@ class Bench:
         )
         return self.engine.generate(request).images[0].rgb_u8
 
+    def plain(self, count: int | None = None) -> list[U8]:
+        """Plain pictures of the first `count` subjects (None: of all); each is drawn once, whoever asks first."""
+        wanted = len(self.subjects) if count is None else count
+        drawn = self.shown.get("plain", [])
+        self.shown["plain"] = drawn + [self.picture(k) for k in range(len(drawn), wanted)]
+        return self.shown["plain"][:wanted]
+
     def identity_score(self, pictures: list[U8]) -> Figures:
         """Cosines and rank-1 of pictures, picture k being made from subject k. No face found counts as cosine 0."""
         found = [embedding(self.engine, picture) for picture in pictures]
@@ -71,9 +78,7 @@ class Bench:
 
 def identity(bench: Bench) -> Figures:
     """Plain generation: is it the person, and do seeds differ?"""
-    pictures = [bench.picture(k) for k in range(len(bench.subjects))]
-    bench.shown["plain"] = pictures
-    figures = bench.identity_score(pictures)
+    figures = bench.identity_score(bench.plain())
     bench.scores["plain"] = figures["cosine_own"]
     seeds = np.stack([bench.picture(0, seed=s) for s in range(4)]).astype(np.float64)
     pairs = [np.abs(seeds[i] - seeds[j]).mean() for i in range(4) for j in range(i)]
@@ -85,7 +90,7 @@ def identity(bench: Bench) -> Figures:
 
 def sharpness(bench: Bench) -> Figures:
     """Plain pictures against real renders of the same people at the same size; 1 is as sharp."""
-    plain = bench.shown.get("plain") or [bench.picture(k) for k in range(len(bench.subjects))]
+    plain = bench.plain()
     size = bench.engine.native_size
     real = [bench.cast.render(s.person, s.state, size).rgb_u8 for s in bench.subjects[: len(plain)]]
     return dict(sharpness_ratios(plain, [picture for picture in real if picture is not None]))

@@ -63,8 +63,7 @@ def with_bar(picture: U8, points: NDArray[np.float32], reach: float, colour: NDA
 
 def fairness(bench: Bench) -> Figures:
     """Rank-1 of plain pictures by main ancestry and by sex, among all people."""
-    plain = bench.shown.get("plain") or [bench.picture(k) for k in range(len(bench.subjects))]
-    rows = [embedding(bench.engine, picture) for picture in plain]
+    rows = [embedding(bench.engine, picture) for picture in bench.plain()]
     hits = np.array([row is not None and int((row @ bench.gallery.T).argmax()) == k for k, row in enumerate(rows)])
     people = [subject.person.genes for subject in bench.subjects[: len(hits)]]
     groups = {group: np.array([genes.group == group for genes in people]) for group in GROUPS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -40,16 +41,37 @@ class Suite:
     random: int
     steps: int = 25
 
+    @property
+    def count(self) -> int:
+        """People of the control figures."""
+        return min(self.controlled, self.people)
+
 
 SUITES = {
     "starter": Suite(people=100, controlled=40, judge=360, pairs=200, detections=200, random=200),
     "quick": Suite(people=12, controlled=8, judge=90, pairs=30, detections=30, random=24),
     "smoke": Suite(people=2, controlled=2, judge=12, pairs=3, detections=2, random=2, steps=2),
 }
-MEASUREMENTS = (
-    "identity", "sharpness", "decoder", "fast", "pose", "yaw", "expression", "calm", "turning", "reference", "fairness",
-    "grey", "covered", "recogniser", "detector", "speed",
-)  # fmt: skip
+Fitted = Callable[[], Judge]
+MEASUREMENTS: dict[str, Callable[[Bench, Suite, Fitted], Figures]] = {
+    "identity": lambda bench, sizes, judge: figures.identity(bench),
+    "sharpness": lambda bench, sizes, judge: figures.sharpness(bench),
+    "decoder": lambda bench, sizes, judge: figures.decoder(bench, sizes.count),
+    "fast": lambda bench, sizes, judge: figures.fast_mode(bench),
+    "pose": lambda bench, sizes, judge: controls.pose(bench, judge(), sizes.count),
+    "yaw": lambda bench, sizes, judge: controls.yaw_slider(bench, judge(), max(1, sizes.count // 5)),
+    "expression": lambda bench, sizes, judge: controls.expression(bench, judge(), sizes.count),
+    "calm": lambda bench, sizes, judge: controls.calm(bench, judge(), sizes.count),
+    "turning": lambda bench, sizes, judge: controls.turning(bench, judge(), max(1, sizes.count // 10)),
+    "reference": lambda bench, sizes, judge: controls.reference(bench, judge(), sizes.count),
+    "fairness": lambda bench, sizes, judge: inputs.fairness(bench),
+    "grey": lambda bench, sizes, judge: inputs.grey(bench),
+    "covered": lambda bench, sizes, judge: inputs.covered(bench),
+    "recogniser": lambda bench, sizes, judge: figures.recogniser(bench, sizes.pairs),
+    "detector": lambda bench, sizes, judge: figures.detector(bench, sizes.detections),
+    "speed": lambda bench, sizes, judge: figures.speed(bench),
+}
+"""In the order in which they are made. The judge is fitted when the first of them asks for it."""
 
 
 def evaluate_suite(
@@ -78,10 +100,9 @@ def evaluate_suite(
         head: dict[str, Any] = {"suite": suite, "models": engine.models.kind, "people": sizes.people}
         results = {**head, **(_measured(out / "figures.json", head) if only else {})}
         bench.scores["plain"] = results.get("identity", {}).get("cosine_own", 0.0)
-        for name, measure in _measures(bench, sizes).items():
-            if only and name not in only:
-                continue
-            results[name] = _guarded(name, measure)
+        judge = functools.cache(lambda: Judge.fit(engine, bench.cast, sizes.judge))
+        for name in [name for name in MEASUREMENTS if not only or name in only]:
+            results[name] = _guarded(name, functools.partial(MEASUREMENTS[name], bench, sizes, judge))
             write_json(out / "figures.json", results)
         if not only:
             _save(contact_sheet(bench), out / "contact_sheet.png")
@@ -116,35 +137,6 @@ def contact_sheet(bench: Bench, columns: int = 12) -> NDArray[np.uint8]:
             row[:, k * size : (k + 1) * size] = np.asarray(Image.fromarray(picture).resize((size, size)))
         rows.append(row)
     return np.concatenate(rows)
-
-
-def _measures(bench: Bench, sizes: Suite) -> dict[str, Callable[[], Figures]]:
-    judges: list[Judge] = []
-    count = min(sizes.controlled, sizes.people)
-
-    def judge() -> Judge:
-        if not judges:
-            judges.append(Judge.fit(bench.engine, bench.cast, sizes.judge))
-        return judges[0]
-
-    return {
-        "identity": lambda: figures.identity(bench),
-        "sharpness": lambda: figures.sharpness(bench),
-        "decoder": lambda: figures.decoder(bench, count),
-        "fast": lambda: figures.fast_mode(bench),
-        "pose": lambda: controls.pose(bench, judge(), count),
-        "yaw": lambda: controls.yaw_slider(bench, judge(), max(1, count // 5)),
-        "expression": lambda: controls.expression(bench, judge(), count),
-        "calm": lambda: controls.calm(bench, judge(), count),
-        "turning": lambda: controls.turning(bench, judge(), max(1, count // 10)),
-        "reference": lambda: controls.reference(bench, judge(), count),
-        "fairness": lambda: inputs.fairness(bench),
-        "grey": lambda: inputs.grey(bench),
-        "covered": lambda: inputs.covered(bench),
-        "recogniser": lambda: figures.recogniser(bench, sizes.pairs),
-        "detector": lambda: figures.detector(bench, sizes.detections),
-        "speed": lambda: figures.speed(bench),
-    }
 
 
 def _guarded(name: str, measure: Callable[[], Figures]) -> Figures:
